@@ -1,0 +1,3 @@
+//! The kiln command: arguments, progress, messages, exit codes.
+
+fn main() {}

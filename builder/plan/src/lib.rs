@@ -1,0 +1,14 @@
+//! The content-addressed graph that every frontend compiles to.
+//!
+//! A [`Plan`] is a list of vertices in topological order; a vertex is an [`Op`] whose inputs
+//! are earlier vertices. Equal operations over equal inputs are one vertex. The plan knows
+//! nothing of Dockerfile syntax, of caching policy, of disks, or of who executes it.
+
+mod graph;
+mod op;
+
+pub use graph::{Plan, PlanBuilder, SourceLocation, Vertex, VertexId, VertexMetadata};
+pub use op::{
+    CacheSharing, Copy, Exec, FileAction, FileOp, GitSource, HttpSource, ImageSource, LocalSource,
+    Merge, ModeChange, Mount, MountKind, NetworkMode, Op, Owner, SecurityMode, Unpack,
+};

@@ -1,0 +1,1 @@
+//! What to run, in which order, under which cache key.

@@ -1,0 +1,1 @@
+//! What to run in a sandbox, as data, and the ordered steps that set it up.

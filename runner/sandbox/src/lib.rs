@@ -1,0 +1,1 @@
+//! Carries out a run specification: namespaces, mounts, cgroups, seccomp, exec.

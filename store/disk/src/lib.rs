@@ -1,0 +1,1 @@
+//! The store on disk: content, layers, cache records, names, leases, garbage collection.

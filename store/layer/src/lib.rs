@@ -1,0 +1,1 @@
+//! File trees and layer archives: whiteouts, canonical tar, digests, compression.

@@ -1,0 +1,1 @@
+//! A client of the distribution protocol behind a blocking facade.

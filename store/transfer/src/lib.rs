@@ -1,0 +1,1 @@
+//! Moves images between sources and sinks: store, registry, OCI layout, archives, directories.

@@ -1,0 +1,1 @@
+//! Fixtures for tests and the code that makes them: trees, images, a fake registry.
