@@ -1,1 +1,13 @@
 //! Dockerfile text to a plan, with diagnostics.
+//!
+//! [`syntax`] turns text into logical lines, [`instruction`] turns lines into typed
+//! instructions whose words are still unexpanded; every piece knows the bytes it came from,
+//! so that a [`diagnostic`] can point at them.
+
+pub mod diagnostic;
+pub mod instruction;
+pub mod syntax;
+
+pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity};
+pub use instruction::{Dockerfile, Instruction, Statement};
+pub use syntax::{SourceFile, Span, Word};
