@@ -1,0 +1,77 @@
+//! Debian's `docker-registry` on a loopback port of its own.
+
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+
+use crate::command::stdout_of;
+use crate::keeper::{Service, free_port};
+use crate::needs::find_program;
+
+/// A running registry, empty at first; gone when dropped or when the test process ends.
+#[derive(Debug)]
+pub struct Registry {
+    _service: Service,
+    port: u16,
+}
+
+impl Registry {
+    /// Starts a registry over plain HTTP that lets everybody in.
+    pub fn start() -> Registry {
+        let port = free_port();
+        let service = Service::start(
+            "registry",
+            |directory| serve(directory, port),
+            |_| TcpStream::connect(("127.0.0.1", port)).is_ok(),
+        );
+        Registry {
+            _service: service,
+            port,
+        }
+    }
+
+    /// The registry's host and port, as it stands in an image's name.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The value of `--registry-mirror` that makes Docker Hub's names come from here.
+    pub fn as_hub_mirror(&self) -> String {
+        format!("docker.io=http://{}", self.address())
+    }
+
+    /// Copies the image `image` of the OCI layout `layout` to `name` in this registry.
+    pub fn copy_in(&self, layout: &Path, image: &str, name: &str) {
+        stdout_of(
+            Command::new("skopeo")
+                .args(["copy", "--quiet", "--dest-tls-verify=false"])
+                .arg(format!("oci:{}:{image}", layout.display()))
+                .arg(format!("docker://{}/{name}", self.address())),
+        );
+    }
+
+    /// Copies `name` of this registry to the image `image` of the OCI layout `layout`.
+    pub fn copy_out(&self, name: &str, layout: &Path, image: &str) {
+        stdout_of(
+            Command::new("skopeo")
+                .args(["copy", "--quiet", "--src-tls-verify=false"])
+                .arg(format!("docker://{}/{name}", self.address()))
+                .arg(format!("oci:{}:{image}", layout.display())),
+        );
+    }
+}
+
+fn serve(directory: &Path, port: u16) -> Command {
+    let config = directory.join("config.yml");
+    let content = format!(
+        "version: 0.1\n\
+         log:\n  level: warn\n\
+         storage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n\
+         http:\n  addr: 127.0.0.1:{port}\n",
+        directory.join("data").display()
+    );
+    std::fs::write(&config, content).expect("the registry's configuration");
+    let mut command = Command::new(find_program("docker-registry").expect("docker-registry"));
+    command.arg("serve").arg(config);
+    command
+}
