@@ -1,1 +1,22 @@
 //! What to run in a sandbox, as data, and the ordered steps that set it up.
+//!
+//! A [`RunSpec`] says what is wanted, a [`Host`] says what the machine can do,
+//! [`steps`] joins them to the exact order in which a sandbox comes about.
+//! Nothing here touches the system, so the order, which is the hard part of a
+//! sandbox, is tested by comparing lists.
+
+mod assemble;
+pub mod defaults;
+mod host;
+mod spec;
+mod step;
+
+pub use assemble::{GroupPlan, RunGroup, SpecError, group_plan, steps};
+pub use host::{ControlGroups, Host, Isolation, ProcessorArchitecture};
+pub use spec::{
+    Limits, MountKind, MountSpec, NetworkSpec, OverlayScratch, ResolvedUser, ResourceLimit, Root,
+    RunSpec, SecretData, SecurityMode,
+};
+pub use step::{
+    DeviceSource, MountAttributes, MountSource, Namespace, OverlayMount, SetupStep, Stub, Target,
+};

@@ -1,1 +1,17 @@
 //! Carries out a run specification: namespaces, mounts, cgroups, seccomp, exec.
+//!
+//! [`Sandbox::run`] starts this very program again in a hidden mode, which `main` must
+//! answer first of all with [`init::run_init`]; that process sets the sandbox up, step
+//! by step, and reports back. [`user_namespace::enter_if_unprivileged`] comes second.
+
+mod cancellation;
+mod error;
+pub mod host;
+pub mod init;
+mod sandbox;
+pub mod user_namespace;
+
+pub use cancellation::Cancellation;
+pub use error::{SandboxError, StepFailure};
+pub use kiln_runspec as runspec;
+pub use sandbox::{Outcome, Sandbox, Status, Stream};

@@ -1,0 +1,183 @@
+//! What a specification must not ask for.
+
+use thiserror::Error;
+
+use crate::host::{Host, Isolation};
+use crate::spec::RunSpec;
+
+/// Why no steps can be given for a specification.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum SpecError {
+    /// No program.
+    #[error("cannot run a command without arguments")]
+    NoArguments,
+    /// A zero byte, which no system call takes.
+    #[error("{what} `{text}` holds a zero byte")]
+    ZeroByte {
+        /// What holds it.
+        what: &'static str,
+        /// The text, escaped.
+        text: String,
+    },
+    /// A path that is not absolute.
+    #[error("{what} `{path}` is not absolute")]
+    RelativePath {
+        /// What it names.
+        what: &'static str,
+        /// The path.
+        path: String,
+    },
+    /// A mount that would hide the whole root.
+    #[error("cannot mount over the root with target `{target}`")]
+    MountOverRoot {
+        /// The target as written.
+        target: String,
+    },
+    /// A control group name that could be a path.
+    #[error("control group name `{name}` is not made of letters, digits, `_`, `.` and `-`")]
+    GroupName {
+        /// The name.
+        name: String,
+    },
+    /// An unknown resource limit.
+    #[error("unknown resource limit `{name}`")]
+    UnknownResourceLimit {
+        /// The name.
+        name: String,
+    },
+    /// A soft limit above the hard one.
+    #[error("resource limit `{name}`: soft limit {soft} is above hard limit {hard}")]
+    SoftAboveHard {
+        /// The name.
+        name: String,
+        /// Soft limit.
+        soft: u64,
+        /// Hard limit.
+        hard: u64,
+    },
+    /// A host name that the kernel refuses.
+    #[error("host name `{hostname}` is longer than 64 bytes")]
+    Hostname {
+        /// The name.
+        hostname: String,
+    },
+    /// A limit that nothing enforces here.
+    #[error("cannot limit {controller}: {reason}")]
+    LimitUnsupported {
+        /// The controller that is needed.
+        controller: &'static str,
+        /// Why it cannot be used.
+        reason: String,
+    },
+    /// No rung of isolation.
+    #[error("cannot set up a sandbox here: {reason}")]
+    NoIsolation {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Names of resource limits, as Docker spells them.
+pub(crate) const RESOURCE_LIMITS: [&str; 15] = [
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+];
+
+pub(super) fn check(spec: &RunSpec, host: &Host) -> Result<(), SpecError> {
+    if let Isolation::Impossible { reason } = &host.isolation {
+        return Err(SpecError::NoIsolation {
+            reason: reason.clone(),
+        });
+    }
+    check_command(spec)?;
+    check_paths(spec)?;
+    check_limits(spec)?;
+    if spec.hostname.len() > 64 {
+        return Err(SpecError::Hostname {
+            hostname: spec.hostname.clone(),
+        });
+    }
+    Ok(())
+}
+
+fn check_command(spec: &RunSpec) -> Result<(), SpecError> {
+    if spec.arguments.is_empty() {
+        return Err(SpecError::NoArguments);
+    }
+    for text in &spec.arguments {
+        refuse_zero_byte("argument", text)?;
+    }
+    // The text of a variable may be a secret: only its name is repeated.
+    for text in &spec.environment {
+        let name = text.split('=').next().unwrap_or_default();
+        if text.contains('\0') {
+            refuse_zero_byte("environment variable", &format!("{name}\0"))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_paths(spec: &RunSpec) -> Result<(), SpecError> {
+    check_path("working directory", &spec.working_directory)?;
+    for mount in &spec.mounts {
+        check_path("mount target", &mount.target)?;
+        if super::mounts::clean(&mount.target).is_empty() {
+            return Err(SpecError::MountOverRoot {
+                target: mount.target.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn check_path(what: &'static str, path: &str) -> Result<(), SpecError> {
+    refuse_zero_byte(what, path)?;
+    if path.starts_with('/') {
+        return Ok(());
+    }
+    Err(SpecError::RelativePath {
+        what,
+        path: path.to_owned(),
+    })
+}
+
+fn check_limits(spec: &RunSpec) -> Result<(), SpecError> {
+    for limit in &spec.resource_limits {
+        if !RESOURCE_LIMITS.contains(&limit.name.as_str()) {
+            return Err(SpecError::UnknownResourceLimit {
+                name: limit.name.clone(),
+            });
+        }
+        if limit.soft > limit.hard {
+            return Err(SpecError::SoftAboveHard {
+                name: limit.name.clone(),
+                soft: limit.soft,
+                hard: limit.hard,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn refuse_zero_byte(what: &'static str, text: &str) -> Result<(), SpecError> {
+    if !text.contains('\0') {
+        return Ok(());
+    }
+    Err(SpecError::ZeroByte {
+        what,
+        text: text.escape_default().to_string(),
+    })
+}

@@ -1,0 +1,213 @@
+//! Which control groups a run enters, and what is written into them.
+
+use std::path::{Path, PathBuf};
+
+use crate::host::{ControlGroups, Host};
+use crate::spec::{Limits, RunSpec};
+
+use super::SpecError;
+
+/// Directory below the caller's own group that all groups of runs lie in.
+const PARENT: &str = "kiln";
+
+/// The control groups of one run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupPlan {
+    /// Groups shared by all runs: made when missing, never removed.
+    pub shared: Vec<PathBuf>,
+    /// Groups of this run alone, with the files to write: made before it, removed after it.
+    pub own: Vec<RunGroup>,
+}
+
+/// A control group of one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunGroup {
+    /// Its directory.
+    pub directory: PathBuf,
+    /// The controllers that its limits need.
+    pub controllers: Vec<&'static str>,
+    /// File names and what is written, in order.
+    pub settings: Vec<(&'static str, String)>,
+}
+
+impl GroupPlan {
+    /// Returns every directory that process 1 enters.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let own = self.own.iter().map(|group| group.directory.clone());
+        self.shared.iter().cloned().chain(own).collect()
+    }
+}
+
+/// Returns the control groups that `spec` needs on `host`.
+///
+/// Without limits there is no group of its own: making and entering one costs more
+/// than all mounts together. Errors: [`SpecError::LimitUnsupported`],
+/// [`SpecError::GroupName`].
+pub fn group_plan(spec: &RunSpec, host: &Host) -> Result<GroupPlan, SpecError> {
+    check_name(&spec.cgroup_name)?;
+    match &host.control_groups {
+        ControlGroups::PerController { controllers } => per_controller(spec, controllers),
+        ControlGroups::Unified {
+            directory,
+            controllers,
+        } => unified(spec, directory, controllers),
+        ControlGroups::Unavailable { reason } => match wanted(&spec.limits).first() {
+            Some((controller, _)) => Err(unsupported(controller, reason)),
+            None => Ok(GroupPlan::default()),
+        },
+    }
+}
+
+fn per_controller(
+    spec: &RunSpec,
+    controllers: &[(String, PathBuf)],
+) -> Result<GroupPlan, SpecError> {
+    let find = |name: &str| {
+        let found = controllers
+            .iter()
+            .find(|(controller, _)| controller == name);
+        found.map(|(_, directory)| directory.join(PARENT))
+    };
+    let mut plan = GroupPlan::default();
+    plan.shared.extend(find("devices"));
+    for (controller, settings) in wanted(&spec.limits) {
+        let parent = find(controller)
+            .ok_or_else(|| unsupported(controller, "no writable group of this controller"))?;
+        plan.own.push(RunGroup {
+            directory: parent.join(&spec.cgroup_name),
+            controllers: vec![controller],
+            settings: settings
+                .into_iter()
+                .map(|setting| setting.legacy())
+                .collect(),
+        });
+    }
+    Ok(plan)
+}
+
+fn unified(
+    spec: &RunSpec,
+    directory: &Path,
+    controllers: &[String],
+) -> Result<GroupPlan, SpecError> {
+    let wanted = wanted(&spec.limits);
+    if wanted.is_empty() {
+        return Ok(GroupPlan::default());
+    }
+    for (controller, _) in &wanted {
+        if !controllers.iter().any(|available| available == controller) {
+            return Err(unsupported(controller, "the controller is not delegated"));
+        }
+    }
+    let period = spec.limits.cpu_period_microseconds;
+    let group = RunGroup {
+        directory: directory.join(PARENT).join(&spec.cgroup_name),
+        controllers: wanted.iter().map(|(controller, _)| *controller).collect(),
+        settings: wanted
+            .into_iter()
+            .flat_map(|(_, settings)| settings)
+            .filter_map(|setting| setting.unified(period, spec.limits.memory_bytes))
+            .collect(),
+    };
+    Ok(GroupPlan {
+        shared: Vec::new(),
+        own: vec![group],
+    })
+}
+
+/// One limit, before it is spelled for a hierarchy.
+enum Setting {
+    Memory(u64),
+    MemoryAndSwap(u64),
+    CpuPeriod(u64),
+    CpuQuota(u64),
+    CpuShares(u64),
+    Cpus(String),
+    MemoryNodes(String),
+    Pids(u64),
+}
+
+impl Setting {
+    fn legacy(self) -> (&'static str, String) {
+        match self {
+            Setting::Memory(bytes) => ("memory.limit_in_bytes", bytes.to_string()),
+            Setting::MemoryAndSwap(bytes) => ("memory.memsw.limit_in_bytes", bytes.to_string()),
+            Setting::CpuPeriod(period) => ("cpu.cfs_period_us", period.to_string()),
+            Setting::CpuQuota(quota) => ("cpu.cfs_quota_us", quota.to_string()),
+            Setting::CpuShares(shares) => ("cpu.shares", shares.to_string()),
+            Setting::Cpus(list) => ("cpuset.cpus", list),
+            Setting::MemoryNodes(list) => ("cpuset.mems", list),
+            Setting::Pids(count) => ("pids.max", count.to_string()),
+        }
+    }
+
+    fn unified(self, period: Option<u64>, memory: Option<u64>) -> Option<(&'static str, String)> {
+        let setting = match self {
+            Setting::Memory(bytes) => ("memory.max", bytes.to_string()),
+            // There the limit is on swap alone.
+            Setting::MemoryAndSwap(bytes) => (
+                "memory.swap.max",
+                bytes.saturating_sub(memory.unwrap_or(0)).to_string(),
+            ),
+            Setting::CpuPeriod(_) => return None,
+            Setting::CpuQuota(quota) => {
+                ("cpu.max", format!("{quota} {}", period.unwrap_or(100_000)))
+            }
+            Setting::CpuShares(shares) => ("cpu.weight", weight(shares).to_string()),
+            Setting::Cpus(list) => ("cpuset.cpus", list),
+            Setting::MemoryNodes(list) => ("cpuset.mems", list),
+            Setting::Pids(count) => ("pids.max", count.to_string()),
+        };
+        Some(setting)
+    }
+}
+
+/// Shares 2..262144 to weight 1..10000, as runc maps them.
+fn weight(shares: u64) -> u64 {
+    let shares = shares.clamp(2, 262_144);
+    1 + (shares - 2) * 9999 / 262_142
+}
+
+fn wanted(limits: &Limits) -> Vec<(&'static str, Vec<Setting>)> {
+    let memory = [
+        limits.memory_bytes.map(Setting::Memory),
+        limits.memory_and_swap_bytes.map(Setting::MemoryAndSwap),
+    ];
+    let cpu = [
+        // The period first: the kernel checks their ratio at each write.
+        limits.cpu_period_microseconds.map(Setting::CpuPeriod),
+        limits.cpu_quota_microseconds.map(Setting::CpuQuota),
+        limits.cpu_shares.map(Setting::CpuShares),
+    ];
+    let cpuset = [
+        limits.cpuset_cpus.clone().map(Setting::Cpus),
+        limits.cpuset_mems.clone().map(Setting::MemoryNodes),
+    ];
+    let pids = [limits.pids.map(Setting::Pids)];
+    let all: [(&'static str, Vec<Setting>); 4] = [
+        ("memory", memory.into_iter().flatten().collect()),
+        ("cpu", cpu.into_iter().flatten().collect()),
+        ("cpuset", cpuset.into_iter().flatten().collect()),
+        ("pids", pids.into_iter().flatten().collect()),
+    ];
+    all.into_iter()
+        .filter(|(_, settings)| !settings.is_empty())
+        .collect()
+}
+
+fn check_name(name: &str) -> Result<(), SpecError> {
+    let plain = |character: char| character.is_ascii_alphanumeric() || "_.-".contains(character);
+    if !name.is_empty() && name.len() <= 128 && !name.starts_with('.') && name.chars().all(plain) {
+        return Ok(());
+    }
+    Err(SpecError::GroupName {
+        name: name.to_owned(),
+    })
+}
+
+fn unsupported(controller: &'static str, reason: &str) -> SpecError {
+    SpecError::LimitUnsupported {
+        controller,
+        reason: reason.to_owned(),
+    }
+}

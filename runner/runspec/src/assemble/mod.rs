@@ -1,0 +1,138 @@
+//! From a specification and a host to the ordered steps.
+//!
+//! The order carries the safety: host paths are opened before the root changes,
+//! the filter is loaded while that is still allowed, rights are given up last.
+
+mod check;
+mod groups;
+mod mounts;
+
+use crate::defaults;
+use crate::host::{Host, Isolation};
+use crate::spec::{NetworkSpec, ResolvedUser, Root, RunSpec, SecurityMode};
+use crate::step::{Namespace, OverlayMount, SetupStep};
+
+pub use check::SpecError;
+pub use groups::{GroupPlan, RunGroup, group_plan};
+
+/// Returns the steps that set up and start `spec` on `host`, in order.
+///
+/// Errors: [`SpecError`] when the specification contradicts itself or asks for what
+/// the host does not have.
+pub fn steps(spec: &RunSpec, host: &Host) -> Result<Vec<SetupStep>, SpecError> {
+    check::check(spec, host)?;
+    let groups = group_plan(spec, host)?;
+    let mut steps = isolate(spec, groups.directories());
+    steps.extend(mounts::mount_everything(spec, host));
+    steps.extend(enter(spec));
+    steps.extend(become_command(spec, host));
+    Ok(steps)
+}
+
+fn isolate(spec: &RunSpec, groups: Vec<std::path::PathBuf>) -> Vec<SetupStep> {
+    let mut namespaces = vec![Namespace::Mount, Namespace::HostName, Namespace::Ipc];
+    if spec.network == NetworkSpec::None {
+        namespaces.push(Namespace::Network);
+    }
+    let mut steps = vec![
+        SetupStep::Unshare {
+            namespaces: vec![Namespace::Process],
+        },
+        SetupStep::ForkInit,
+    ];
+    if !groups.is_empty() {
+        // As process 1: what only waits outside is not counted.
+        steps.push(SetupStep::JoinControlGroups {
+            directories: groups,
+        });
+    }
+    steps.push(SetupStep::Unshare { namespaces });
+    steps.push(SetupStep::UnshareControlGroups);
+    steps.push(SetupStep::IsolateMounts);
+    if spec.network == NetworkSpec::None {
+        steps.push(SetupStep::BringLoopbackUp);
+    }
+    steps.push(SetupStep::SetHostname {
+        hostname: spec.hostname.clone(),
+    });
+    steps
+}
+
+fn enter(spec: &RunSpec) -> Vec<SetupStep> {
+    vec![
+        SetupStep::PivotRoot,
+        SetupStep::EnterWorkingDirectory {
+            path: spec.working_directory.clone(),
+            uid: spec.user.uid,
+            gid: spec.user.gid,
+        },
+        SetupStep::ForkCommand,
+        SetupStep::StartSession,
+        SetupStep::OwnOutput {
+            uid: spec.user.uid,
+            gid: spec.user.gid,
+        },
+    ]
+}
+
+fn become_command(spec: &RunSpec, host: &Host) -> Vec<SetupStep> {
+    let capabilities = match spec.security {
+        SecurityMode::Sandbox => defaults::capability_set() & host.capabilities,
+        SecurityMode::Insecure => host.capabilities,
+    };
+    let mut steps = Vec::new();
+    if !spec.resource_limits.is_empty() {
+        steps.push(SetupStep::LimitResources {
+            limits: spec.resource_limits.clone(),
+        });
+    }
+    if spec.security == SecurityMode::Sandbox && host.filters_system_calls {
+        steps.push(SetupStep::FilterSystemCalls);
+    }
+    steps.push(SetupStep::LimitCapabilities {
+        bounding: capabilities,
+    });
+    steps.push(become_user(&spec.user));
+    steps.push(SetupStep::SetCapabilities {
+        effective: if spec.user.uid == 0 { capabilities } else { 0 },
+    });
+    steps.push(SetupStep::CheckWorkingDirectory);
+    steps.push(SetupStep::Exec {
+        arguments: spec.arguments.clone(),
+        environment: spec.environment.clone(),
+    });
+    steps
+}
+
+/// The primary group is always among the groups: without it, permissions that are
+/// denied to a group could be bypassed.
+fn become_user(user: &ResolvedUser) -> SetupStep {
+    let mut groups = vec![user.gid];
+    groups.extend(user.groups.iter().filter(|group| **group != user.gid));
+    SetupStep::BecomeUser {
+        uid: user.uid,
+        gid: user.gid,
+        groups,
+    }
+}
+
+fn root_overlay(spec: &RunSpec) -> OverlayMount {
+    let Root::Overlay {
+        lowers,
+        upper,
+        work,
+        user_xattrs,
+    } = &spec.root;
+    OverlayMount {
+        lowers: lowers.clone(),
+        scratch: Some(crate::OverlayScratch {
+            upper: upper.clone(),
+            work: work.clone(),
+        }),
+        user_xattrs: *user_xattrs,
+    }
+}
+
+fn in_user_namespace(host: &Host) -> bool {
+    host.isolation == Isolation::UserNamespace
+}

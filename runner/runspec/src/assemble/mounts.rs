@@ -1,0 +1,264 @@
+//! The mounts of a sandbox, in order.
+
+use crate::defaults;
+use crate::host::{ControlGroups, Host};
+use crate::spec::{MountKind, MountSpec, NetworkSpec, Root, RunSpec, SecretData, SecurityMode};
+use crate::step::{
+    DeviceSource, MountAttributes, MountSource, OverlayMount, SetupStep, Stub, Target,
+};
+
+use super::{in_user_namespace, root_overlay};
+
+pub(super) fn mount_everything(spec: &RunSpec, host: &Host) -> Vec<SetupStep> {
+    let mut steps = mount_root(spec, host);
+    steps.extend(kernel_mounts(spec, host));
+    steps.extend(file_mounts(spec));
+    steps.extend(
+        sorted(&spec.mounts)
+            .into_iter()
+            .map(|mount| SetupStep::Mount {
+                target: Target::Resolved(mount.target.clone()),
+                source: source(&mount.kind, spec),
+                attributes: attributes(&mount.kind, host),
+            }),
+    );
+    if spec.security == SecurityMode::Sandbox {
+        steps.extend(protect());
+    }
+    steps
+}
+
+fn mount_root(spec: &RunSpec, host: &Host) -> Vec<SetupStep> {
+    let Root::Overlay { work, .. } = &spec.root;
+    vec![
+        SetupStep::MountScratch { over: work.clone() },
+        SetupStep::MountRoot {
+            overlay: root_overlay(spec),
+            attributes: MountAttributes::PLAIN.no_devices(!filters_devices(host)),
+            stubs: stubs(spec),
+        },
+    ]
+}
+
+fn kernel_mounts(spec: &RunSpec, host: &Host) -> Vec<SetupStep> {
+    let data = MountAttributes::DATA;
+    let made = |path: &str, source, attributes| SetupStep::Mount {
+        target: Target::RealDirectory(path.to_owned()),
+        source,
+        attributes,
+    };
+    let shm = MountSource::Tmpfs {
+        size_bytes: Some(spec.shm_size_bytes.unwrap_or(defaults::SHM_SIZE_BYTES)),
+        mode: 0o1777,
+    };
+    let group = host
+        .terminal_group_mapped
+        .then_some(defaults::TERMINAL_GROUP);
+    let mut steps = vec![
+        made("/proc", MountSource::Proc, data),
+        made("/dev", devices(host), device_attributes(host)),
+        made(
+            "/dev/pts",
+            MountSource::Terminals { group },
+            MountAttributes {
+                no_devices: false,
+                ..data
+            },
+        ),
+        made("/dev/shm", shm, data),
+        made("/dev/mqueue", MountSource::MessageQueues, data),
+        made(
+            "/sys",
+            sys(spec, host),
+            data.read_only(spec.security == SecurityMode::Sandbox),
+        ),
+    ];
+    if matches!(host.control_groups, ControlGroups::Unified { .. }) && !in_user_namespace(host) {
+        let attributes = data.read_only(spec.security == SecurityMode::Sandbox);
+        steps.push(made(
+            "/sys/fs/cgroup",
+            MountSource::ControlGroups,
+            attributes,
+        ));
+    }
+    steps
+}
+
+/// A fresh view of `/sys` belongs to the owner of the network namespace.
+fn sys(spec: &RunSpec, host: &Host) -> MountSource {
+    match spec.network {
+        NetworkSpec::Host if in_user_namespace(host) => MountSource::HostSys,
+        NetworkSpec::Host | NetworkSpec::None => MountSource::Sysfs,
+    }
+}
+
+fn devices(host: &Host) -> MountSource {
+    let nodes = if filters_devices(host) {
+        DeviceSource::Made
+    } else {
+        DeviceSource::Host
+    };
+    MountSource::Devices { nodes }
+}
+
+/// Nodes that the host handed on keep their own mounts: all others cannot be opened.
+fn device_attributes(host: &Host) -> MountAttributes {
+    MountAttributes {
+        no_set_user_id: true,
+        no_devices: !filters_devices(host),
+        ..MountAttributes::PLAIN
+    }
+}
+
+/// Whether a control group decides which devices open. Elsewhere no mount that the
+/// command can write to lets any device open.
+pub(super) fn filters_devices(host: &Host) -> bool {
+    match &host.control_groups {
+        ControlGroups::PerController { controllers } => {
+            !in_user_namespace(host) && controllers.iter().any(|(name, _)| name == "devices")
+        }
+        ControlGroups::Unified { .. } | ControlGroups::Unavailable { .. } => false,
+    }
+}
+
+fn file_mounts(spec: &RunSpec) -> Vec<SetupStep> {
+    let file = |path: &str, content: &str| SetupStep::Mount {
+        target: Target::Resolved(path.to_owned()),
+        source: MountSource::File {
+            data: SecretData(content.as_bytes().to_vec()),
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+        },
+        attributes: MountAttributes::READ_ONLY_DATA,
+    };
+    vec![
+        file("/etc/hosts", &spec.hosts),
+        file("/etc/resolv.conf", &spec.resolv_conf),
+    ]
+}
+
+fn source(kind: &MountKind, spec: &RunSpec) -> MountSource {
+    let Root::Overlay { user_xattrs, .. } = &spec.root;
+    match kind.clone() {
+        MountKind::Bind {
+            source, subpath, ..
+        } => MountSource::Bind { source, subpath },
+        MountKind::Overlay {
+            lowers,
+            subpath,
+            scratch,
+        } => MountSource::Overlay {
+            overlay: OverlayMount {
+                lowers,
+                scratch,
+                user_xattrs: *user_xattrs,
+            },
+            subpath,
+        },
+        MountKind::Tmpfs { size_bytes } => MountSource::Tmpfs {
+            size_bytes,
+            mode: 0o1777,
+        },
+        MountKind::SecretFile {
+            data,
+            mode,
+            uid,
+            gid,
+        } => MountSource::File {
+            data,
+            mode,
+            uid,
+            gid,
+        },
+        MountKind::File { data, mode } => MountSource::File {
+            data: SecretData(data),
+            mode,
+            uid: 0,
+            gid: 0,
+        },
+        MountKind::Socket { source } => MountSource::Bind {
+            source,
+            subpath: String::new(),
+        },
+    }
+}
+
+fn attributes(kind: &MountKind, host: &Host) -> MountAttributes {
+    let plain = MountAttributes::PLAIN.no_devices(!filters_devices(host));
+    match kind {
+        MountKind::Bind { read_only, .. } => plain.read_only(*read_only),
+        MountKind::Overlay { scratch, .. } => plain.read_only(scratch.is_none()),
+        MountKind::Tmpfs { .. } => MountAttributes {
+            no_set_user_id: true,
+            no_devices: true,
+            ..MountAttributes::PLAIN
+        },
+        MountKind::SecretFile { .. } | MountKind::Socket { .. } => MountAttributes::READ_ONLY_DATA,
+        // It may be a script.
+        MountKind::File { .. } => MountAttributes {
+            no_exec: false,
+            ..MountAttributes::READ_ONLY_DATA
+        },
+    }
+}
+
+/// After all mounts, so that none of them uncovers a path again.
+fn protect() -> impl Iterator<Item = SetupStep> {
+    let read_only = defaults::READ_ONLY_PATHS
+        .iter()
+        .map(|path| SetupStep::MakeReadOnly {
+            path: (*path).to_owned(),
+        });
+    let masked = defaults::MASKED_PATHS.iter().map(|path| SetupStep::Mask {
+        path: (*path).to_owned(),
+    });
+    read_only.chain(masked)
+}
+
+fn stubs(spec: &RunSpec) -> Vec<Stub> {
+    let mut stubs: Vec<Stub> = ["proc", "sys", "dev"]
+        .map(|path| Stub::Directory(path.to_owned()))
+        .into();
+    stubs.extend(["etc/hosts", "etc/resolv.conf"].map(|path| Stub::File(path.to_owned())));
+    stubs.extend(spec.mounts.iter().filter_map(stub));
+    stubs
+}
+
+fn stub(mount: &MountSpec) -> Option<Stub> {
+    let path = clean(&mount.target);
+    match &mount.kind {
+        MountKind::Bind {
+            source, subpath, ..
+        } => Some(Stub::Like {
+            path,
+            source: source.clone(),
+            subpath: subpath.clone(),
+        }),
+        MountKind::Overlay { subpath, .. } if !subpath.is_empty() => None,
+        MountKind::Overlay { .. } | MountKind::Tmpfs { .. } => Some(Stub::Directory(path)),
+        MountKind::SecretFile { .. } | MountKind::File { .. } | MountKind::Socket { .. } => {
+            Some(Stub::File(path))
+        }
+    }
+}
+
+/// Parents before what lies below them; otherwise in the order given.
+fn sorted(mounts: &[MountSpec]) -> Vec<&MountSpec> {
+    let mut sorted: Vec<&MountSpec> = mounts.iter().collect();
+    sorted.sort_by_key(|mount| clean(&mount.target).split('/').count());
+    sorted
+}
+
+/// Returns `path` relative to the root, without `.`, `..` and doubled slashes.
+pub(super) fn clean(path: &str) -> String {
+    let mut components = Vec::new();
+    for component in path.split('/') {
+        match component {
+            "" | "." => {}
+            ".." => drop(components.pop()),
+            name => components.push(name),
+        }
+    }
+    components.join("/")
+}

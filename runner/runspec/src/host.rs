@@ -1,0 +1,73 @@
+//! What the machine can do, found once at run time.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What the machine can do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// How strong the isolation is.
+    pub isolation: Isolation,
+    /// Where control groups can be made.
+    pub control_groups: ControlGroups,
+    /// Capabilities that this process can hand on, as a bit set.
+    pub capabilities: u64,
+    /// The highest capability number that the kernel knows.
+    pub last_capability: u32,
+    /// Whether group 5, the usual owner of terminals, exists for this process.
+    pub terminal_group_mapped: bool,
+    /// Whether the kernel filters system calls.
+    pub filters_system_calls: bool,
+    /// The processor.
+    pub architecture: ProcessorArchitecture,
+    /// Release of the kernel, such as `6.12.1`.
+    pub kernel_release: String,
+}
+
+/// How strong the isolation is, strongest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Isolation {
+    /// Root of the machine.
+    Root,
+    /// Root of a user namespace; devices cannot be made, only handed on.
+    UserNamespace,
+    /// Neither: a sandbox cannot be set up.
+    Impossible {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Where control groups can be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ControlGroups {
+    /// One hierarchy per controller.
+    PerController {
+        /// Controller and the writable directory of this process' own group.
+        controllers: Vec<(String, PathBuf)>,
+    },
+    /// One hierarchy for all controllers.
+    Unified {
+        /// Directory that groups are made in.
+        directory: PathBuf,
+        /// Controllers that can be used there.
+        controllers: Vec<String>,
+    },
+    /// None that this process may write to.
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A processor family, as far as system call numbers differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProcessorArchitecture {
+    /// 64-bit x86; it also runs 32-bit x86 programs.
+    X86_64,
+    /// 64-bit ARM.
+    Aarch64,
+    /// Any other.
+    Other,
+}
