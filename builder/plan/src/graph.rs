@@ -2,6 +2,8 @@
 
 use crate::Op;
 use kiln_oci::Platform;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// Names a vertex of one plan: its place in topological order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,6 +91,7 @@ impl Plan {
 #[derive(Debug, Default)]
 pub struct PlanBuilder {
     plan: Plan,
+    known: HashMap<Op, VertexId>,
 }
 
 impl PlanBuilder {
@@ -99,19 +102,24 @@ impl PlanBuilder {
 
     /// Returns the vertex that does `op`: the one that is there already, else a new one.
     ///
-    /// Panics when an input of `op` is not in the plan yet.
+    /// A vertex that is there keeps its name; it disregards recorded results when any of those
+    /// who added it want that. Panics when an input of `op` is not in the plan yet.
     pub fn add(&mut self, op: Op, metadata: VertexMetadata) -> VertexId {
-        let known = self.plan.vertices.iter().position(|vertex| vertex.op == op);
-        if let Some(index) = known {
-            return VertexId::from_index(index);
+        let next = VertexId::from_index(self.plan.vertices.len());
+        let inputs_come_first = op.inputs().iter().all(|input| *input < next);
+        assert!(inputs_come_first, "inputs come first");
+        match self.known.entry(op) {
+            Entry::Occupied(entry) => {
+                let id = *entry.get();
+                self.plan.vertices[id.index()].metadata.ignore_cache |= metadata.ignore_cache;
+                id
+            }
+            Entry::Vacant(entry) => {
+                let op = entry.key().clone();
+                self.plan.vertices.push(Vertex { op, metadata });
+                *entry.insert(next)
+            }
         }
-        let count = self.plan.vertices.len();
-        assert!(
-            op.inputs().iter().all(|input| input.index() < count),
-            "inputs come first"
-        );
-        self.plan.vertices.push(Vertex { op, metadata });
-        VertexId::from_index(count)
     }
 
     /// Returns the finished plan.

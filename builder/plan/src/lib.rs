@@ -5,7 +5,13 @@
 //! nothing of Dockerfile syntax, of caching policy, of disks, or of who executes it.
 
 mod graph;
+pub mod key;
 mod op;
+mod reads;
+mod text;
+
+pub use key::{CacheKey, InputKey, content_key, definition_key};
+pub use reads::{InputUse, Selector};
 
 pub use graph::{Plan, PlanBuilder, SourceLocation, Vertex, VertexId, VertexMetadata};
 pub use op::{

@@ -3,7 +3,7 @@
 use crate::VertexId;
 
 /// A command run in a sandbox.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Exec {
     /// Root file system; empty when absent.
     pub root: Option<VertexId>,
@@ -48,7 +48,7 @@ impl Exec {
 }
 
 /// One mount of a command.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Mount {
     /// Absolute path in the root. Empty for a secret that is only a variable.
     pub target: String,
@@ -57,7 +57,7 @@ pub struct Mount {
 }
 
 /// What is mounted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum MountKind {
     /// Files of another result; writes, where allowed, are discarded.
     Bind {

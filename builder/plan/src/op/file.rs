@@ -3,7 +3,7 @@
 use crate::VertexId;
 
 /// Changes to a root file system that need no command to run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FileOp {
     /// What the changes are made to; nothing (an empty root) when absent.
     pub base: Option<VertexId>,
@@ -22,7 +22,7 @@ impl FileOp {
 }
 
 /// One change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum FileAction {
     /// Copies files from another result.
     Copy(Copy),
@@ -52,7 +52,7 @@ pub enum FileAction {
 }
 
 /// Copies what `sources` select to `destination`, by the rules of Dockerfile `COPY` and `ADD`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Copy {
     /// Result that is read.
     pub from: VertexId,
@@ -84,7 +84,7 @@ pub enum Unpack {
 }
 
 /// An owner as written: names are looked up in the root that is written to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
     /// Name or number.
     pub user: String,
@@ -94,7 +94,7 @@ pub struct Owner {
 }
 
 /// New permission bits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ModeChange {
     /// Exactly these bits, at most `0o7777`.
     Octal(u32),

@@ -13,7 +13,7 @@ pub use source::{GitSource, HttpSource, ImageSource, LocalSource};
 use crate::VertexId;
 
 /// One operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
     /// The root file system of an image.
     Image(ImageSource),

@@ -3,7 +3,7 @@
 use kiln_oci::{ChainId, Digest, Platform, Reference};
 
 /// The root file system of an image, pinned to a manifest digest.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ImageSource {
     /// The name as the user means it, without the digest: for messages and for pulling.
     pub reference: Reference,
@@ -20,14 +20,14 @@ pub struct ImageSource {
 ///
 /// What of it is read, and under which ignore patterns, is the executor's to know; the key
 /// of a reader is made of the content of what it selects.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LocalSource {
     /// `context` for the build context, else the name of a named context.
     pub name: String,
 }
 
 /// One file fetched by HTTP or HTTPS.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HttpSource {
     /// The address.
     pub url: String,
@@ -40,7 +40,7 @@ pub struct HttpSource {
 }
 
 /// A checkout of a git repository.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GitSource {
     /// Address of the remote, without fragment and query.
     pub remote: String,

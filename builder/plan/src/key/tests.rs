@@ -1,0 +1,195 @@
+use super::*;
+use crate::*;
+
+fn exec(change: impl FnOnce(&mut Exec)) -> Op {
+    let mut exec = Exec {
+        root: Some(VertexId::from_index(0)),
+        arguments: vec!["/bin/sh".into(), "-c".into(), "make".into()],
+        environment: vec![("PATH".into(), "/bin".into())],
+        proxy_environment: Vec::new(),
+        working_directory: "/".into(),
+        user: String::new(),
+        mounts: Vec::new(),
+        network: NetworkMode::Default,
+        security: SecurityMode::Sandbox,
+        hostname: "builder".into(),
+        extra_hosts: Vec::new(),
+        ulimits: Vec::new(),
+        shm_size_bytes: None,
+    };
+    change(&mut exec);
+    Op::Exec(exec)
+}
+
+fn copy(change: impl FnOnce(&mut Copy)) -> Op {
+    let mut copy = Copy {
+        from: VertexId::from_index(1),
+        sources: vec!["src/main.c".into()],
+        destination: "/app/".into(),
+        owner: None,
+        mode: None,
+        exclude: Vec::new(),
+        parents: false,
+        unpack: Unpack::Never,
+    };
+    change(&mut copy);
+    Op::File(FileOp {
+        base: Some(VertexId::from_index(0)),
+        actions: vec![FileAction::Copy(copy)],
+    })
+}
+
+fn image(digest: &[u8], chain: Option<&[u8]>) -> Op {
+    Op::Image(ImageSource {
+        reference: "debian:12".parse().expect("a reference"),
+        digest: Digest::sha256(digest),
+        platform: "linux/amd64".parse().expect("a platform"),
+        chain_id: chain.map(|bytes| kiln_oci::ChainId(Digest::sha256(bytes))),
+    })
+}
+
+fn result(name: &str) -> InputKey {
+    InputKey::Result(CacheKey::from_digest(Digest::sha256(name.as_bytes())))
+}
+
+fn content(name: &str) -> InputKey {
+    InputKey::Content(Digest::sha256(name.as_bytes()))
+}
+
+#[test]
+fn keys_are_pinned_for_the_version() {
+    let copy = copy(|_| ());
+    let keys = [
+        definition_key(&image(b"manifest", Some(b"chain")), &[]),
+        definition_key(&exec(|_| ()), &[result("root")]),
+        definition_key(&copy, &[result("base"), result("source")]),
+        content_key(&copy, &[result("base"), content("files")]),
+    ];
+    let expected = [
+        "sha256:e2ad5c89a93442eb742e73bdd0fca22647f1fc8358ffa62a6f9d724561ca83d6",
+        "sha256:df85f985dff430c98c8082752e0c237e56f6bbb5dffb1e5def191002c8661556",
+        "sha256:df959c1a5dc8d61e7440f091972eb016437acda07871baa5fd15e95d2da4fe0e",
+        "sha256:017f413c3e254a60bc60c4b3a48132a44e81547ab13e2b83130ac847f1d9774f",
+    ];
+    assert_eq!(KEY_VERSION, 1);
+    assert_eq!(keys.map(|key| key.to_string()), expected);
+}
+
+#[test]
+fn retagged_image_with_the_same_layers_has_the_same_key() {
+    let first = definition_key(&image(b"one", Some(b"chain")), &[]);
+    assert_eq!(definition_key(&image(b"two", Some(b"chain")), &[]), first);
+    assert_ne!(definition_key(&image(b"one", Some(b"other")), &[]), first);
+}
+
+#[test]
+fn image_without_layers_is_keyed_by_its_digest() {
+    let first = definition_key(&image(b"one", None), &[]);
+    assert_ne!(definition_key(&image(b"two", None), &[]), first);
+}
+
+#[test]
+fn exec_key_leaves_out_addresses_proxies_and_places() {
+    let with = |address: &str, proxy: &str| {
+        exec(|exec| {
+            exec.extra_hosts = vec![("mirror".into(), address.into())];
+            exec.proxy_environment = vec![("http_proxy".into(), proxy.into())];
+        })
+    };
+    let key = |op: &Op| definition_key(op, &[result("root")]);
+    assert_eq!(key(&with("10.0.0.1", "a")), key(&with("10.0.0.2", "b")));
+    assert_ne!(key(&with("10.0.0.1", "a")), key(&exec(|_| ())));
+}
+
+#[test]
+fn exec_key_has_all_that_the_command_sees() {
+    let changes: [fn(&mut Exec); 8] = [
+        |exec| exec.arguments.push("x".into()),
+        |exec| exec.environment.push(("A".into(), String::new())),
+        |exec| exec.working_directory = "/x".into(),
+        |exec| exec.user = "1".into(),
+        |exec| exec.network = NetworkMode::None,
+        |exec| exec.security = SecurityMode::Insecure,
+        |exec| exec.ulimits = vec![("nofile".into(), 1, 1)],
+        |exec| exec.shm_size_bytes = Some(1),
+    ];
+    let mut keys: Vec<_> = changes
+        .into_iter()
+        .map(|change| definition_key(&exec(change), &[result("root")]))
+        .collect();
+    keys.push(definition_key(&exec(|_| ()), &[result("root")]));
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), 9);
+}
+
+#[test]
+fn chosen_cache_directory_name_is_not_in_the_key() {
+    let with = |id: &str| {
+        let op = exec(|exec| {
+            let kind = MountKind::Cache {
+                id: id.into(),
+                sharing: CacheSharing::Shared,
+                from: None,
+                source: String::new(),
+                mode: 0o755,
+                uid: 0,
+                gid: 0,
+                read_only: false,
+            };
+            let target = "/cache".into();
+            exec.mounts.push(Mount { target, kind });
+        });
+        definition_key(&op, &[result("root")])
+    };
+    assert_eq!(with("one"), with("two"));
+    assert_ne!(with("one"), with("/cache"));
+}
+
+#[test]
+fn copied_directory_part_matters_to_the_definition_only() {
+    let moved = copy(|copy| copy.sources = vec!["lib/main.c".into()]);
+    let keys = |op: &Op| {
+        let inputs = [result("base"), result("source")];
+        let contents = [result("base"), content("files")];
+        (definition_key(op, &inputs), content_key(op, &contents))
+    };
+    let (definition, content) = keys(&copy(|_| ()));
+    let (moved_definition, moved_content) = keys(&moved);
+    assert_ne!(moved_definition, definition);
+    assert_eq!(moved_content, content);
+    let (_, renamed) = keys(&copy(|copy| copy.sources = vec!["src/x.c".into()]));
+    assert_ne!(renamed, content);
+}
+
+#[test]
+fn kept_parents_matter_to_the_content_key() {
+    let inputs = [result("base"), content("files")];
+    let with = |source: &str| {
+        copy(|copy| {
+            copy.parents = true;
+            copy.sources = vec![source.into()];
+        })
+    };
+    assert_ne!(
+        content_key(&with("a/x"), &inputs),
+        content_key(&with("b/x"), &inputs)
+    );
+}
+
+#[test]
+fn order_of_merged_layers_matters() {
+    let merge = Op::Merge(Merge {
+        layers: vec![VertexId::from_index(0), VertexId::from_index(1)],
+    });
+    assert_ne!(
+        definition_key(&merge, &[result("a"), result("b")]),
+        definition_key(&merge, &[result("b"), result("a")])
+    );
+}
+
+#[test]
+fn vertex_ids_are_not_in_the_key() {
+    let elsewhere = exec(|exec| exec.root = Some(VertexId::from_index(7)));
+    assert_eq!(canonical_bytes(&elsewhere), canonical_bytes(&exec(|_| ())));
+}

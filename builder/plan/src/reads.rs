@@ -1,0 +1,116 @@
+//! What an operation reads of each of its inputs.
+//!
+//! An operation that reads only some files of an input can be cached by the content of
+//! those files; one that builds upon an input needs the whole of it.
+
+use crate::{Copy, Exec, FileAction, FileOp, MountKind, Op};
+
+/// How an operation uses one of its inputs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum InputUse {
+    /// It builds upon the whole of it: a root file system, a base, a layer of a merge.
+    Base,
+    /// It reads only the files that the selector names.
+    Content {
+        /// Which files.
+        selector: Selector,
+    },
+}
+
+/// Names files below the root of an input.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Selector {
+    /// Paths, cleaned, without leading `/`; `.` for all. A directory stands for all below it.
+    pub paths: Vec<String>,
+    /// Whether the paths are patterns, so that one may match nothing.
+    pub patterns: bool,
+    /// Whether `**` is a pattern and parent directories of what is selected matter too.
+    pub parents: bool,
+    /// Patterns (as in `.dockerignore`) of paths below a selected directory that are left out.
+    pub exclude: Vec<String>,
+}
+
+impl Selector {
+    fn of_path(path: &str) -> Self {
+        Selector {
+            paths: vec![path.to_owned()],
+            patterns: false,
+            parents: false,
+            exclude: Vec::new(),
+        }
+    }
+
+    fn of_copy(copy: &Copy) -> Self {
+        Selector {
+            paths: copy.sources.clone(),
+            patterns: true,
+            parents: copy.parents,
+            exclude: copy.exclude.clone(),
+        }
+    }
+}
+
+impl Op {
+    /// Returns how the operation uses the input at `input_index` of [`Op::inputs`].
+    ///
+    /// Panics when there is no such input.
+    pub fn reads(&self, input_index: usize) -> InputUse {
+        let mut uses = self.input_uses();
+        assert!(input_index < uses.len(), "input {input_index} exists");
+        uses.swap_remove(input_index)
+    }
+
+    /// Returns how the operation uses each input, in the order of [`Op::inputs`].
+    pub fn input_uses(&self) -> Vec<InputUse> {
+        match self {
+            Op::Image(_) | Op::Local(_) | Op::Http(_) | Op::Git(_) => Vec::new(),
+            Op::Exec(exec) => exec_uses(exec),
+            Op::File(file) => file_uses(file),
+            Op::Merge(merge) => vec![InputUse::Base; merge.layers.len()],
+        }
+    }
+
+    /// Returns whether the operation's definition says all about its result.
+    ///
+    /// It does not for a directory on this machine, nor for what is fetched by a name that may
+    /// mean something else tomorrow: there, only the content can be a key.
+    pub fn is_pinned(&self) -> bool {
+        match self {
+            Op::Local(_) => false,
+            Op::Http(http) => http.checksum.is_some(),
+            Op::Git(git) => git.checksum.as_deref().is_some_and(is_full_commit),
+            Op::Image(_) | Op::Exec(_) | Op::File(_) | Op::Merge(_) => true,
+        }
+    }
+}
+
+fn is_full_commit(checksum: &str) -> bool {
+    matches!(checksum.len(), 40 | 64) && checksum.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn exec_uses(exec: &Exec) -> Vec<InputUse> {
+    let root = exec.root.map(|_| InputUse::Base);
+    let mounted = exec.mounts.iter().filter_map(|mount| match &mount.kind {
+        MountKind::Bind { source, .. } => Some(source),
+        MountKind::Cache { from, source, .. } => from.map(|_| source),
+        MountKind::Tmpfs { .. }
+        | MountKind::Secret { .. }
+        | MountKind::Ssh { .. }
+        | MountKind::File { .. } => None,
+    });
+    let mounted = mounted.map(|source| InputUse::Content {
+        selector: Selector::of_path(source),
+    });
+    root.into_iter().chain(mounted).collect()
+}
+
+fn file_uses(file: &FileOp) -> Vec<InputUse> {
+    let base = file.base.map(|_| InputUse::Base);
+    let copied = file.actions.iter().filter_map(|action| match action {
+        FileAction::Copy(copy) => Some(InputUse::Content {
+            selector: Selector::of_copy(copy),
+        }),
+        FileAction::MakeDirectory { .. } | FileAction::MakeFile { .. } => None,
+    });
+    base.into_iter().chain(copied).collect()
+}
