@@ -1,1 +1,4 @@
 //! File trees and layer archives: whiteouts, canonical tar, digests, compression.
+
+pub mod pattern;
+pub mod tree;

@@ -1,0 +1,40 @@
+//! A regular file that is being written.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use super::{Attributes, Result, write};
+
+/// A regular file that is being written; it has its attributes once it is finished.
+#[derive(Debug)]
+#[must_use = "a file has its attributes only after `finish`"]
+pub struct NewFile {
+    pub(super) file: File,
+    pub(super) path: PathBuf,
+    pub(super) attributes: Attributes,
+}
+
+impl NewFile {
+    /// The file, for writing by other means than [`Write`].
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Gives the file its attributes. They come last: writing changes the time, and clears
+    /// capabilities and set-user-ID bits.
+    pub fn finish(self) -> Result<()> {
+        write::apply_to_handle(self.file.as_fd(), &self.attributes, &self.path)
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
