@@ -8,6 +8,6 @@ pub mod diagnostic;
 pub mod instruction;
 pub mod syntax;
 
-pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity};
-pub use instruction::{Dockerfile, Instruction, Statement};
+pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity, render};
+pub use instruction::{Dockerfile, Instruction, Statement, parse, parse_trigger};
 pub use syntax::{SourceFile, Span, Word};

@@ -1,5 +1,13 @@
 //! What is wrong, or odd, with a Dockerfile, and where.
 
+mod code;
+mod render;
+mod suggest;
+
+pub use code::Code;
+pub use render::render;
+pub use suggest::suggest;
+
 use crate::syntax::Span;
 
 /// How bad it is.
@@ -10,10 +18,6 @@ pub enum Severity {
     /// The build can't start.
     Error,
 }
-
-/// A finding's stable name: a lint's rule name, or the name of an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Code(pub &'static str);
 
 /// A place in the source and what to say about it; the text may be empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,5 +102,51 @@ impl Diagnostics {
         self.0
             .iter()
             .any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+}
+
+/// The most characters of a text that a message repeats.
+const QUOTED_CHARACTERS: usize = 60;
+
+/// Returns `text` between backticks, control characters escaped, cut if it is long.
+pub fn quoted(text: &str) -> String {
+    let mut shown = String::new();
+    for character in text.chars().take(QUOTED_CHARACTERS) {
+        match character.is_control() {
+            true => shown.extend(character.escape_default()),
+            false => shown.push(character),
+        }
+    }
+    let rest = if text.chars().nth(QUOTED_CHARACTERS).is_some() {
+        "…"
+    } else {
+        ""
+    };
+    format!("`{shown}{rest}`")
+}
+
+/// Returns `finding` with the candidate that `word` may be a slip of, or with nothing more.
+///
+/// `prefix` is shown before the candidate, as `--` before a flag's name.
+pub fn with_suggestion(
+    finding: Diagnostic,
+    word: &str,
+    prefix: &str,
+    candidates: &[&str],
+) -> Diagnostic {
+    match suggest(word, candidates) {
+        Some(candidate) => finding.with_help(format!("did you mean `{prefix}{candidate}`?")),
+        None => finding,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoted_text_is_short_and_printable() {
+        assert_eq!(quoted("a\u{1b}[1m"), "`a\\u{1b}[1m`");
+        assert_eq!(quoted(&"x".repeat(100)).chars().count(), 63);
     }
 }

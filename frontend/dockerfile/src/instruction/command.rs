@@ -1,6 +1,9 @@
 //! Command lines: the JSON form and the shell form.
 
-use crate::syntax::Heredoc;
+use super::Line;
+use super::line::json_strings;
+use crate::diagnostic::Diagnostic;
+use crate::syntax::{Delimiter, Fragment, Heredoc, announced_heredocs};
 
 /// What RUN, CMD, ENTRYPOINT and HEALTHCHECK CMD run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,10 +28,10 @@ impl Command {
         let [heredoc] = heredocs.as_slice() else {
             return None;
         };
-        let is_alone = !text.trim().contains([' ', '\t'])
-            && text
-                .trim_start()
-                .starts_with(|c: char| c == '<' || c.is_ascii_digit());
+        let announced = announced_heredocs(text, Delimiter::Shell);
+        let is_alone = announced
+            .first()
+            .is_some_and(|first| first.range == (0..text.trim_end().len()));
         is_alone.then_some(heredoc)
     }
 
@@ -45,5 +48,38 @@ impl Command {
             .iter()
             .map(|heredoc| format!("\n{}", heredoc.to_source()));
         Some(std::iter::once(text.clone()).chain(bodies).collect())
+    }
+}
+
+impl Command {
+    /// Parses the arguments of `line`.
+    ///
+    /// Errors: nothing at all, a JSON array with something other than strings.
+    pub(super) fn parse(line: &Line<'_, '_>) -> Result<Self, Diagnostic> {
+        Self::parse_fragment(line, line.arguments)
+    }
+
+    /// Parses `arguments`, a part of `line`.
+    pub(super) fn parse_fragment(
+        line: &Line<'_, '_>,
+        arguments: Fragment<'_>,
+    ) -> Result<Self, Diagnostic> {
+        if arguments.is_empty() {
+            return Err(line.missing("a command"));
+        }
+        if let Some(words) = json_strings(arguments)? {
+            return Ok(Self::Exec(
+                words.into_iter().map(|word| word.text).collect(),
+            ));
+        }
+        let heredocs = line
+            .heredocs
+            .iter()
+            .map(|placed| placed.heredoc.clone())
+            .collect();
+        Ok(Self::Shell {
+            text: arguments.text().to_owned(),
+            heredocs,
+        })
     }
 }

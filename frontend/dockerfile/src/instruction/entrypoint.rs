@@ -1,10 +1,19 @@
 //! `ENTRYPOINT COMMAND`.
 
-use super::Command;
+use super::{Command, Line};
+use crate::diagnostic::Diagnostic;
 
 /// What a container runs: ENTRYPOINT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entrypoint {
     /// The command; an empty JSON array resets it.
     pub command: Command,
+}
+
+impl Entrypoint {
+    pub(super) fn parse(mut line: Line<'_, '_>) -> Result<Self, Diagnostic> {
+        line.check_flags(&[], &[]);
+        let command = Command::parse(&line)?;
+        Ok(Self { command })
+    }
 }

@@ -1,6 +1,8 @@
 //! `ENV KEY=VALUE…` and the old `ENV KEY VALUE`.
 
-use crate::syntax::Word;
+use super::Line;
+use crate::diagnostic::{Code, Diagnostic, quoted};
+use crate::syntax::{Fragment, Word};
 
 /// Environment variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,4 +20,55 @@ pub struct KeyValue {
     pub key: Word,
     /// The value; empty for `KEY=`.
     pub value: Word,
+}
+
+impl Env {
+    pub(super) fn parse(mut line: Line<'_, '_>) -> Result<Self, Diagnostic> {
+        line.check_flags(&[], &[]);
+        let (pairs, is_legacy) = key_values(&line)?;
+        Ok(Self { pairs, is_legacy })
+    }
+}
+
+/// Returns the pairs of ENV and LABEL, and whether they are in the form without `=`.
+///
+/// Errors: no pair, a word without `=`, an empty key, a legacy form without a value.
+pub(super) fn key_values(line: &Line<'_, '_>) -> Result<(Vec<KeyValue>, bool), Diagnostic> {
+    let words = line.arguments.quoted_words(line.escape);
+    let Some(first) = words.first() else {
+        return Err(line.missing("a key and a value"));
+    };
+    if first.text().contains('=') {
+        let pairs = words.into_iter().map(|word| key_value(line, word));
+        return Ok((pairs.collect::<Result<_, _>>()?, false));
+    }
+    let (key, value) = line.arguments.cut_word();
+    if value.is_empty() {
+        let message = format!("{} needs a value for {}", line.name, quoted(key.text()));
+        let error = Diagnostic::error(Code::MISSING_ARGUMENT, key.span(), message);
+        return Err(error.with_help(format!("write it as `{} KEY=VALUE`", line.name)));
+    }
+    Ok((
+        vec![KeyValue {
+            key: key.word(),
+            value: value.word(),
+        }],
+        true,
+    ))
+}
+
+fn key_value(line: &Line<'_, '_>, word: Fragment<'_>) -> Result<KeyValue, Diagnostic> {
+    let error = |message: String| Diagnostic::error(Code::INVALID_ARGUMENT, word.span(), message);
+    let Some((key, value)) = word.cut('=') else {
+        let message = format!("{} has no `=`", quoted(word.text()));
+        let help = "put a value with white space in double quotes";
+        return Err(error(message).with_help(help));
+    };
+    if key.is_empty() {
+        return Err(error(format!("a key of {} can't be empty", line.name)));
+    }
+    Ok(KeyValue {
+        key: key.word(),
+        value: value.word(),
+    })
 }

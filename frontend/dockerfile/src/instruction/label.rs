@@ -1,6 +1,8 @@
 //! `LABEL KEY=VALUE…` and the old `LABEL KEY VALUE`.
 
-use super::KeyValue;
+use super::env::key_values;
+use super::{KeyValue, Line};
+use crate::diagnostic::Diagnostic;
 
 /// Labels of the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,4 +11,12 @@ pub struct Label {
     pub pairs: Vec<KeyValue>,
     /// Whether it is in the form without `=`.
     pub is_legacy: bool,
+}
+
+impl Label {
+    pub(super) fn parse(mut line: Line<'_, '_>) -> Result<Self, Diagnostic> {
+        line.check_flags(&[], &[]);
+        let (pairs, is_legacy) = key_values(&line)?;
+        Ok(Self { pairs, is_legacy })
+    }
 }

@@ -1,5 +1,7 @@
 //! `MAINTAINER NAME`, deprecated.
 
+use super::Line;
+use crate::diagnostic::Diagnostic;
 use crate::syntax::Word;
 
 /// The image's author.
@@ -7,4 +9,13 @@ use crate::syntax::Word;
 pub struct Maintainer {
     /// The rest of the line.
     pub name: Word,
+}
+
+impl Maintainer {
+    pub(super) fn parse(mut line: Line<'_, '_>) -> Result<Self, Diagnostic> {
+        line.check_flags(&[], &[]);
+        Ok(Self {
+            name: line.rest("a name")?,
+        })
+    }
 }

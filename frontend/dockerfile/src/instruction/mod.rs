@@ -7,15 +7,18 @@ mod arg;
 mod cmd;
 mod command;
 mod copy;
+mod duration;
 mod entrypoint;
 mod env;
 mod expose;
 mod from;
 mod healthcheck;
 mod label;
+mod line;
 mod maintainer;
 mod mount;
 mod onbuild;
+mod parse;
 mod run;
 mod shell;
 mod stopsignal;
@@ -39,12 +42,15 @@ pub use label::Label;
 pub use maintainer::Maintainer;
 pub use mount::{Mount, MountKey, MountOption};
 pub use onbuild::Onbuild;
+pub use parse::{parse, parse_trigger};
 pub use run::{Run, RunNetwork, RunSecurity};
 pub use shell::Shell;
 pub use stopsignal::Stopsignal;
 pub use user::User;
 pub use volume::Volume;
 pub use workdir::Workdir;
+
+use line::Line;
 
 use crate::syntax::{Comment, Directives, Span, Word};
 

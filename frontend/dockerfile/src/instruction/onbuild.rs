@@ -1,6 +1,9 @@
 //! `ONBUILD INSTRUCTION`.
 
-use super::Instruction;
+use super::line::Head;
+use super::parse::{find_keyword, not_a_trigger, parse_head};
+use super::{Instruction, Line};
+use crate::diagnostic::Diagnostic;
 
 /// An instruction for the builds that start from this image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,4 +12,30 @@ pub struct Onbuild {
     pub trigger: String,
     /// The trigger, parsed.
     pub instruction: Box<Instruction>,
+}
+
+impl Onbuild {
+    pub(super) fn parse(mut line: Line<'_, '_>) -> Result<Self, Diagnostic> {
+        line.check_flags(&[], &[]);
+        if line.arguments.is_empty() {
+            return Err(line.missing("an instruction"));
+        }
+        let head = Head::of(line.arguments);
+        let keyword = find_keyword(head.keyword)?;
+        if !keyword.may_be_trigger {
+            return Err(not_a_trigger(keyword, head.keyword.span()));
+        }
+        let bodies = line
+            .heredocs
+            .iter()
+            .map(|placed| format!("\n{}", placed.heredoc.to_source()));
+        let trigger = std::iter::once(line.arguments.text().to_owned())
+            .chain(bodies)
+            .collect();
+        let instruction = parse_head(keyword, head, line.heredocs, line.escape, line.findings)?;
+        Ok(Self {
+            trigger,
+            instruction: Box::new(instruction),
+        })
+    }
 }

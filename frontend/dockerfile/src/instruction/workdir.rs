@@ -1,5 +1,7 @@
 //! `WORKDIR PATH`.
 
+use super::Line;
+use crate::diagnostic::Diagnostic;
 use crate::syntax::Word;
 
 /// The working directory of what follows.
@@ -7,4 +9,13 @@ use crate::syntax::Word;
 pub struct Workdir {
     /// The rest of the line.
     pub path: Word,
+}
+
+impl Workdir {
+    pub(super) fn parse(mut line: Line<'_, '_>) -> Result<Self, Diagnostic> {
+        line.check_flags(&[], &[]);
+        Ok(Self {
+            path: line.rest("a path")?,
+        })
+    }
 }

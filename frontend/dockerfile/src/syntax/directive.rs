@@ -1,6 +1,7 @@
 //! Parser directives: the comments `# key=value` at the top of a Dockerfile.
 
-use super::{Span, Word};
+use super::{Lines, Span, Word};
+use crate::diagnostic::{Code, Diagnostic, quoted, with_suggestion};
 
 /// The character that escapes a line end or a character of a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,4 +56,191 @@ pub struct Comment {
     pub span: Span,
     /// The line, from 1.
     pub line: usize,
+}
+
+/// Returns the directives at the top, up to the first line that is none.
+pub(super) fn read(lines: &mut Lines<'_>) -> Directives {
+    let mut directives = Directives::default();
+    let mut seen = Vec::new();
+    while let Some(comment) = lines.next_comment() {
+        if comment.line == 1 && comment.text.starts_with('!') {
+            continue;
+        }
+        let Some((key, value)) = key_and_value(&comment) else {
+            break;
+        };
+        if seen.contains(&key) {
+            let message = format!("only one `{key}` directive can be used");
+            lines
+                .findings
+                .push(Diagnostic::error(Code::DIRECTIVE, comment.span, message));
+            continue;
+        }
+        let result = directives.set(&key, value);
+        lines.findings.extend(result.err());
+        seen.push(key);
+    }
+    directives
+}
+
+/// Returns the directive that the comment is.
+fn key_and_value(comment: &Comment) -> Option<(String, Word)> {
+    let (key, value) = comment.text.split_once('=')?;
+    let key = key.trim_end().to_ascii_lowercase();
+    let value = value.trim_start();
+    let is_known = matches!(key.as_str(), "syntax" | "escape" | "check");
+    let span = Span::new(
+        comment.span.end.saturating_sub(value.len()),
+        comment.span.end,
+    );
+    (is_known && !value.is_empty()).then(|| (key, Word::new(value, span)))
+}
+
+impl Directives {
+    fn set(&mut self, key: &str, value: Word) -> Result<(), Diagnostic> {
+        match key {
+            "escape" => self.escape = escape(&value)?,
+            "check" => self.check = Some(Check::parse(&value)?),
+            _ => self.syntax = Some(value),
+        }
+        Ok(())
+    }
+}
+
+fn escape(value: &Word) -> Result<Escape, Diagnostic> {
+    match value.text.as_str() {
+        "\\" => Ok(Escape::Backslash),
+        "`" => Ok(Escape::Backtick),
+        other => {
+            let message = format!("invalid escape character {}", quoted(other));
+            let error = Diagnostic::error(Code::DIRECTIVE, value.span, message);
+            Err(error.with_help("it is either a backslash or a backtick"))
+        }
+    }
+}
+
+impl Check {
+    /// Returns what `skip=RULE,…|all;error=BOOL;experimental=RULE,…|all` says.
+    ///
+    /// Errors: an unknown key, no value, a value of `error` that is no boolean.
+    pub fn parse(value: &Word) -> Result<Self, Diagnostic> {
+        let mut check = Self {
+            span: value.span,
+            ..Self::default()
+        };
+        let error = |message: String| Diagnostic::error(Code::DIRECTIVE, value.span, message);
+        for option in value.text.split(';') {
+            let Some((key, text)) = option.split_once('=') else {
+                return Err(error(format!("{} has no value", quoted(option.trim()))));
+            };
+            match key.trim() {
+                "skip" => check.skip = rules(text),
+                "experimental" => check.experimental = rules(text),
+                "error" => {
+                    let message = || error(format!("{} is neither true nor false", quoted(text)));
+                    check.error = boolean(text.trim()).ok_or_else(message)?;
+                }
+                key => {
+                    let finding = error(format!("unknown option {} in `check`", quoted(key)));
+                    return Err(with_suggestion(
+                        finding,
+                        key,
+                        "",
+                        &["skip", "error", "experimental"],
+                    ));
+                }
+            }
+        }
+        Ok(check)
+    }
+}
+
+fn rules(text: &str) -> Vec<String> {
+    text.split(',')
+        .map(|rule| rule.trim().to_owned())
+        .filter(|rule| !rule.is_empty())
+        .collect()
+}
+
+fn boolean(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "t" | "true" => Some(true),
+        "0" | "f" | "false" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::syntax::SourceFile;
+
+    fn directives(text: &str) -> (Directives, Vec<String>) {
+        let source = SourceFile::new("Dockerfile", text);
+        let (lines, directives) = Lines::new(&source);
+        (
+            directives,
+            lines
+                .findings
+                .into_iter()
+                .map(|finding| finding.message)
+                .collect(),
+        )
+    }
+
+    fn syntax(text: &str) -> Option<String> {
+        directives(text).0.syntax.map(|word| word.text)
+    }
+
+    #[test]
+    fn directives_end_at_the_first_line_that_is_none() {
+        let cases = [
+            ("# syntax=a/b:1 x", Some("a/b:1 x")),
+            ("#Syntax = a \n", Some("a")),
+            ("\u{feff}# syntax=a", Some("a")),
+            ("#!/usr/bin/env kiln\n# syntax=a", Some("a")),
+            ("# escape=`\n# syntax=a", Some("a")),
+            ("# other=1\n# syntax=a", None),
+            ("# a comment\n# syntax=a", None),
+            ("\n# syntax=a", None),
+            ("FROM x\n# syntax=a", None),
+            ("# syntax=", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(syntax(text).as_deref(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn duplicate_directive_is_an_error() {
+        let (_, findings) = directives("# escape=`\n# escape=`\n");
+        assert_eq!(findings, ["only one `escape` directive can be used"]);
+    }
+
+    #[test]
+    fn escape_is_a_backslash_or_a_backtick() {
+        assert_eq!(directives("# escape=`").0.escape, Escape::Backtick);
+        assert_eq!(directives("# escape=\\").0.escape, Escape::Backslash);
+        assert_eq!(directives("# escape=x").1, ["invalid escape character `x`"]);
+    }
+
+    #[test]
+    fn check_names_rules() {
+        let check = directives("# check=skip=A, B;error=true;experimental=all")
+            .0
+            .check;
+        let check = check.expect("the directive");
+        assert_eq!(check.skip, ["A", "B"]);
+        assert!(check.error);
+        assert_eq!(check.experimental, ["all"]);
+        assert_eq!(
+            directives("# check=skipp=A").1,
+            ["unknown option `skipp` in `check`"]
+        );
+        assert_eq!(directives("# check=all").1, ["`all` has no value"]);
+        assert_eq!(
+            directives("# check=error=maybe").1,
+            ["`maybe` is neither true nor false"]
+        );
+    }
 }

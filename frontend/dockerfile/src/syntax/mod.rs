@@ -1,10 +1,14 @@
-//! Text to lines: directives, comments, continuations, heredocs.
+//! Text to lines: directives, comments, continuations, heredocs, flags, words.
 //!
 //! Nothing here knows what an instruction means. Positions are byte offsets into the
 //! source text; [`SpanMap`] carries them through joined continuation lines.
 
 mod directive;
+mod flag;
+mod fragment;
 mod heredoc;
+mod json;
+mod lines;
 mod source;
 mod span;
 mod word;
@@ -14,3 +18,9 @@ pub use heredoc::Heredoc;
 pub use source::{Position, SourceFile};
 pub use span::{Span, SpanMap};
 pub use word::Word;
+
+pub(crate) use flag::{Flag, cut_flags};
+pub(crate) use fragment::Fragment;
+pub(crate) use heredoc::{Announced, Delimiter, announced_heredocs};
+pub(crate) use json::{JsonForm, json_form};
+pub(crate) use lines::{Lines, LogicalLine};

@@ -1,0 +1,385 @@
+//! A whole file to instructions.
+
+use super::line::{Head, PlacedHeredoc};
+use super::*;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, quoted, with_suggestion};
+use crate::syntax::{
+    Announced, Delimiter, Escape, Fragment, Heredoc, JsonForm, Lines, LogicalLine, SourceFile,
+    announced_heredocs, json_form,
+};
+
+type Parse = fn(Line<'_, '_>) -> Result<Instruction, Diagnostic>;
+
+/// What the parser knows of an instruction before it reads it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Keyword {
+    pub(super) name: &'static str,
+    heredocs: Heredocs,
+    pub(super) may_be_trigger: bool,
+    parse: Parse,
+}
+
+/// Whether an instruction has heredocs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heredocs {
+    None,
+    Delimited(Delimiter),
+    /// What the instruction in its arguments has.
+    OfTrigger,
+}
+
+const fn keyword(name: &'static str, parse: Parse) -> Keyword {
+    Keyword {
+        name,
+        heredocs: Heredocs::None,
+        may_be_trigger: true,
+        parse,
+    }
+}
+
+impl Keyword {
+    const fn with_heredocs(self, heredocs: Heredocs) -> Self {
+        Self { heredocs, ..self }
+    }
+
+    const fn no_trigger(self) -> Self {
+        Self {
+            may_be_trigger: false,
+            ..self
+        }
+    }
+}
+
+const KEYWORDS: [Keyword; 18] = [
+    keyword("FROM", |line| FromBase::parse(line).map(Instruction::From)).no_trigger(),
+    keyword("RUN", |line| Run::parse(line).map(Instruction::Run))
+        .with_heredocs(Heredocs::Delimited(Delimiter::Shell)),
+    keyword("COPY", |line| Copy::parse(line).map(Instruction::Copy))
+        .with_heredocs(Heredocs::Delimited(Delimiter::Word)),
+    keyword("ADD", |line| Add::parse(line).map(Instruction::Add))
+        .with_heredocs(Heredocs::Delimited(Delimiter::Word)),
+    keyword("ENV", |line| Env::parse(line).map(Instruction::Env)),
+    keyword("ARG", |line| Arg::parse(line).map(Instruction::Arg)),
+    keyword("WORKDIR", |line| {
+        Workdir::parse(line).map(Instruction::Workdir)
+    }),
+    keyword("USER", |line| User::parse(line).map(Instruction::User)),
+    keyword("CMD", |line| Cmd::parse(line).map(Instruction::Cmd)),
+    keyword("ENTRYPOINT", |line| {
+        Entrypoint::parse(line).map(Instruction::Entrypoint)
+    }),
+    keyword("EXPOSE", |line| {
+        Expose::parse(line).map(Instruction::Expose)
+    }),
+    keyword("LABEL", |line| Label::parse(line).map(Instruction::Label)),
+    keyword("VOLUME", |line| {
+        Volume::parse(line).map(Instruction::Volume)
+    }),
+    keyword("SHELL", |line| Shell::parse(line).map(Instruction::Shell)),
+    keyword("HEALTHCHECK", |line| {
+        Healthcheck::parse(line).map(Instruction::Healthcheck)
+    }),
+    keyword("STOPSIGNAL", |line| {
+        Stopsignal::parse(line).map(Instruction::Stopsignal)
+    }),
+    keyword("ONBUILD", |line| {
+        Onbuild::parse(line).map(Instruction::Onbuild)
+    })
+    .with_heredocs(Heredocs::OfTrigger)
+    .no_trigger(),
+    keyword("MAINTAINER", |line| {
+        Maintainer::parse(line).map(Instruction::Maintainer)
+    })
+    .no_trigger(),
+];
+
+/// Returns the instructions of `source`, and everything that is wrong or odd with it.
+///
+/// An instruction with an error is left out, so the result is only whole if
+/// [`Diagnostics::has_errors`] says no. A file without a stage is an error, too.
+pub fn parse(source: &SourceFile) -> (Dockerfile, Diagnostics) {
+    let (lines, directives) = Lines::new(source);
+    let escape = directives.escape;
+    let mut parser = Parser {
+        source,
+        lines,
+        escape,
+        findings: Vec::new(),
+    };
+    let mut statements = Vec::new();
+    let mut stages = Stages::default();
+    while let Some(line) = parser.lines.next_line() {
+        let (keyword, statement) = parser.statement(line);
+        if let Some((keyword, span)) = keyword {
+            parser.findings.extend(stages.enter(keyword, span));
+        }
+        statements.extend(statement);
+    }
+    parser
+        .findings
+        .extend(stages.finish(source, parser.findings.is_empty()));
+    let comments = std::mem::take(&mut parser.lines.comments);
+    (
+        Dockerfile {
+            directives,
+            statements,
+            comments,
+        },
+        parser.finish(),
+    )
+}
+
+/// Returns the one instruction that `text`, a trigger of an image, is.
+///
+/// Spans are those of `text`. Errors: no or several instructions, one that may not be a
+/// trigger, and everything that is wrong with it.
+pub fn parse_trigger(text: &str, escape: Escape) -> Result<Statement, Diagnostics> {
+    let source = SourceFile::new("ONBUILD", text);
+    let lines = Lines::with_escape(&source, escape);
+    let mut parser = Parser {
+        source: &source,
+        lines,
+        escape,
+        findings: Vec::new(),
+    };
+    let mut statements = Vec::new();
+    while let Some(line) = parser.lines.next_line() {
+        let (keyword, statement) = parser.statement(line);
+        if let Some((keyword, span)) = keyword.filter(|(keyword, _)| !keyword.may_be_trigger) {
+            parser.findings.push(not_a_trigger(keyword, span));
+        }
+        statements.extend(statement);
+    }
+    let findings = parser.finish();
+    match statements.pop() {
+        _ if findings.has_errors() => Err(findings),
+        Some(statement) if statements.is_empty() => Ok(statement),
+        _ => {
+            let span = Span::new(0, source.text().len());
+            let message = "a trigger is one instruction";
+            Err(Diagnostics(vec![Diagnostic::error(
+                Code::INVALID_TRIGGER,
+                span,
+                message,
+            )]))
+        }
+    }
+}
+
+/// Returns an error: the instruction may not be a trigger.
+pub(super) fn not_a_trigger(keyword: Keyword, span: Span) -> Diagnostic {
+    let message = format!("{} can't be a trigger of ONBUILD", keyword.name);
+    Diagnostic::error(Code::INVALID_TRIGGER, span, message)
+}
+
+/// Returns what `word` names, in any case.
+///
+/// Errors: an unknown instruction, with the one that may be meant.
+pub(super) fn find_keyword(word: Fragment<'_>) -> Result<Keyword, Diagnostic> {
+    let is_named = |keyword: &&Keyword| keyword.name.eq_ignore_ascii_case(word.text());
+    KEYWORDS.iter().find(is_named).copied().ok_or_else(|| {
+        let message = format!("unknown instruction {}", quoted(word.text()));
+        let finding = Diagnostic::error(Code::UNKNOWN_INSTRUCTION, word.span(), message);
+        with_suggestion(
+            finding,
+            word.text(),
+            "",
+            &KEYWORDS.map(|keyword| keyword.name),
+        )
+    })
+}
+
+/// Returns the instruction `keyword` of the line that is taken apart in `head`.
+pub(super) fn parse_head<'a>(
+    keyword: Keyword,
+    head: Head<'a>,
+    heredocs: Vec<PlacedHeredoc>,
+    escape: Escape,
+    findings: &mut Vec<Diagnostic>,
+) -> Result<Instruction, Diagnostic> {
+    let Head {
+        keyword: word,
+        flags,
+        arguments,
+    } = head;
+    let name = keyword.name;
+    (keyword.parse)(Line {
+        name,
+        keyword: word,
+        flags,
+        arguments,
+        heredocs,
+        escape,
+        findings,
+    })
+}
+
+struct Parser<'a> {
+    source: &'a SourceFile,
+    lines: Lines<'a>,
+    escape: Escape,
+    findings: Vec<Diagnostic>,
+}
+
+impl Parser<'_> {
+    /// Returns the statement that starts with `line`, unless it has an error, and its keyword.
+    fn statement(&mut self, line: LogicalLine) -> (Option<(Keyword, Span)>, Option<Statement>) {
+        let text = Fragment::of(&line).trim();
+        let head = Head::of(text);
+        let keyword = match find_keyword(head.keyword) {
+            Ok(keyword) => keyword,
+            Err(error) => {
+                self.findings.push(error);
+                return (None, None);
+            }
+        };
+        let word = head.keyword.word();
+        let named = Some((keyword, word.span));
+        let Some((heredocs, end)) = self.heredocs(keyword, &head, line.span.end) else {
+            return (named, None);
+        };
+        let has_errors = self.findings.len();
+        let parsed = parse_head(keyword, head, heredocs, self.escape, &mut self.findings);
+        let is_flawed = self.findings[has_errors..]
+            .iter()
+            .any(|finding| finding.severity == crate::diagnostic::Severity::Error);
+        let span = Span::new(line.span.start, end);
+        let statement = parsed.map(|instruction| Statement {
+            instruction,
+            keyword: word,
+            span,
+            lines: self.source.line(span.start)..=self.source.line(span.end),
+            original: self.source.slice(span).to_owned(),
+            text: text.text().to_owned(),
+        });
+        match statement {
+            Ok(statement) => (named, Some(statement).filter(|_| !is_flawed)),
+            Err(error) => {
+                self.findings.push(error);
+                (named, None)
+            }
+        }
+    }
+
+    /// Returns the heredocs of the line and where the last one ends; `None` if one does not.
+    fn heredocs(
+        &mut self,
+        keyword: Keyword,
+        head: &Head<'_>,
+        end: usize,
+    ) -> Option<(Vec<PlacedHeredoc>, usize)> {
+        let (arguments, delimiter) = match keyword.heredocs {
+            Heredocs::None => return Some((Vec::new(), end)),
+            Heredocs::Delimited(delimiter) => (head.arguments, delimiter),
+            Heredocs::OfTrigger => {
+                let trigger = Head::of(head.arguments);
+                match find_keyword(trigger.keyword).map(|keyword| keyword.heredocs) {
+                    Ok(Heredocs::Delimited(delimiter)) => (trigger.arguments, delimiter),
+                    _ => return Some((Vec::new(), end)),
+                }
+            }
+        };
+        if !arguments.text().contains("<<") || json_form(arguments) != JsonForm::Absent {
+            return Some((Vec::new(), end));
+        }
+        self.bodies(
+            arguments,
+            announced_heredocs(arguments.text(), delimiter),
+            end,
+        )
+    }
+
+    fn bodies(
+        &mut self,
+        arguments: Fragment<'_>,
+        announced: Vec<Announced>,
+        mut end: usize,
+    ) -> Option<(Vec<PlacedHeredoc>, usize)> {
+        let mut heredocs = Vec::with_capacity(announced.len());
+        for heredoc in announced {
+            let span = arguments.slice(heredoc.range.clone()).span();
+            let Some((body, after)) = self.lines.take_body(&heredoc.name, heredoc.strip_tabs)
+            else {
+                self.findings.push(unterminated(&heredoc, span));
+                return None;
+            };
+            end = after;
+            let content = self.source.slice(body).to_owned();
+            heredocs.push(PlacedHeredoc {
+                range: heredoc.range,
+                heredoc: Heredoc {
+                    name: heredoc.name,
+                    file_descriptor: heredoc.file_descriptor,
+                    expand: heredoc.expand,
+                    strip_tabs: heredoc.strip_tabs,
+                    content,
+                    span,
+                    content_span: body,
+                },
+            });
+        }
+        Some((heredocs, end))
+    }
+
+    /// Returns all findings in the order of the file.
+    fn finish(mut self) -> Diagnostics {
+        self.findings.append(&mut self.lines.findings);
+        self.findings
+            .sort_by_key(|finding| finding.labels.first().map(|label| label.span.start));
+        Diagnostics(self.findings)
+    }
+}
+
+fn unterminated(heredoc: &Announced, span: Span) -> Diagnostic {
+    let name = quoted(&heredoc.name);
+    Diagnostic::error(
+        Code::INVALID_HEREDOC,
+        span,
+        format!("heredoc {name} is not closed"),
+    )
+    .with_help(format!("put {name} alone on the line after its body"))
+}
+
+/// What is known of the stages so far.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Stages {
+    /// Only ARG came.
+    #[default]
+    Before,
+    /// An instruction came that needs a stage; it was found.
+    Missing,
+    /// FROM came.
+    Started,
+}
+
+impl Stages {
+    fn enter(&mut self, keyword: Keyword, span: Span) -> Option<Diagnostic> {
+        match (&self, keyword.name) {
+            (Self::Started, _) | (_, "ARG") => None,
+            (_, "FROM") => {
+                *self = Self::Started;
+                None
+            }
+            (Self::Missing, _) => None,
+            (Self::Before, name) => {
+                *self = Self::Missing;
+                let message = format!("{name} stands before the first FROM");
+                let finding = Diagnostic::error(Code::NO_STAGE, span, message);
+                Some(finding.with_help("only ARG may stand before a stage starts"))
+            }
+        }
+    }
+
+    fn finish(self, source: &SourceFile, is_clean: bool) -> Option<Diagnostic> {
+        if self != Self::Before || !is_clean {
+            return None;
+        }
+        let end = source.text().trim_end().len();
+        let message = match end {
+            0 => "the Dockerfile is empty",
+            _ => "the Dockerfile has no stage",
+        };
+        let finding = Diagnostic::error(Code::NO_STAGE, Span::new(end, end), message);
+        Some(finding.with_help("start a stage with `FROM IMAGE`"))
+    }
+}

@@ -1,0 +1,255 @@
+//! Physical lines to logical lines: comments dropped, continuations joined.
+
+use super::{Comment, Directives, Escape, SourceFile, Span, SpanMap};
+use crate::diagnostic::{Code, Diagnostic};
+
+/// An instruction's text, its continuation lines joined.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LogicalLine {
+    /// The text, without white space before it.
+    pub(crate) text: String,
+    /// Where its bytes came from.
+    pub(crate) map: SpanMap,
+    /// From its first byte to the end of its last line.
+    pub(crate) span: Span,
+}
+
+/// A line of the file, without its line end.
+#[derive(Debug, Clone, Copy)]
+struct PhysicalLine<'a> {
+    text: &'a str,
+    start: usize,
+}
+
+/// Reads a file line by line.
+#[derive(Debug)]
+pub(crate) struct Lines<'a> {
+    source: &'a SourceFile,
+    at: usize,
+    escape: Escape,
+    /// The comments so far.
+    pub(crate) comments: Vec<Comment>,
+    /// What was wrong so far.
+    pub(crate) findings: Vec<Diagnostic>,
+}
+
+impl<'a> Lines<'a> {
+    /// Starts at the top of `source` and reads its directives.
+    pub(crate) fn new(source: &'a SourceFile) -> (Self, Directives) {
+        let mut lines = Self::with_escape(source, Escape::default());
+        let directives = super::directive::read(&mut lines);
+        lines.escape = directives.escape;
+        (lines, directives)
+    }
+
+    /// Starts at the top of `source`, which has no directives.
+    pub(crate) fn with_escape(source: &'a SourceFile, escape: Escape) -> Self {
+        Self {
+            source,
+            at: 0,
+            escape,
+            comments: Vec::new(),
+            findings: Vec::new(),
+        }
+    }
+
+    /// Returns the next instruction's line.
+    pub(crate) fn next_line(&mut self) -> Option<LogicalLine> {
+        loop {
+            let first = self.next_physical()?;
+            if self.take_comment(first) {
+                continue;
+            }
+            let line = self.join(first.trim_start());
+            if !line.text.trim().is_empty() {
+                return Some(line);
+            }
+        }
+    }
+
+    /// Returns the comment that the next line is, and takes it; else takes nothing.
+    pub(super) fn next_comment(&mut self) -> Option<Comment> {
+        let before = self.at;
+        let line = self.next_physical()?;
+        if self.take_comment(line) {
+            return self.comments.last().cloned();
+        }
+        self.at = before;
+        None
+    }
+
+    /// Returns the lines up to `delimiter`, which stands alone on its line, and the end of
+    /// that line; takes them all. `None`, with everything taken, if it never comes.
+    pub(crate) fn take_body(&mut self, delimiter: &str, strip_tabs: bool) -> Option<(Span, usize)> {
+        let start = self.at;
+        while let Some(line) = self.next_physical() {
+            let tabs = if strip_tabs {
+                line.text.trim_start_matches('\t')
+            } else {
+                line.text
+            };
+            if tabs == delimiter {
+                return Some((Span::new(start, line.start), line.start + line.text.len()));
+            }
+        }
+        None
+    }
+
+    fn join(&mut self, first: PhysicalLine<'a>) -> LogicalLine {
+        let span = Span::new(first.start, first.start);
+        let mut line = LogicalLine {
+            span,
+            ..LogicalLine::default()
+        };
+        let mut empty_line = None;
+        let mut next = Some(first);
+        while let Some(physical) = next {
+            let (kept, goes_on) = self.cut_continuation(physical.text);
+            line.map.push(line.text.len(), physical.start, kept.len());
+            line.text.push_str(kept);
+            line.span.end = physical.start + physical.text.len();
+            next = if goes_on {
+                self.next_continuation(&mut empty_line)
+            } else {
+                None
+            };
+        }
+        if let Some(span) = empty_line {
+            let message = "empty line inside a continued instruction";
+            let finding = Diagnostic::warning(Code::NO_EMPTY_CONTINUATION, span, message);
+            self.findings
+                .push(finding.with_help("remove the empty line, or put a `#` on it"));
+        }
+        line
+    }
+
+    /// Returns the next line that goes on the instruction, past comments and empty lines.
+    fn next_continuation(&mut self, empty_line: &mut Option<Span>) -> Option<PhysicalLine<'a>> {
+        loop {
+            let line = self.next_physical()?;
+            if self.take_comment(line) {
+                continue;
+            }
+            if !line.text.trim().is_empty() {
+                return Some(line);
+            }
+            empty_line.get_or_insert(Span::new(line.start, line.start + line.text.len()));
+        }
+    }
+
+    /// Returns what the line adds to the instruction, and whether the next one goes on.
+    fn cut_continuation(&self, text: &'a str) -> (&'a str, bool) {
+        let escape = self.escape.character();
+        let trimmed = text.trim_end_matches([' ', '\t']);
+        match trimmed.strip_suffix(escape) {
+            // An escaped escape character is not at work, however many stand before it.
+            Some(kept) if !kept.ends_with(escape) => (kept, true),
+            _ => (text, false),
+        }
+    }
+
+    fn next_physical(&mut self) -> Option<PhysicalLine<'a>> {
+        let start = self.at;
+        let rest = self
+            .source
+            .text()
+            .get(start..)
+            .filter(|rest| !rest.is_empty())?;
+        let length = rest.find('\n').map_or(rest.len(), |newline| newline + 1);
+        self.at += length;
+        let text = rest[..length].trim_end_matches(['\n', '\r']);
+        Some(PhysicalLine { text, start })
+    }
+
+    /// Keeps the line if it is a comment, and says whether it is.
+    fn take_comment(&mut self, line: PhysicalLine<'a>) -> bool {
+        let line = line.trim_start();
+        let Some(text) = line.text.strip_prefix('#') else {
+            return false;
+        };
+        self.comments.push(Comment {
+            text: text.trim().to_owned(),
+            span: Span::new(line.start, line.start + line.text.len()),
+            line: self.source.line(line.start),
+        });
+        true
+    }
+}
+
+impl PhysicalLine<'_> {
+    fn trim_start(self) -> Self {
+        let text = self.text.trim_start();
+        Self {
+            text,
+            start: self.start + self.text.len() - text.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> (Vec<String>, Vec<String>, usize) {
+        let source = SourceFile::new("Dockerfile", text);
+        let (mut lines, _) = Lines::new(&source);
+        let read = std::iter::from_fn(|| lines.next_line())
+            .map(|line| line.text)
+            .collect();
+        let comments = lines
+            .comments
+            .iter()
+            .map(|comment| comment.text.clone())
+            .collect();
+        (read, comments, lines.findings.len())
+    }
+
+    #[test]
+    fn continuation_lines_are_joined() {
+        let cases: [(&str, &[&str]); 13] = [
+            ("RUN a\nRUN b", &["RUN a", "RUN b"]),
+            ("RUN a\r\nRUN b\r\n", &["RUN a", "RUN b"]),
+            ("RUN a \\\n  b", &["RUN a   b"]),
+            ("RUN a \\ \t\n b", &["RUN a  b"]),
+            ("RUN a \\\r\n b", &["RUN a  b"]),
+            ("  RUN a\\\nb", &["RUN ab"]),
+            ("RUN a \\\n# no\n  # no\n b", &["RUN a  b"]),
+            ("RUN a \\\n\n \n b", &["RUN a  b"]),
+            ("RUN a \\", &["RUN a "]),
+            ("RUN a \\\\\nb", &["RUN a \\\\", "b"]),
+            ("RUN a \\\\\\\nb", &["RUN a \\\\\\", "b"]),
+            ("\\\n\n", &[]),
+            ("# escape=`\nRUN a \\\nRUN b `\nc", &["RUN a \\", "RUN b c"]),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(read(text).0, expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn hash_starts_a_comment_only_at_the_start_of_a_line() {
+        let (lines, comments, _) = read("# one\n  # two\nRUN a # data\nRUN b \\\n  # three\n  c\n");
+        assert_eq!(lines, ["RUN a # data", "RUN b   c"]);
+        assert_eq!(comments, ["one", "two", "three"]);
+    }
+
+    #[test]
+    fn empty_continuation_line_is_warned_about_once() {
+        assert_eq!(read("RUN a \\\n\n\n b\n\nRUN c").2, 1);
+    }
+
+    #[test]
+    fn byte_order_mark_is_not_part_of_the_first_line() {
+        assert_eq!(read("\u{feff}FROM a").0, ["FROM a"]);
+    }
+
+    #[test]
+    fn joined_text_maps_back_to_the_source() {
+        let source = SourceFile::new("Dockerfile", "  RUN one \\\n# x\n  two");
+        let (mut lines, _) = Lines::new(&source);
+        let line = lines.next_line().expect("a line");
+        let at = line.text.find("two").expect("the word");
+        assert_eq!(source.slice(line.map.span(at..at + 3)), "two");
+        assert_eq!(source.slice(line.span), "RUN one \\\n# x\n  two");
+    }
+}
