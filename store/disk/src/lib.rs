@@ -1,1 +1,51 @@
-//! The store on disk: content, layers, cache records, names, leases, garbage collection.
+//! The store on disk: content, layers, cache records, names, logs, locks.
+//!
+//! A store is one directory; files are the truth. A put writes to a temporary name and
+//! renames; every put is idempotent. Many processes and threads use one store at once;
+//! what belongs to a dead one is known by its free lock and removed by the next that opens
+//! the store.
+//!
+//! | path | content |
+//! |---|---|
+//! | `kiln-store.json` | version and feature lists |
+//! | `lock` | shared while open, exclusive for what must be alone |
+//! | `blobs/sha256/<hex>` | content, as in an OCI image layout |
+//! | `layers/<id>/diff/` | a committed layer: one overlay directory; `layer.json` beside it |
+//! | `chains/<hex>` | chain ID → the layer that ends the chain |
+//! | `active/<session>/` | unfinished files and layers, and the `lock` of their owner |
+//! | `records/<2>/<hex>` | cache records |
+//! | `images/<hex>` | name → manifest or index |
+//! | `compressed/<diff hex>/` | diff ID + compression → blob |
+//! | `logs/<build>/<step>.log` | full logs of steps |
+//! | `locks/<hex>` | locks of units of work, with the process ID of the holder |
+//! | `cache-mounts/<hex>/`, `index/` | the content of cache mounts, indexes of contexts |
+
+mod blobs;
+mod compressed;
+mod durable;
+mod error;
+mod images;
+mod layer_id;
+mod layers;
+mod lock;
+mod logs;
+mod random;
+mod records;
+mod session;
+mod store;
+mod usage;
+mod verify;
+mod version;
+
+pub use blobs::{BlobWriter, Blobs};
+pub use compressed::Compressed;
+pub use error::{Error, Result};
+pub use images::{Images, NamedImage};
+pub use layer_id::{InvalidLayerId, LayerId};
+pub use layers::{ActiveLayer, Chains, LayerFacts, LayerOrigin, Layers};
+pub use lock::{KeyLock, Patience, Waiting};
+pub use logs::Logs;
+pub use records::{Record, Records};
+pub use store::Store;
+pub use usage::Usage;
+pub use verify::{Checked, Problem, Report};

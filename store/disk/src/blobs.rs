@@ -1,0 +1,234 @@
+//! Content named by its digest, laid out as in an OCI image layout.
+
+use std::fs::{File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use kiln_oci::{Algorithm, Digest};
+use sha2::{Digest as _, Sha256, Sha512};
+
+use crate::error::{At, Error, Result};
+use crate::session::Temporary;
+use crate::{Store, durable, session};
+
+/// The blobs of a store. What has a name here is complete, durable, and had its digest
+/// when it came in; [`Store::verify`] looks whether it still has.
+#[derive(Debug, Clone, Copy)]
+pub struct Blobs<'store> {
+    store: &'store Store,
+}
+
+impl<'store> Blobs<'store> {
+    pub(crate) fn of(store: &'store Store) -> Self {
+        Self { store }
+    }
+
+    /// Returns the path of the blob, whether it is there or not.
+    pub fn path(&self, digest: &Digest) -> PathBuf {
+        let folder = digest.algorithm().as_str();
+        self.store.path("blobs").join(folder).join(digest.hex())
+    }
+
+    /// Whether the blob is there.
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.path(digest).is_file()
+    }
+
+    /// Returns the size of the blob in bytes.
+    pub fn size(&self, digest: &Digest) -> Result<u64> {
+        let path = self.path(digest);
+        match std::fs::metadata(&path) {
+            Ok(metadata) => Ok(metadata.len()),
+            Err(error) => Err(missing_or(error, digest, "examine", path)),
+        }
+    }
+
+    /// Opens the blob for reading. Its bytes are not checked again.
+    pub fn open(&self, digest: &Digest) -> Result<File> {
+        let path = self.path(digest);
+        File::open(&path).map_err(|error| missing_or(error, digest, "open", path))
+    }
+
+    /// Returns the bytes of a small blob: a manifest, a configuration; checked again.
+    ///
+    /// Errors: [`Error::BlobMissing`], [`Error::WrongDigest`], [`Error::WrongSize`] when it
+    /// has more than `maximum_bytes`.
+    pub fn read(&self, digest: &Digest, maximum_bytes: u64) -> Result<Vec<u8>> {
+        let path = self.path(digest);
+        let mut bytes = Vec::new();
+        let mut file = self.open(digest)?.take(maximum_bytes + 1);
+        file.read_to_end(&mut bytes).at("read", &path)?;
+        let found = bytes.len() as u64;
+        if found > maximum_bytes {
+            let expected_digest = digest.clone();
+            return Err(Error::WrongSize {
+                expected_digest,
+                expected: maximum_bytes,
+                found,
+            });
+        }
+        check_digest(digest, Digest::of(digest.algorithm(), &bytes))?;
+        Ok(bytes)
+    }
+
+    /// Begins a new blob.
+    pub fn ingest(&self) -> Result<BlobWriter> {
+        let temporary = self.store.temporary()?;
+        let store = self.store.clone();
+        Ok(BlobWriter {
+            store,
+            temporary,
+            hasher: Sha256::new(),
+            size: 0,
+        })
+    }
+
+    /// Stores `bytes`, unless they are there, and returns their digest.
+    pub fn put(&self, bytes: &[u8]) -> Result<Digest> {
+        let digest = Digest::sha256(bytes);
+        if self
+            .size(&digest)
+            .is_ok_and(|size| size == bytes.len() as u64)
+        {
+            return Ok(digest);
+        }
+        let mut writer = self.ingest()?;
+        let path = writer.path();
+        writer.write_all(bytes).at("write", &path)?;
+        writer.commit(Some((&digest, bytes.len() as u64)))
+    }
+
+    /// Removes the blob; absent is fine.
+    pub fn remove(&self, digest: &Digest) -> Result<()> {
+        session::remove_tree(&self.path(digest))
+    }
+}
+
+fn missing_or(source: io::Error, digest: &Digest, action: &'static str, path: PathBuf) -> Error {
+    match source.kind() {
+        io::ErrorKind::NotFound => Error::BlobMissing(digest.clone()),
+        _ => Error::Io {
+            action,
+            path,
+            source,
+        },
+    }
+}
+
+fn check_digest(expected: &Digest, found: Digest) -> Result<()> {
+    match *expected == found {
+        true => Ok(()),
+        false => Err(Error::WrongDigest {
+            expected: expected.clone(),
+            found,
+        }),
+    }
+}
+
+/// A blob being written; dropped without [`BlobWriter::commit`] it leaves nothing.
+#[derive(Debug)]
+pub struct BlobWriter {
+    store: Store,
+    temporary: Temporary,
+    hasher: Sha256,
+    size: u64,
+}
+
+impl BlobWriter {
+    /// Returns the path of the unfinished file, to name in errors.
+    pub fn path(&self) -> PathBuf {
+        self.temporary.path().to_owned()
+    }
+
+    /// Returns the number of bytes written so far.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Gives the blob its name, durably, and returns its digest.
+    ///
+    /// Fails, and discards the blob, unless it has the digest and the size `expected`.
+    /// Takes the place of a blob that was there: a damaged one is healed.
+    pub fn commit(self, expected: Option<(&Digest, u64)>) -> Result<Digest> {
+        let digest = self.checked_digest(expected)?;
+        let read_only = Permissions::from_mode(0o444);
+        self.temporary
+            .file
+            .set_permissions(read_only)
+            .at("protect", self.temporary.path())?;
+        durable::publish(self.temporary, &self.store.blobs().path(&digest))?;
+        Ok(digest)
+    }
+
+    fn checked_digest(&self, expected: Option<(&Digest, u64)>) -> Result<Digest> {
+        let found = Digest::from_sha256(self.hasher.clone().finalize().into());
+        let Some((digest, size)) = expected else {
+            return Ok(found);
+        };
+        if self.size != size {
+            let expected_digest = digest.clone();
+            return Err(Error::WrongSize {
+                expected_digest,
+                expected: size,
+                found: self.size,
+            });
+        }
+        let found = match digest.algorithm() {
+            Algorithm::Sha256 => found,
+            // Rare enough to read the file once more.
+            Algorithm::Sha512 => self.sha512()?,
+        };
+        check_digest(digest, found.clone())?;
+        Ok(found)
+    }
+
+    fn sha512(&self) -> Result<Digest> {
+        let path = self.temporary.path();
+        let mut file = File::open(path).at("open", path)?;
+        digest_of(&mut file, Algorithm::Sha512).at("read", path)
+    }
+}
+
+impl Write for BlobWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = (&self.temporary.file).write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Returns the digest of what is left of `reader`.
+pub(crate) fn digest_of(reader: &mut impl Read, algorithm: Algorithm) -> io::Result<Digest> {
+    match algorithm {
+        Algorithm::Sha256 => {
+            let mut hasher = Sha256::new();
+            feed(reader, |bytes| hasher.update(bytes))?;
+            Ok(Digest::from_sha256(hasher.finalize().into()))
+        }
+        Algorithm::Sha512 => {
+            let mut hasher = Sha512::new();
+            feed(reader, |bytes| hasher.update(bytes))?;
+            Ok(Digest::from_sha512(hasher.finalize().into()))
+        }
+    }
+}
+
+const BUFFER_BYTES: usize = 256 << 10;
+
+fn feed(reader: &mut impl Read, mut consume: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => consume(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Layers as directories, and what is known about them.
+//!
+//! A committed layer is one directory in overlayfs' upper-directory format, read-only by
+//! convention. Layers have no parents: a result is a *stack*, bottom layer first. A layer
+//! counts only once a chain or a record names it, and those are written after
+//! [`Store::sync`]; one that nothing names may be half on disk after a power cut.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kiln_oci::{ChainId, DiffId, Digest};
+use rustix::fs::RenameFlags;
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{At, Error, Result};
+use crate::session::{self, Session};
+use crate::{LayerId, Store, durable};
+
+/// What is known about a committed layer beyond its content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerFacts {
+    /// The digest of the layer's uncompressed archive.
+    pub diff_id: DiffId,
+    /// The size of that archive.
+    pub uncompressed_size: u64,
+    /// Where the layer is from.
+    pub origin: LayerOrigin,
+}
+
+/// Where a layer is from: whether its archive can be made again, byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LayerOrigin {
+    /// Built: the diff ID is that of the canonical capture.
+    Captured {
+        /// The latest modification time that the capture let through.
+        clamp_mtime_seconds: Option<i64>,
+    },
+    /// Unpacked from an archive that somebody else made, in whatever form.
+    Unpacked {
+        /// The digest of the canonical capture right after unpacking, if somebody took it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        capture_digest: Option<Digest>,
+    },
+}
+
+/// The layers of a store.
+#[derive(Debug, Clone, Copy)]
+pub struct Layers<'store> {
+    store: &'store Store,
+}
+
+impl<'store> Layers<'store> {
+    pub(crate) fn of(store: &'store Store) -> Self {
+        Self { store }
+    }
+
+    /// Begins an empty layer.
+    pub fn begin(&self) -> Result<ActiveLayer> {
+        let session = self.store.session()?;
+        let directory = session.fresh_path();
+        let store = self.store.clone();
+        // Made first, so that whatever fails from here on is cleaned up.
+        let layer = ActiveLayer {
+            store,
+            directory,
+            _session: session,
+        };
+        for path in [layer.directory.clone(), layer.upper(), layer.work()] {
+            session::make_directory(&path)?;
+        }
+        // The upper directory is the root directory that processes in the layer see.
+        let upper = layer.upper();
+        std::fs::set_permissions(&upper, Permissions::from_mode(0o755)).at("open up", &upper)?;
+        Ok(layer)
+    }
+
+    /// Returns the directory of the layer, whether it is there or not.
+    pub fn diff_path(&self, id: &LayerId) -> PathBuf {
+        self.folder(id).join("diff")
+    }
+
+    /// Whether the layer is there.
+    pub fn exists(&self, id: &LayerId) -> bool {
+        self.diff_path(id).is_dir()
+    }
+
+    /// Returns what is known about the layer; `None` if nobody has needed it yet.
+    pub fn facts(&self, id: &LayerId) -> Result<Option<LayerFacts>> {
+        durable::read_json_or_forget(&self.facts_path(id))
+    }
+
+    /// Remembers what is known about the layer.
+    ///
+    /// Errors: [`Error::LayerMissing`].
+    pub fn set_facts(&self, id: &LayerId, facts: &LayerFacts) -> Result<()> {
+        match self.exists(id) {
+            true => {
+                durable::write_json_lazily(self.store.temporary()?, &self.facts_path(id), facts)
+            }
+            false => Err(Error::LayerMissing(id.clone())),
+        }
+    }
+
+    /// Returns the layers that are there, in order of their names.
+    pub fn list(&self) -> Result<Vec<LayerId>> {
+        let folder = self.store.path("layers");
+        let mut ids = Vec::new();
+        for entry in std::fs::read_dir(&folder).at("read directory", &folder)? {
+            let name = entry.at("read directory", &folder)?.file_name();
+            ids.extend(name.to_str().and_then(|name| name.parse().ok()));
+        }
+        ids.retain(|id| self.exists(id));
+        ids.sort();
+        Ok(ids)
+    }
+
+    fn folder(&self, id: &LayerId) -> PathBuf {
+        self.store.path("layers").join(id.as_str())
+    }
+
+    fn facts_path(&self, id: &LayerId) -> PathBuf {
+        self.folder(id).join("layer.json")
+    }
+}
+
+/// A layer being written, with what overlayfs needs; dropped uncommitted it is removed.
+///
+/// It lies in the session of its store, whose lock is held as long as the layer lives.
+#[derive(Debug)]
+pub struct ActiveLayer {
+    store: Store,
+    directory: PathBuf,
+    _session: Arc<Session>,
+}
+
+impl ActiveLayer {
+    /// Returns the directory that takes the layer's content.
+    pub fn upper(&self) -> PathBuf {
+        self.directory.join("upper")
+    }
+
+    /// Returns the empty directory that overlayfs wants beside it.
+    pub fn work(&self) -> PathBuf {
+        self.directory.join("work")
+    }
+
+    /// Returns the directory that is the layer's alone until it is committed or dropped.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Commits the content as layer `id` and returns the name it got.
+    ///
+    /// Nothing may be mounted on it any more. If a layer named `id` is there and a chain
+    /// names it, that one stays and this is discarded. If no chain names it, it may be the
+    /// remainder of a power cut: then this is committed under a random name, which is
+    /// returned. The commit is durable only after [`Store::sync`].
+    pub fn commit(self, id: LayerId) -> Result<LayerId> {
+        if self.rename_to(&id)? {
+            return Ok(id);
+        }
+        if self.store.chains().names(&id)? {
+            return Ok(id);
+        }
+        let id = LayerId::random();
+        self.rename_to(&id)?;
+        Ok(id)
+    }
+
+    /// Whether the upper directory could become layer `id`; `false` if that is there.
+    fn rename_to(&self, id: &LayerId) -> Result<bool> {
+        let target = self.store.layers().diff_path(id);
+        crate::store::make_directories_to(&self.store.layers().folder(id))?;
+        let here = rustix::fs::CWD;
+        match rustix::fs::renameat_with(here, self.upper(), here, &target, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(error) => Err(error).at("commit layer", &target),
+        }
+    }
+}
+
+impl Drop for ActiveLayer {
+    fn drop(&mut self) {
+        // What resists is removed with the session, or by the next one who opens the store.
+        let _ = session::remove_tree(&self.directory);
+    }
+}
+
+/// The layers of pulled images: chain ID → the layer that ends the chain.
+#[derive(Debug, Clone, Copy)]
+pub struct Chains<'store> {
+    store: &'store Store,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Chain {
+    layer: LayerId,
+}
+
+impl<'store> Chains<'store> {
+    pub(crate) fn of(store: &'store Store) -> Self {
+        Self { store }
+    }
+
+    /// Returns the layer that ends the chain, if it is there.
+    pub fn get(&self, chain_id: &ChainId) -> Result<Option<LayerId>> {
+        let chain =
+            durable::read_json_or_forget::<Chain>(&self.path(&LayerId::of_chain(chain_id)))?;
+        Ok(chain
+            .map(|chain| chain.layer)
+            .filter(|layer| self.store.layers().exists(layer)))
+    }
+
+    /// Remembers that `layer`, checked and on disk ([`Store::sync`]), ends the chain.
+    pub fn set(&self, chain_id: &ChainId, layer: &LayerId) -> Result<()> {
+        let path = self.path(&LayerId::of_chain(chain_id));
+        let chain = Chain {
+            layer: layer.clone(),
+        };
+        durable::write_json_lazily(self.store.temporary()?, &path, &chain)
+    }
+
+    /// Whether the chain that the layer `id` would be named after leads to it.
+    fn names(&self, id: &LayerId) -> Result<bool> {
+        let chain = durable::read_json_or_forget::<Chain>(&self.path(id))?;
+        Ok(chain.is_some_and(|chain| chain.layer == *id))
+    }
+
+    fn path(&self, id: &LayerId) -> PathBuf {
+        self.store.path("chains").join(id.as_str())
+    }
+}

@@ -1,0 +1,65 @@
+//! Cache records: what a step with a given key resulted in.
+//!
+//! A record may be lost but is never wrong: it is written after its layers are on disk, a
+//! damaged one counts as none, and so does one whose layers are gone.
+
+use std::path::PathBuf;
+
+use kiln_oci::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::{LayerId, Store, durable, session, store};
+
+/// What a step resulted in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The stack of layers, bottom first.
+    pub result: Vec<LayerId>,
+    /// The content key under which the result was first recorded: its identity for others.
+    pub canonical_key: Digest,
+    /// When the step ran, in seconds since 1970.
+    pub created_seconds: i64,
+    /// What ran, for people.
+    #[serde(default)]
+    pub description: String,
+}
+
+/// The cache records of a store.
+#[derive(Debug, Clone, Copy)]
+pub struct Records<'store> {
+    store: &'store Store,
+}
+
+impl<'store> Records<'store> {
+    pub(crate) fn of(store: &'store Store) -> Self {
+        Self { store }
+    }
+
+    /// Returns the record under `key` if all its layers are there.
+    pub fn get(&self, key: &Digest) -> Result<Option<Record>> {
+        let record: Option<Record> = durable::read_json_or_forget(&self.path(key))?;
+        let layers = self.store.layers();
+        Ok(record.filter(|record| record.result.iter().all(|layer| layers.exists(layer))))
+    }
+
+    /// Writes the record of `key`. Its layers are on disk: call [`Store::sync`] before.
+    pub fn put(&self, key: &Digest, record: &Record) -> Result<()> {
+        let path = self.path(key);
+        if let Some(folder) = path.parent() {
+            store::make_directories_to(folder)?;
+        }
+        durable::write_json_lazily(self.store.temporary()?, &path, record)
+    }
+
+    /// Removes the record of `key`; absent is fine.
+    pub fn remove(&self, key: &Digest) -> Result<()> {
+        session::remove_tree(&self.path(key))
+    }
+
+    fn path(&self, key: &Digest) -> PathBuf {
+        // Split, so that no folder grows beyond what directories do well.
+        let (folder, _) = key.hex().split_at(2);
+        self.store.path("records").join(folder).join(key.hex())
+    }
+}

@@ -1,0 +1,247 @@
+//! The store as a whole: opening it, and what it hands out.
+
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kiln_oci::Digest;
+use rustix::fs::FlockOperation;
+
+use crate::error::{At, Error, Result};
+use crate::lock::{self, KeyLock, Lock, Patience, Waiting};
+use crate::session::{self, Session, Temporary};
+use crate::version::{self, Presence};
+use crate::{Blobs, Chains, Compressed, Images, Layers, Logs, Records};
+
+/// The directories of a store, below its root.
+const DIRECTORIES: [&str; 12] = [
+    "blobs",
+    "blobs/sha256",
+    "blobs/sha512",
+    "layers",
+    "chains",
+    "active",
+    "records",
+    "images",
+    "compressed",
+    "logs",
+    "locks",
+    "cache-mounts",
+];
+
+/// A store that is open; clones share it.
+///
+/// Many processes and threads may have one root open at once. What a process leaves
+/// unfinished when it dies is removed by the next that opens the store.
+#[derive(Clone, Debug)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    /// Made by the first write: most commands of a warm store only read.
+    session: Mutex<Option<Arc<Session>>>,
+    _lock: Lock,
+}
+
+impl Store {
+    /// Opens the store in `root`, making it if there is none.
+    ///
+    /// Removes what dead processes left unfinished, and nothing else is scanned.
+    /// Errors: [`Error::NewerVersion`] and [`Error::UnknownFeature`] for a store of a newer
+    /// program, [`Error::OwnedByAnother`], [`Error::NotAStore`] for a directory with other
+    /// content; none of them touches it.
+    pub fn open(root: &Path) -> Result<Self> {
+        make_root(root)?;
+        let root = std::path::absolute(root).at("find", root)?;
+        check_owner(&root)?;
+        if version::check(&root)? == Presence::Absent {
+            restrict(&root)?;
+            version::write(&root)?;
+        }
+        let lock = take_root_lock(&root)?;
+        make_directories(&root)?;
+        session::remove_dead_sessions(&root.join("active"))?;
+        let inner = Inner {
+            root,
+            session: Mutex::new(None),
+            _lock: lock,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Returns the root directory, as an absolute path.
+    pub fn root(&self) -> &Path {
+        &self.inner.root
+    }
+
+    /// Returns the content: files named by their digest.
+    pub fn blobs(&self) -> Blobs<'_> {
+        Blobs::of(self)
+    }
+
+    /// Returns the committed layers, and begins new ones.
+    pub fn layers(&self) -> Layers<'_> {
+        Layers::of(self)
+    }
+
+    /// Returns the layers of pulled images by chain ID.
+    pub fn chains(&self) -> Chains<'_> {
+        Chains::of(self)
+    }
+
+    /// Returns the cache records.
+    pub fn records(&self) -> Records<'_> {
+        Records::of(self)
+    }
+
+    /// Returns the named images.
+    pub fn images(&self) -> Images<'_> {
+        Images::of(self)
+    }
+
+    /// Returns the index of compressed forms of layers.
+    pub fn compressed(&self) -> Compressed<'_> {
+        Compressed::of(self)
+    }
+
+    /// Returns the logs of steps.
+    pub fn logs(&self) -> Logs<'_> {
+        Logs::of(self)
+    }
+
+    /// Returns the directory of the cache mount `name`, making it if need be.
+    ///
+    /// Its content is the caller's; guard it with [`Store::lock_key`] where it is not shared.
+    pub fn cache_mount(&self, name: &str) -> Result<PathBuf> {
+        let path = self
+            .path("cache-mounts")
+            .join(Digest::sha256(name.as_bytes()).hex());
+        make_directories_to(&path)?;
+        Ok(path)
+    }
+
+    /// Returns the path of the context index `name`; there may be no file yet.
+    pub fn index_path(&self, name: &str) -> Result<PathBuf> {
+        let directory = self.path("index");
+        make_directories_to(&directory)?;
+        Ok(directory.join(Digest::sha256(name.as_bytes()).hex()))
+    }
+
+    /// Makes everything that was renamed into the store so far durable.
+    ///
+    /// Records and chains are written only after this: a name never outlives its content.
+    pub fn sync(&self) -> Result<()> {
+        let root = File::open(self.root()).at("open", self.root())?;
+        rustix::fs::syncfs(&root).at("write to disk", self.root())
+    }
+
+    /// Takes the lock of the unit of work `name`, so that processes do it once.
+    ///
+    /// While another holds it `on_wait` is asked again and again, at most 25 ms apart, and
+    /// told who that is. The lock is free when it is dropped or its owner is dead.
+    /// Look whether the work is done after taking it. Errors: [`Error::GaveUpWaiting`].
+    pub fn lock_key(
+        &self,
+        name: &str,
+        mut on_wait: impl FnMut(Waiting) -> Patience,
+    ) -> Result<KeyLock> {
+        let path = self
+            .path("locks")
+            .join(Digest::sha256(name.as_bytes()).hex());
+        lock::lock_key(&path, name, &mut on_wait)
+    }
+
+    /// Writes `bytes` to `path`, outside or inside the store's own folders, whole or not at
+    /// all, without waiting for the disk. `path` must be in the store's file system.
+    pub fn replace_file(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        use std::io::Write;
+        let temporary = self.temporary()?;
+        (&temporary.file)
+            .write_all(bytes)
+            .at("write", temporary.path())?;
+        temporary.rename(path)
+    }
+
+    /// Returns the path of `folder` in the root.
+    pub(crate) fn path(&self, folder: &str) -> PathBuf {
+        self.root().join(folder)
+    }
+
+    /// Returns the session, begun now if it was not.
+    pub(crate) fn session(&self) -> Result<Arc<Session>> {
+        let mut session = self
+            .inner
+            .session
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(session) = &*session {
+            return Ok(session.clone());
+        }
+        let begun = Arc::new(Session::begin(&self.path("active"))?);
+        *session = Some(begun.clone());
+        Ok(begun)
+    }
+
+    /// Returns a new empty file that is removed unless it gets its final name.
+    pub(crate) fn temporary(&self) -> Result<Temporary> {
+        Temporary::create(self.session()?.fresh_path())
+    }
+}
+
+fn make_root(root: &Path) -> Result<()> {
+    match root.is_dir() {
+        true => Ok(()),
+        false => make_directories_to(root),
+    }
+}
+
+/// Makes `path` and what is missing above it, for the owner only.
+pub(crate) fn make_directories_to(path: &Path) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .at("make directory", path)
+}
+
+fn make_directories(root: &Path) -> Result<()> {
+    for name in DIRECTORIES {
+        match session::make_directory(&root.join(name)) {
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {
+            }
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+fn check_owner(root: &Path) -> Result<()> {
+    let owner = std::fs::metadata(root).at("examine", root)?.uid();
+    let user = rustix::process::geteuid().as_raw();
+    match owner == user {
+        true => Ok(()),
+        false => Err(Error::OwnedByAnother {
+            path: root.to_owned(),
+            owner,
+            user,
+        }),
+    }
+}
+
+/// Layers hold set-user-ID programs of strangers: nobody else may reach them.
+fn restrict(root: &Path) -> Result<()> {
+    let permissions = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(root, permissions).at("restrict", root)
+}
+
+fn take_root_lock(root: &Path) -> Result<Lock> {
+    let path = root.join("lock");
+    let file = lock::open_lock_file(&path)?;
+    lock::wait(file, &path, FlockOperation::LockShared)
+}

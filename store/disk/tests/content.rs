@@ -1,0 +1,313 @@
+//! What goes into a store comes out of it; what is unfinished or wrong does not.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use kiln_disk::{Error, LayerFacts, LayerId, LayerOrigin, Record, Store};
+use kiln_oci::{ChainId, Descriptor, DiffId, Digest, Reference};
+
+struct Fixture {
+    root: PathBuf,
+    store: Store,
+}
+
+impl Fixture {
+    fn new(name: &str) -> Self {
+        let root = std::env::temp_dir().join(format!("kiln-disk-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&root);
+        let store = Store::open(&root).expect("an empty path becomes a store");
+        Self { root, store }
+    }
+
+    fn entries(&self, folder: &str) -> usize {
+        std::fs::read_dir(self.root.join(folder)).map_or(0, Iterator::count)
+    }
+
+    fn layer(&self, content: &str) -> LayerId {
+        let active = self.store.layers().begin().unwrap();
+        std::fs::write(active.upper().join("file"), content).unwrap();
+        active.commit(LayerId::random()).unwrap()
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.root);
+    }
+}
+
+#[test]
+fn blob_is_found_under_its_digest() {
+    let fixture = Fixture::new("blob");
+    let digest = fixture.store.blobs().put(b"content").unwrap();
+    assert_eq!(digest, Digest::sha256(b"content"));
+    assert_eq!(
+        fixture.store.blobs().read(&digest, 100).unwrap(),
+        b"content"
+    );
+    assert_eq!(fixture.store.blobs().size(&digest).unwrap(), 7);
+    let path = fixture.root.join("blobs/sha256").join(digest.hex());
+    assert_eq!(std::fs::read(path).unwrap(), b"content");
+}
+
+#[test]
+fn blob_with_another_digest_or_size_than_announced_is_discarded() {
+    let fixture = Fixture::new("wrong-blob");
+    let expected = Digest::sha256(b"other");
+    let write = || {
+        let mut writer = fixture.store.blobs().ingest().unwrap();
+        writer.write_all(b"bytes").unwrap();
+        writer
+    };
+    let error = write().commit(Some((&expected, 5))).unwrap_err();
+    assert!(matches!(error, Error::WrongDigest { .. }), "{error}");
+    let error = write()
+        .commit(Some((&Digest::sha256(b"bytes"), 6)))
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::WrongSize {
+                expected: 6,
+                found: 5,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert_eq!(fixture.entries("blobs/sha256"), 0);
+}
+
+#[test]
+fn blob_of_sha512_is_checked_too() {
+    let fixture = Fixture::new("sha512");
+    let digest = Digest::of(kiln_oci::Algorithm::Sha512, b"bytes");
+    let mut writer = fixture.store.blobs().ingest().unwrap();
+    writer.write_all(b"bytes").unwrap();
+    assert_eq!(writer.commit(Some((&digest, 5))).unwrap(), digest);
+    assert!(fixture.store.blobs().has(&digest));
+    let report = fixture.store.verify(&mut |_| {}).unwrap();
+    assert_eq!((report.blobs, report.problems), (1, vec![]));
+}
+
+#[test]
+fn damaged_blob_is_refused_by_read_and_named_by_verify() {
+    let fixture = Fixture::new("damage");
+    let digest = fixture.store.blobs().put(b"precious").unwrap();
+    let path = fixture.store.blobs().path(&digest);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, b"pretious").unwrap();
+
+    let error = fixture.store.blobs().read(&digest, 100).unwrap_err();
+    assert!(matches!(error, Error::WrongDigest { .. }), "{error}");
+    let report = fixture.store.verify(&mut |_| {}).unwrap();
+    assert_eq!(report.problems.len(), 1);
+    assert_eq!(report.problems[0].path, path);
+    assert!(
+        report.problems[0].reason.contains("has digest sha256:"),
+        "{}",
+        report.problems[0]
+    );
+}
+
+#[test]
+fn unfinished_work_is_removed_when_dropped() {
+    let fixture = Fixture::new("unfinished");
+    let layer = fixture.store.layers().begin().unwrap();
+    std::fs::write(layer.upper().join("file"), "x").unwrap();
+    let mut blob = fixture.store.blobs().ingest().unwrap();
+    blob.write_all(b"half").unwrap();
+    let (directory, path) = (layer.directory().to_owned(), blob.path());
+    assert!(directory.exists() && path.exists());
+    drop((layer, blob));
+    assert!(!directory.exists() && !path.exists());
+}
+
+#[test]
+fn committed_layer_is_its_upper_directory() {
+    let fixture = Fixture::new("layer");
+    let id = fixture.layer("hello");
+    let path = fixture.store.layers().diff_path(&id);
+    assert_eq!(std::fs::read_to_string(path.join("file")).unwrap(), "hello");
+    assert_eq!(fixture.store.layers().list().unwrap(), vec![id]);
+}
+
+#[test]
+fn facts_of_a_layer_are_remembered_and_need_the_layer() {
+    let fixture = Fixture::new("facts");
+    let id = fixture.layer("hello");
+    let facts = LayerFacts {
+        diff_id: DiffId(Digest::sha256(b"archive")),
+        uncompressed_size: 1024,
+        origin: LayerOrigin::Unpacked {
+            capture_digest: None,
+        },
+    };
+    assert_eq!(fixture.store.layers().facts(&id).unwrap(), None);
+    fixture.store.layers().set_facts(&id, &facts).unwrap();
+    assert_eq!(
+        fixture.store.layers().facts(&id).unwrap(),
+        Some(facts.clone())
+    );
+    let error = fixture
+        .store
+        .layers()
+        .set_facts(&LayerId::random(), &facts)
+        .unwrap_err();
+    assert!(matches!(error, Error::LayerMissing(_)), "{error}");
+}
+
+#[test]
+fn layer_that_a_chain_names_stays_and_one_that_none_names_is_not_trusted() {
+    let fixture = Fixture::new("chain");
+    let chain_id = ChainId(Digest::sha256(b"chain"));
+    let id = LayerId::of_chain(&chain_id);
+    let commit = |content| {
+        let active = fixture.store.layers().begin().unwrap();
+        std::fs::write(active.upper().join("file"), content).unwrap();
+        active.commit(id.clone()).unwrap()
+    };
+    assert_eq!(commit("first"), id);
+    assert_eq!(fixture.store.chains().get(&chain_id).unwrap(), None);
+    let second = commit("second");
+    assert_ne!(second, id, "the first may be what a power cut left");
+
+    fixture.store.chains().set(&chain_id, &id).unwrap();
+    assert_eq!(commit("third"), id);
+    assert_eq!(
+        fixture.store.chains().get(&chain_id).unwrap(),
+        Some(id.clone())
+    );
+    let file = fixture.store.layers().diff_path(&id).join("file");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "first");
+}
+
+#[test]
+fn record_counts_only_while_whole_and_with_all_its_layers() {
+    let fixture = Fixture::new("record");
+    let layer = fixture.layer("x");
+    let key = Digest::sha256(b"key");
+    let record = Record {
+        result: vec![layer.clone()],
+        canonical_key: key.clone(),
+        created_seconds: 7,
+        description: "RUN true".to_owned(),
+    };
+    let records = fixture.store.records();
+    assert_eq!(records.get(&key).unwrap(), None);
+    records.put(&key, &record).unwrap();
+    assert_eq!(records.get(&key).unwrap(), Some(record.clone()));
+
+    let path = fixture
+        .root
+        .join("records")
+        .join(&key.hex()[..2])
+        .join(key.hex());
+    std::fs::write(&path, "{\"result\":[").unwrap();
+    assert_eq!(records.get(&key).unwrap(), None);
+    assert_eq!(
+        fixture.store.verify(&mut |_| {}).unwrap().problems[0].path,
+        path
+    );
+
+    records.put(&key, &record).unwrap();
+    std::fs::remove_dir_all(fixture.root.join("layers").join(layer.as_str())).unwrap();
+    assert_eq!(records.get(&key).unwrap(), None);
+    let report = fixture.store.verify(&mut |_| {}).unwrap();
+    assert_eq!(
+        report.problems[0].reason,
+        format!("layer {layer} is not in the store")
+    );
+}
+
+#[test]
+fn name_leads_to_the_image_that_got_it_last() {
+    let fixture = Fixture::new("name");
+    let descriptor = |bytes: &[u8]| {
+        let digest = fixture.store.blobs().put(bytes).unwrap();
+        Descriptor::new(
+            "application/vnd.oci.image.manifest.v1+json",
+            digest,
+            bytes.len() as u64,
+        )
+    };
+    let name: Reference = "app".parse().unwrap();
+    let images = fixture.store.images();
+    assert_eq!(images.get(&name).unwrap(), None);
+    images.put(&name, &descriptor(b"one")).unwrap();
+    images.put(&name, &descriptor(b"second")).unwrap();
+    images
+        .put(&"other:1".parse().unwrap(), &descriptor(b"one"))
+        .unwrap();
+
+    assert_eq!(
+        images.get(&name).unwrap().unwrap().target,
+        descriptor(b"second")
+    );
+    let names: Vec<_> = images
+        .list()
+        .unwrap()
+        .iter()
+        .map(|image| image.name.to_string())
+        .collect();
+    assert_eq!(
+        names,
+        ["docker.io/library/app:latest", "docker.io/library/other:1"]
+    );
+    assert!(images.remove(&name).unwrap().is_some());
+    assert_eq!(images.get(&name).unwrap(), None);
+    assert_eq!(images.remove(&name).unwrap(), None);
+}
+
+#[test]
+fn name_without_its_manifest_is_a_problem() {
+    let fixture = Fixture::new("dangling");
+    let digest = fixture.store.blobs().put(b"manifest").unwrap();
+    let target = Descriptor::new(
+        "application/vnd.oci.image.manifest.v1+json",
+        digest.clone(),
+        8,
+    );
+    fixture
+        .store
+        .images()
+        .put(&"app".parse().unwrap(), &target)
+        .unwrap();
+    assert_eq!(fixture.store.verify(&mut |_| {}).unwrap().problems, vec![]);
+    fixture.store.blobs().remove(&digest).unwrap();
+    let report = fixture.store.verify(&mut |_| {}).unwrap();
+    assert_eq!(
+        report.problems[0].reason,
+        format!("blob {digest} is not in the store")
+    );
+}
+
+#[test]
+fn log_is_appended_to_and_listed() {
+    let fixture = Fixture::new("log");
+    for line in ["one\n", "two\n"] {
+        fixture
+            .store
+            .logs()
+            .writer("build", "3")
+            .unwrap()
+            .write_all(line.as_bytes())
+            .unwrap();
+    }
+    let paths = fixture.store.logs().list("build").unwrap();
+    assert_eq!(paths, vec![fixture.store.logs().path("build", "3")]);
+    assert_eq!(std::fs::read_to_string(&paths[0]).unwrap(), "one\ntwo\n");
+}
+
+#[test]
+fn usage_counts_what_is_stored() {
+    let fixture = Fixture::new("usage");
+    let before = fixture.store.usage().unwrap();
+    fixture.store.blobs().put(&vec![7; 100_000]).unwrap();
+    let after = fixture.store.usage().unwrap();
+    assert!(
+        after.blob_bytes >= before.blob_bytes + 100_000,
+        "{before:?} {after:?}"
+    );
+    assert!(after.total_bytes() > before.total_bytes());
+}
