@@ -4,10 +4,16 @@
 //! instructions whose words are still unexpanded; every piece knows the bytes it came from,
 //! so that a [`diagnostic`] can point at them.
 
+mod compile;
 pub mod diagnostic;
+pub mod expand;
 pub mod instruction;
 pub mod syntax;
 
+pub use compile::{
+    Compilation, CompileOptions, DEFAULT_HOSTNAME, ImageResolver, PlannedImage, ResolveError,
+    ResolvedBase,
+};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity, render};
 pub use instruction::{Dockerfile, Instruction, Statement, parse, parse_trigger};
 pub use syntax::{SourceFile, Span, Word};

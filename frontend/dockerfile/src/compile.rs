@@ -1,0 +1,116 @@
+//! A Dockerfile compiled: the plan, and what each image will say of itself.
+
+use crate::diagnostic::Diagnostics;
+use kiln_oci::{Digest, HistoryEntry, ImageConfig, Platform, Reference};
+use kiln_plan::{NetworkMode, Plan, VertexId};
+use std::error::Error;
+
+/// Host name that commands see unless told otherwise: the one they see elsewhere.
+pub const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
+
+/// What the caller of [`compile`] wants.
+#[derive(Clone, Debug)]
+pub struct CompileOptions {
+    /// Name or number of the stage to build; the last one when absent.
+    pub target: Option<String>,
+    /// Values of build arguments. One without value is as if it were not given.
+    pub build_args: Vec<(String, Option<String>)>,
+    /// Platforms to build for, in the order of the images; that of this machine when empty.
+    pub platforms: Vec<Platform>,
+    /// Platform of this machine: `BUILDPLATFORM`.
+    pub build_platform: Platform,
+    /// Labels of the images, over those of the Dockerfile.
+    pub labels: Vec<(String, String)>,
+    /// Network of commands that don't choose one.
+    pub network: NetworkMode,
+    /// Whether recorded results are disregarded.
+    pub no_cache: bool,
+    /// Stages whose recorded results are disregarded.
+    pub no_cache_stages: Vec<String>,
+    /// Lines of `/etc/hosts` for commands: (name, address).
+    pub extra_hosts: Vec<(String, String)>,
+    /// Resource limits of commands: (name, soft, hard).
+    pub ulimits: Vec<(String, u64, u64)>,
+    /// Size of `/dev/shm` in bytes.
+    pub shm_size_bytes: Option<u64>,
+    /// Host name that commands see.
+    pub hostname: String,
+}
+
+impl Default for CompileOptions {
+    fn default() -> Self {
+        CompileOptions {
+            target: None,
+            build_args: Vec::new(),
+            platforms: Vec::new(),
+            build_platform: Platform::host(),
+            labels: Vec::new(),
+            network: NetworkMode::Default,
+            no_cache: false,
+            no_cache_stages: Vec::new(),
+            extra_hosts: Vec::new(),
+            ulimits: Vec::new(),
+            shm_size_bytes: None,
+            hostname: DEFAULT_HOSTNAME.to_owned(),
+        }
+    }
+}
+
+/// Finds images that a Dockerfile names.
+pub trait ImageResolver {
+    /// Returns what `reference` means for `platform`.
+    fn resolve(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<ResolvedBase, ResolveError>;
+}
+
+/// What an image's name means.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResolvedBase {
+    /// Digest of the image manifest (never of an index).
+    pub digest: Digest,
+    /// Platform of the image.
+    pub platform: Platform,
+    /// Its configuration.
+    pub config: ImageConfig,
+}
+
+/// Why an image's name means nothing: the causes are the resolver's.
+pub type ResolveError = Box<dyn Error + Send + Sync>;
+
+/// A compiled Dockerfile.
+#[derive(Clone, Debug)]
+pub struct Compilation {
+    /// What must be done.
+    pub plan: Plan,
+    /// The images, one for each platform, in the order of the request.
+    pub images: Vec<PlannedImage>,
+    /// Findings that don't stop the build.
+    pub warnings: Diagnostics,
+}
+
+/// An image to be made of a result.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedImage {
+    /// Its platform.
+    pub platform: Platform,
+    /// Its root file system; `None` for one without layers.
+    pub result: Option<VertexId>,
+    /// The base image's configuration with the changes of the Dockerfile. `rootfs` and
+    /// `history` are the base image's still; `created` is empty.
+    pub config: ImageConfig,
+    /// What the Dockerfile adds to the history: one entry for each instruction, without times.
+    pub history: Vec<HistoryEntry>,
+}
+
+impl Compilation {
+    /// Returns the target vertices of the plan, in the order of the images that have one.
+    pub fn targets(&self) -> Vec<VertexId> {
+        self.images
+            .iter()
+            .filter_map(|image| image.result)
+            .collect()
+    }
+}

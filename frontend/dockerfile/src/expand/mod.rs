@@ -1,0 +1,85 @@
+//! Words with their variables, quotes and escapes resolved.
+//!
+//! The syntax is the shell's in small: `$x`, `${x}`, `${x:-word}` and its kin, prefix and
+//! suffix removal, replacement, single and double quotes, one escape character.
+
+mod pattern;
+mod scan;
+
+use scan::Scanner;
+use thiserror::Error;
+
+/// Where the values of variables come from.
+pub trait Variables {
+    /// Returns the value of `name`; `None` when it is unset.
+    fn value(&self, name: &str) -> Option<&str>;
+}
+
+impl Variables for [(&str, &str)] {
+    fn value(&self, name: &str) -> Option<&str> {
+        let found = self.iter().rev().find(|(known, _)| *known == name);
+        found.map(|(_, value)| *value)
+    }
+}
+
+/// Why a word cannot be expanded.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ExpandError {
+    /// A quote or `${…/` that never ends.
+    #[error("missing {0} at the end of the word")]
+    Unterminated(char),
+    /// `${}`, `${:x}` and the like.
+    #[error("bad substitution `{0}`")]
+    BadSubstitution(String),
+    /// `${x^}`: a modifier that does not exist.
+    #[error("unsupported modifier `{modifier}` in the substitution of `{name}`")]
+    UnsupportedModifier {
+        /// The variable.
+        name: String,
+        /// The modifier as written.
+        modifier: String,
+    },
+    /// `${x:?message}` of an unset variable.
+    #[error("{name}: {message}")]
+    Required {
+        /// The variable.
+        name: String,
+        /// The message, as written or made up.
+        message: String,
+    },
+}
+
+/// What a word comes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expansion {
+    /// The word.
+    pub text: String,
+    /// The word split where white space is neither quoted nor escaped.
+    pub words: Vec<String>,
+    /// Variables that were asked for, set or not, in order.
+    pub used: Vec<String>,
+    /// Variables that are unset and have no default, in order.
+    pub unset: Vec<String>,
+}
+
+/// How quotes are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quotes {
+    /// They group and vanish. (words of an instruction)
+    Remove,
+    /// They are ordinary characters. (bodies of here-documents)
+    Keep,
+}
+
+/// Returns `text` expanded with `variables`, `escape` being the escape character.
+pub fn expand(
+    text: &str,
+    escape: char,
+    quotes: Quotes,
+    variables: &(impl Variables + ?Sized),
+) -> Result<Expansion, ExpandError> {
+    Scanner::new(text, escape, quotes, variables).run()
+}
+
+#[cfg(test)]
+mod tests;
