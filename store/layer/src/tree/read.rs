@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, openat};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, openat};
 
 use super::directory::{Directory, stat_handle};
 use super::{
@@ -173,6 +173,23 @@ impl Tree {
             (Some(name), Some(part)) => xattr::read(part.as_fd(), name),
         };
         read.map_err(TreeError::io("read the extended attributes of", path))
+    }
+
+    /// Returns the extended attributes of an open file, as [`Tree::xattrs`] does; `path` is
+    /// for messages.
+    pub(crate) fn xattrs_of(file: &File, path: &Path) -> Result<Vec<Xattr>> {
+        xattr::read_handle(file.as_fd())
+            .map_err(TreeError::io("read the extended attributes of", path))
+    }
+
+    /// Whether there is something at `path` if ignore patterns are left aside.
+    pub(crate) fn exists_ignored(&self, path: &Path) -> bool {
+        let Some(root) = self.root.parts.first() else {
+            return false;
+        };
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        rustix::fs::openat2(root, path, flags, Mode::empty(), within).is_ok()
     }
 }
 

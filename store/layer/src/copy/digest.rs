@@ -1,0 +1,233 @@
+//! The digest of what a copy would read: the content half of a cache key.
+//!
+//! It covers what a copy puts into the target and nothing else: names as they are made
+//! there, kinds, permissions, owners, link targets, device numbers, extended attributes,
+//! content. Times are left out, and so is the path of a directory whose content is copied:
+//! a fresh checkout or a renamed directory is the same content.
+
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use kiln_oci::Digest;
+use sha2::{Digest as _, Sha256};
+
+use super::sources::{ResolvedSource, parents_of, resolve_sources};
+use super::walk::Walked;
+use super::{CopyError, Result, Selection};
+use crate::tree::{FileKind, Follow, Metadata, Tree, Xattr};
+
+/// Changes whenever the bytes below change, so that old keys match nothing.
+const FORMAT: &[u8] = b"kiln content 1\n";
+const READ_BUFFER_BYTES: usize = 128 * 1024;
+
+/// What a copy replaces anyway, and which a digest therefore ignores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DigestOptions {
+    /// The copy sets the owner.
+    pub ignore_owner: bool,
+    /// The copy sets all permission bits.
+    pub ignore_mode: bool,
+}
+
+/// Remembers the digests of files that have not changed.
+pub trait ContentIndex {
+    /// Returns the digest that was put for the file at `path`, if `metadata` (which includes
+    /// the time of the last change of any attribute) says that it is still the same.
+    fn get(&self, path: &Path, metadata: &Metadata) -> Option<Digest>;
+    /// Remembers the digest of the file at `path`: of its extended attributes and content.
+    fn put(&self, path: &Path, metadata: &Metadata, digest: &Digest);
+}
+
+/// Remembers nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoIndex;
+
+impl ContentIndex for NoIndex {
+    fn get(&self, _: &Path, _: &Metadata) -> Option<Digest> {
+        None
+    }
+    fn put(&self, _: &Path, _: &Metadata, _: &Digest) {}
+}
+
+/// Returns the digest of what copying `selection` from `source` would read.
+///
+/// Errors: the same as copying it, as far as the source is concerned.
+pub fn content_digest(
+    source: &Tree,
+    selection: &Selection,
+    options: &DigestOptions,
+    index: &dyn ContentIndex,
+) -> Result<Digest> {
+    let mut digester = Digester {
+        source,
+        selection,
+        options,
+        index,
+        hash: Sha256::new(),
+        buffer: Vec::new(),
+    };
+    digester.hash.update(FORMAT);
+    for file in resolve_sources(source, selection)? {
+        digester.add_source(&file)?;
+    }
+    Ok(Digest::from_sha256(digester.hash.finalize().into()))
+}
+
+struct Digester<'a> {
+    source: &'a Tree,
+    selection: &'a Selection,
+    options: &'a DigestOptions,
+    index: &'a dyn ContentIndex,
+    hash: Sha256,
+    buffer: Vec<u8>,
+}
+
+impl Digester<'_> {
+    fn add_source(&mut self, file: &ResolvedSource) -> Result<()> {
+        for (from, name) in parents_of(file) {
+            let node = self.source.lookup(&from, Follow::All);
+            if let Some(node) = node.map_err(CopyError::Source)? {
+                self.add(&from, &name, &node.metadata)?;
+            }
+        }
+        if !file.metadata.is_directory() {
+            self.hash.update(b"file\n");
+            return self.add(&file.path, &file.name, &file.metadata);
+        }
+        let relative = match &file.pivot {
+            Some(_) => file.name.clone(),
+            None => PathBuf::new(),
+        };
+        self.hash.update(b"directory\n");
+        if !file.is_content() {
+            self.add(&file.path, &file.name, &file.metadata)?;
+        }
+        let walked = Walked::start(&self.selection.exclude, &file.path, &relative);
+        self.add_content(&walked)
+    }
+
+    fn add_content(&mut self, directory: &Walked) -> Result<()> {
+        let exclude = &self.selection.exclude;
+        for child in directory.children(self.source, exclude)? {
+            let name = directory.relative.join(&child.name);
+            self.add(&child.path, &name, &child.metadata)?;
+            if child.metadata.is_directory() {
+                self.add_content(&directory.enter(exclude, &child))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds one file. Every part has a fixed size or is preceded by its length, so that no
+    /// two trees have the same bytes.
+    fn add(&mut self, path: &Path, name: &Path, metadata: &Metadata) -> Result<()> {
+        let kind = kind_code(metadata.kind);
+        let mode = if self.options.ignore_mode {
+            0
+        } else {
+            metadata.mode
+        };
+        let (uid, gid) = match self.options.ignore_owner {
+            true => (0, 0),
+            false => (metadata.uid, metadata.gid),
+        };
+        let mut header = Vec::with_capacity(128);
+        push_bytes(&mut header, name.as_os_str().as_bytes());
+        header.push(kind);
+        // The permissions of a link mean nothing.
+        let mode = if metadata.kind == FileKind::Symlink {
+            0
+        } else {
+            mode
+        };
+        for number in [mode, uid, gid] {
+            header.extend(number.to_le_bytes());
+        }
+        match metadata.kind {
+            FileKind::Regular => {
+                header.extend(metadata.size.to_le_bytes());
+                let digest = self.file_digest(path, metadata)?;
+                push_bytes(&mut header, digest.as_str().as_bytes());
+                self.hash.update(&header);
+                return Ok(());
+            }
+            FileKind::Symlink => {
+                let target = self.source.read_link(path).map_err(CopyError::Source)?;
+                push_bytes(&mut header, target.as_os_str().as_bytes());
+            }
+            FileKind::CharacterDevice | FileKind::BlockDevice => {
+                header.extend(metadata.special_device.0.to_le_bytes());
+                header.extend(metadata.special_device.1.to_le_bytes());
+            }
+            FileKind::Directory | FileKind::Fifo | FileKind::Socket => {}
+        }
+        let xattrs = self.source.xattrs(path).map_err(CopyError::Source)?;
+        push_xattrs(&mut header, &xattrs);
+        self.hash.update(&header);
+        Ok(())
+    }
+
+    /// The digest of a regular file's extended attributes and content.
+    fn file_digest(&mut self, path: &Path, metadata: &Metadata) -> Result<Digest> {
+        if let Some(known) = self.index.get(path, metadata) {
+            return Ok(known);
+        }
+        let opened = self.source.open_exactly(path).map_err(CopyError::Source)?;
+        let (mut file, opened_metadata) = opened;
+        let mut head = Vec::new();
+        let xattrs = Tree::xattrs_of(&file, path).map_err(CopyError::Source)?;
+        push_xattrs(&mut head, &xattrs);
+        let mut hash = Sha256::new();
+        hash.update(&head);
+        self.buffer.resize(READ_BUFFER_BYTES, 0);
+        update_from(&mut hash, &mut file, &mut self.buffer).map_err(|source| {
+            CopyError::Content {
+                path: path.to_path_buf(),
+                source,
+            }
+        })?;
+        let digest = Digest::from_sha256(hash.finalize().into());
+        // A file that was replaced between the two looks is not remembered.
+        if opened_metadata == *metadata {
+            self.index.put(path, metadata, &digest);
+        }
+        Ok(digest)
+    }
+}
+
+fn update_from(hash: &mut Sha256, file: &mut impl Read, buffer: &mut [u8]) -> io::Result<()> {
+    loop {
+        match file.read(buffer) {
+            Ok(0) => return Ok(()),
+            Ok(length) => hash.update(&buffer[..length]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn push_bytes(header: &mut Vec<u8>, bytes: &[u8]) {
+    header.extend((bytes.len() as u64).to_le_bytes());
+    header.extend(bytes);
+}
+
+fn push_xattrs(header: &mut Vec<u8>, xattrs: &[Xattr]) {
+    header.extend((xattrs.len() as u64).to_le_bytes());
+    for xattr in xattrs {
+        push_bytes(header, xattr.name.as_bytes());
+        push_bytes(header, &xattr.value);
+    }
+}
+
+fn kind_code(kind: FileKind) -> u8 {
+    match kind {
+        FileKind::Regular => b'f',
+        FileKind::Directory => b'd',
+        FileKind::Symlink => b'l',
+        FileKind::Fifo => b'p',
+        FileKind::CharacterDevice => b'c',
+        FileKind::BlockDevice => b'b',
+        FileKind::Socket => b's',
+    }
+}

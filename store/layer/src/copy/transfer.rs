@@ -1,0 +1,280 @@
+//! Copying what was resolved.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::sources::{ResolvedSource, parents_of, resolve_sources};
+use super::walk::{Child, Walked};
+use super::{CopyError, CopyRequest, ModeChange, Result};
+use crate::tree::{Attributes, FileKind, Follow, Metadata, Tree, TreeError};
+
+const PARENT_MODE: u32 = 0o755;
+/// Files up to this size are read into memory; larger ones are copied within the kernel.
+const SMALL_FILE_BYTES: u64 = 64 * 1024;
+
+/// Copies what the request selects of `source` into `target`. Call [`Tree::finish`] on the
+/// target when all is written.
+pub fn copy_into(source: &Tree, target: &mut Tree, request: &CopyRequest) -> Result<()> {
+    let resolved = resolve_sources(source, &request.selection)?;
+    copy_resolved(source, target, request, &resolved)
+}
+
+/// Copies files that were resolved before, or some of them.
+pub fn copy_resolved(
+    source: &Tree,
+    target: &mut Tree,
+    request: &CopyRequest,
+    resolved: &[ResolvedSource],
+) -> Result<()> {
+    if resolved.is_empty() && !request.destination.ends_with('/') {
+        return Ok(());
+    }
+    let destination = make_destination(target, request)?;
+    let mut copier = Copier {
+        source,
+        target,
+        request,
+        links: HashMap::new(),
+        buffer: Vec::new(),
+    };
+    for file in resolved {
+        copier.copy(file, &destination)?;
+    }
+    Ok(())
+}
+
+/// Makes the destination a directory, with its missing parents, and returns its path: for
+/// archives, which are unpacked into it.
+pub fn prepare_destination(target: &mut Tree, request: &CopyRequest) -> Result<PathBuf> {
+    target
+        .make_parents(&request.destination, &parent_attributes(request))
+        .map_err(CopyError::Target)
+}
+
+/// Makes the directories that the destination says exist; returns where it leads.
+fn make_destination(target: &mut Tree, request: &CopyRequest) -> Result<PathBuf> {
+    let written = request.destination.as_str();
+    let directory = match written.rsplit_once('/') {
+        _ if request.selection.parents => written,
+        Some((_, "" | ".")) => written,
+        Some((parent, _)) => parent,
+        None => "",
+    };
+    target
+        .make_parents(directory, &parent_attributes(request))
+        .map_err(CopyError::Target)?;
+    target
+        .resolve_path(written, Follow::All)
+        .map_err(CopyError::Target)
+}
+
+/// Attributes of directories that are made only to hold something.
+fn parent_attributes(request: &CopyRequest) -> Attributes {
+    let mode = match request.mode {
+        Some(ModeChange::Octal(bits)) => bits,
+        _ => PARENT_MODE,
+    };
+    let (uid, gid) = request.owner.unwrap_or((0, 0));
+    Attributes::root(mode).owned_by(uid, gid)
+}
+
+struct Copier<'a> {
+    source: &'a Tree,
+    target: &'a mut Tree,
+    request: &'a CopyRequest,
+    /// Where files with several names were copied to, by device and inode.
+    links: HashMap<(u64, u64), PathBuf>,
+    buffer: Vec<u8>,
+}
+
+impl Copier<'_> {
+    fn copy(&mut self, file: &ResolvedSource, destination: &Path) -> Result<()> {
+        let existing = self.at_target(destination)?;
+        if file.is_content() {
+            if existing.is_some_and(|metadata| !metadata.is_directory()) {
+                return Err(directory_over_file(&file.path, destination));
+            }
+            self.target
+                .make_parents(destination, &parent_attributes(self.request))
+                .map_err(CopyError::Target)?;
+            return self.copy_content(self.start(file), destination);
+        }
+        for (from, name) in parents_of(file) {
+            self.make_parent(&from, &destination.join(name))?;
+        }
+        let into = existing.is_some_and(|metadata| metadata.is_directory());
+        let target_path = match into || file.pivot.is_some() {
+            true => destination.join(&file.name),
+            false => destination.to_path_buf(),
+        };
+        if file.metadata.is_directory() {
+            self.copy_directory(self.start(file), &file.metadata, &target_path)
+        } else {
+            self.copy_file(&file.path, &file.metadata, &target_path)
+        }
+    }
+
+    fn start(&self, file: &ResolvedSource) -> Walked {
+        let relative = match &file.pivot {
+            Some(_) => file.name.as_path(),
+            None => Path::new(""),
+        };
+        Walked::start(&self.request.selection.exclude, &file.path, relative)
+    }
+
+    fn at_target(&self, path: &Path) -> Result<Option<Metadata>> {
+        let node = self.target.lookup(path, Follow::ParentsOnly);
+        let node = node.map_err(CopyError::Target)?;
+        Ok(node.map(|node| node.metadata))
+    }
+
+    /// Makes a directory above a source that keeps its parents, unless it is there.
+    fn make_parent(&mut self, from: &Path, to: &Path) -> Result<()> {
+        match self.at_target(to)? {
+            Some(metadata) if metadata.is_directory() => Ok(()),
+            Some(_) => Err(directory_over_file(from, to)),
+            None => {
+                let node = self.source.lookup(from, Follow::All);
+                let node = node.map_err(CopyError::Source)?;
+                let metadata = node.ok_or_else(|| vanished(from))?.metadata;
+                let attributes = self.attributes(from, &metadata)?;
+                self.target
+                    .make_directory(to, &attributes)
+                    .map_err(CopyError::Target)
+            }
+        }
+    }
+
+    fn copy_directory(&mut self, from: Walked, metadata: &Metadata, to: &Path) -> Result<()> {
+        let attributes = self.attributes(&from.path, metadata)?;
+        match self.target.make_directory(to, &attributes) {
+            Err(TreeError::NotADirectory(_)) => return Err(directory_over_file(&from.path, to)),
+            made => made.map_err(CopyError::Target)?,
+        }
+        self.copy_content(from, to)
+    }
+
+    fn copy_content(&mut self, from: Walked, to: &Path) -> Result<()> {
+        let exclude = &self.request.selection.exclude;
+        for child in from.children(self.source, exclude)? {
+            let target_path = to.join(&child.name);
+            let Child { path, metadata, .. } = &child;
+            if metadata.is_directory() {
+                self.copy_directory(from.enter(exclude, &child), metadata, &target_path)?;
+            } else {
+                self.copy_file(path, metadata, &target_path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn copy_file(&mut self, from: &Path, metadata: &Metadata, to: &Path) -> Result<()> {
+        let copied = match metadata.kind {
+            FileKind::Directory => return Err(directory_over_file(from, to)),
+            FileKind::Regular => return self.copy_regular(from, metadata, to),
+            FileKind::Symlink => {
+                let target = self.source.read_link(from).map_err(CopyError::Source)?;
+                let attributes = self.attributes(from, metadata)?;
+                self.target.symlink(to, target, &attributes)
+            }
+            kind => {
+                let attributes = self.attributes(from, metadata)?;
+                let device = metadata.special_device;
+                self.target.special(to, kind, device, &attributes)
+            }
+        };
+        copied.map_err(|error| over_directory(error, from, metadata.kind, to))
+    }
+
+    fn copy_regular(&mut self, from: &Path, metadata: &Metadata, to: &Path) -> Result<()> {
+        let inode = (metadata.device, metadata.inode);
+        if metadata.links > 1
+            && let Some(first) = self.links.get(&inode)
+        {
+            let linked = self.target.hard_link(to, first);
+            return linked.map_err(|error| over_directory(error, from, metadata.kind, to));
+        }
+        let opened = self.source.open_exactly(from).map_err(CopyError::Source)?;
+        let (mut content, metadata) = opened;
+        let xattrs = Tree::xattrs_of(&content, from).map_err(CopyError::Source)?;
+        let attributes = Attributes {
+            xattrs,
+            ..self.plain_attributes(&metadata)
+        };
+        let mut copy = self
+            .target
+            .create_file(to, &attributes)
+            .map_err(|error| over_directory(error, from, metadata.kind, to))?;
+        copy_bytes(&mut content, copy.file(), metadata.size, &mut self.buffer).map_err(
+            |source| CopyError::Content {
+                path: from.to_path_buf(),
+                source,
+            },
+        )?;
+        copy.finish().map_err(CopyError::Target)?;
+        if metadata.links > 1 {
+            self.links.insert(inode, to.to_path_buf());
+        }
+        Ok(())
+    }
+
+    fn attributes(&self, from: &Path, metadata: &Metadata) -> Result<Attributes> {
+        let xattrs = self.source.xattrs(from).map_err(CopyError::Source)?;
+        Ok(Attributes {
+            xattrs,
+            ..self.plain_attributes(metadata)
+        })
+    }
+
+    fn plain_attributes(&self, metadata: &Metadata) -> Attributes {
+        let kept = metadata.attributes();
+        let owner = self.request.owner.or(self.request.default_owner);
+        let (uid, gid) = owner.unwrap_or((kept.uid, kept.gid));
+        let mode = match &self.request.mode {
+            Some(change) => change.apply(kept.mode, metadata.is_directory()),
+            None => kept.mode,
+        };
+        Attributes {
+            mode,
+            uid,
+            gid,
+            ..kept
+        }
+    }
+}
+
+fn copy_bytes(from: &mut File, to: &mut File, size: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
+    if size > SMALL_FILE_BYTES {
+        // Between two files the standard library uses copy_file_range.
+        return io::copy(from, to).map(drop);
+    }
+    buffer.clear();
+    // One byte more: room to see the end, and whether the file has grown.
+    buffer.reserve(usize::try_from(size).unwrap_or(0) + 1);
+    from.take(SMALL_FILE_BYTES).read_to_end(buffer)?;
+    to.write_all(buffer)
+}
+
+fn vanished(path: &Path) -> CopyError {
+    CopyError::Source(TreeError::NotFound(path.to_path_buf()))
+}
+
+fn directory_over_file(source_path: &Path, target: &Path) -> CopyError {
+    CopyError::DirectoryOverFile {
+        target: target.to_path_buf(),
+        source_path: source_path.to_path_buf(),
+    }
+}
+
+fn over_directory(error: TreeError, from: &Path, kind: FileKind, to: &Path) -> CopyError {
+    match error {
+        TreeError::IsADirectory(_) => CopyError::FileOverDirectory {
+            target: to.to_path_buf(),
+            source_path: from.to_path_buf(),
+            kind,
+        },
+        other => CopyError::Target(other),
+    }
+}
