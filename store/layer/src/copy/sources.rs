@@ -43,7 +43,7 @@ pub fn resolve_sources(source: &Tree, selection: &Selection) -> Result<Vec<Resol
 }
 
 fn by_name(source: &Tree, written: &str, resolved: &mut Vec<ResolvedSource>) -> Result<()> {
-    for selected in expand(source, Path::new(""), &clean(written))? {
+    for selected in expand(source, Path::new(""), &clean(written), false)? {
         let node = source
             .lookup(&selected, Follow::All)
             .map_err(CopyError::Source)?;
@@ -64,14 +64,14 @@ fn by_name(source: &Tree, written: &str, resolved: &mut Vec<ResolvedSource>) -> 
 fn with_parents(source: &Tree, written: &str, resolved: &mut Vec<ResolvedSource>) -> Result<()> {
     let (base, pattern) = written.split_once("/./").unwrap_or(("", written));
     let pattern = clean(pattern);
-    for base in expand(source, Path::new(""), &clean(base))? {
+    for base in expand(source, Path::new(""), &clean(base), false)? {
         let Some(base) = source
             .lookup(&base, Follow::All)
             .map_err(CopyError::Source)?
         else {
             return Err(missing(source, written, &base)?);
         };
-        for selected in expand(source, &base.path, &pattern)? {
+        for selected in expand(source, &base.path, &pattern, true)? {
             let node = source
                 .lookup(&selected, Follow::ParentsOnly)
                 .map_err(CopyError::Source)?;
@@ -127,7 +127,8 @@ fn clean(written: &str) -> String {
 }
 
 /// Returns the paths below `base` that `pattern` matches; one without wildcards as it is.
-fn expand(source: &Tree, base: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
+/// `**` matches any number of directories where `double_star` says so.
+fn expand(source: &Tree, base: &Path, pattern: &str, double_star: bool) -> Result<Vec<PathBuf>> {
     if !has_wildcard(pattern) {
         return Ok(vec![join(base, &unescape(pattern))]);
     }
@@ -147,7 +148,7 @@ fn expand(source: &Tree, base: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
     if !directory.is_some_and(|node| node.metadata.is_directory()) {
         return Ok(found);
     }
-    if rest.iter().any(|component| component.contains("**")) {
+    if double_star && rest.iter().any(|component| component.contains("**")) {
         let glob = Glob::with_double_star(&rest.join("/"))?;
         search(source, &start, Path::new(""), &glob, &mut found)?;
     } else {
