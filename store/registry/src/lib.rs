@@ -1,1 +1,31 @@
-//! A client of the distribution protocol behind a blocking facade.
+//! A client of the distribution protocol behind a blocking façade.
+//!
+//! Moves manifests and blobs between a registry and a `Read`; knows no store. Everything
+//! that comes in is checked against its size and digest, bounded in bytes and in time, and
+//! tried again when the fault may pass. Credentials belong to one origin (scheme, host,
+//! port): no redirect, upload location or token realm elsewhere sees them.
+//! Specification: OCI distribution-spec; Docker's "Token Authentication Specification".
+
+mod authentication;
+mod body;
+mod cancel;
+mod challenge;
+mod client;
+mod credentials;
+mod download;
+mod endpoint;
+mod error;
+mod http;
+mod options;
+mod retry;
+mod runtime;
+mod token;
+mod transport;
+mod upload;
+
+pub use cancel::Canceller;
+pub use client::{Client, FetchedDocument};
+pub use download::BlobReader;
+pub use error::{Cause, Error, Result};
+pub use options::{ClientOptions, Observer, RegistrySettings, RetryPolicy, Timeouts};
+pub use upload::Pushed;

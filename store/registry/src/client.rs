@@ -1,0 +1,258 @@
+//! The façade: what callers ask of a registry, answered on their own thread.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kiln_oci::{Descriptor, Digest, Document, MAX_DOCUMENT_BYTES, MediaType, Reference};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, Response, Url};
+
+use crate::body::read_whole;
+use crate::endpoint::{Endpoint, authority};
+use crate::error::{Cause, Error, Result};
+use crate::http::Payload;
+use crate::runtime::Driver;
+use crate::transport::{Call, Transport};
+use crate::upload::Upload;
+use crate::{BlobReader, Canceller, ClientOptions, Pushed, RegistrySettings};
+
+const ACCEPTED: [&str; 4] = [
+    MediaType::OCI_INDEX,
+    MediaType::OCI_MANIFEST,
+    MediaType::DOCKER_INDEX,
+    MediaType::DOCKER_MANIFEST,
+];
+
+/// A client of all registries. Cheap to clone; clones share connections and tokens.
+///
+/// Every method blocks, and may be called from any thread that runs no async tasks.
+#[derive(Clone)]
+pub struct Client {
+    driver: Driver,
+    transport: Arc<Transport>,
+    settings: Arc<RegistrySettings>,
+}
+
+/// A manifest or index as it came from a registry: checked, and byte for byte.
+#[derive(Debug, Clone)]
+pub struct FetchedDocument {
+    /// Its media type, digest and size.
+    pub descriptor: Descriptor,
+    /// Its bytes, to be stored unchanged.
+    pub bytes: Vec<u8>,
+    /// Its meaning.
+    pub document: Document,
+}
+
+impl Client {
+    /// Returns a client. Connects to nothing and reads no files yet.
+    ///
+    /// Errors: [`Error::Setup`] if no threads can be had.
+    pub fn new(options: ClientOptions) -> Result<Self> {
+        let driver = Driver::new()?;
+        let transport = Transport::new(&options);
+        Ok(Self {
+            driver,
+            transport,
+            settings: Arc::new(options.registries),
+        })
+    }
+
+    /// Returns what ends all transfers of this client and its clones.
+    pub fn canceller(&self) -> Canceller {
+        self.driver.canceller()
+    }
+
+    /// Returns the manifest or index that `reference` names: by its digest, else by its tag.
+    ///
+    /// Mirrors are asked first. A digest, if given, is checked.
+    pub fn resolve(&self, reference: &Reference) -> Result<FetchedDocument> {
+        match reference.digest() {
+            Some(digest) => self.manifest(reference, digest),
+            None => self.document(reference, reference.tag().unwrap_or("latest"), None),
+        }
+    }
+
+    /// Returns the manifest or index `digest` of the repository of `reference`.
+    pub fn manifest(&self, reference: &Reference, digest: &Digest) -> Result<FetchedDocument> {
+        self.document(reference, digest.as_str(), Some(digest))
+    }
+
+    /// Returns the content of a blob of the repository of `reference`; nothing is asked
+    /// before the first read.
+    pub fn blob(&self, reference: &Reference, descriptor: &Descriptor) -> Result<BlobReader> {
+        let endpoints = Endpoint::to_read(reference.registry(), &self.settings)?;
+        let (driver, transport) = (self.driver.clone(), Arc::clone(&self.transport));
+        Ok(BlobReader::new(
+            driver,
+            transport,
+            endpoints,
+            reference.repository(),
+            descriptor,
+        ))
+    }
+
+    /// Brings a blob into the repository of `target`.
+    ///
+    /// `open` is called once per attempt and reads the blob from its beginning.
+    /// `mount_from` is a repository of the same registry that has the blob; one of another
+    /// registry is of no use.
+    pub fn push_blob(
+        &self,
+        target: &Reference,
+        descriptor: &Descriptor,
+        open: impl Fn() -> io::Result<Box<dyn Read + Send>> + Sync,
+        mount_from: Option<&Reference>,
+    ) -> Result<Pushed> {
+        let endpoint = Endpoint::of_registry(target.registry(), &self.settings)?;
+        let repository = target.repository();
+        let (transport, endpoint) = (self.transport.as_ref(), &endpoint);
+        let upload = Upload {
+            transport,
+            endpoint,
+            repository,
+            descriptor,
+            open: &open,
+        };
+        let mount_from = mount_from.filter(|source| source.registry() == target.registry());
+        self.driver.run(upload.push(mount_from))
+    }
+
+    /// Puts a manifest or index under the tag of `target`, else under its digest.
+    ///
+    /// Everything it names must be there already. Returns its descriptor.
+    pub fn push_manifest(
+        &self,
+        target: &Reference,
+        media_type: &MediaType,
+        bytes: &[u8],
+    ) -> Result<Descriptor> {
+        let descriptor = Descriptor::of_bytes(media_type.clone(), bytes);
+        let name = target
+            .tag()
+            .map_or_else(|| descriptor.digest.to_string(), str::to_owned);
+        let endpoint = Endpoint::of_registry(target.registry(), &self.settings)?;
+        let scopes = [format!("repository:{}:pull,push", target.repository())];
+        let url = endpoint.url(target.repository(), &format!("manifests/{name}"));
+        let mut call = Call::new(&endpoint, Method::PUT, url, &scopes);
+        let kind = HeaderValue::from_str(media_type.as_str()).map_err(|_| {
+            call.error(
+                0,
+                Cause::Protocol(format!("`{media_type}` cannot be sent as a media type")),
+            )
+        })?;
+        call.headers.insert(CONTENT_TYPE, kind);
+        let body = Bytes::copy_from_slice(bytes);
+        call.payload = Payload::Bytes(&body);
+        self.driver
+            .run(async { self.transport.send(&call).await.map(drop) })?;
+        Ok(descriptor)
+    }
+
+    fn document(
+        &self,
+        reference: &Reference,
+        name: &str,
+        expected: Option<&Digest>,
+    ) -> Result<FetchedDocument> {
+        let endpoints = Endpoint::to_read(reference.registry(), &self.settings)?;
+        let (origin, mirrors) = endpoints
+            .split_last()
+            .ok_or_else(|| no_endpoint(reference))?;
+        for mirror in mirrors {
+            match self.document_at(mirror, reference, name, expected) {
+                Ok(document) => return Ok(document),
+                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                // Whatever ails a mirror, the registry itself may serve.
+                Err(_) => {}
+            }
+        }
+        self.document_at(origin, reference, name, expected)
+    }
+
+    fn document_at(
+        &self,
+        endpoint: &Endpoint,
+        reference: &Reference,
+        name: &str,
+        expected: Option<&Digest>,
+    ) -> Result<FetchedDocument> {
+        let scopes = [format!("repository:{}:pull", reference.repository())];
+        let url = endpoint.url(reference.repository(), &format!("manifests/{name}"));
+        let mut call = Call::new(endpoint, Method::GET, url.clone(), &scopes);
+        for media_type in ACCEPTED {
+            call.headers
+                .append(ACCEPT, HeaderValue::from_static(media_type));
+        }
+        let (bytes, transport_media_type) = self.driver.run(self.fetch(&call))?;
+        check_digest(&url, expected, &bytes)?;
+        let document = Document::parse(&bytes, transport_media_type.as_deref());
+        let document = document.map_err(|source| {
+            let (host, path) = (authority(&url), url.path().to_owned());
+            Error::Document { host, path, source }
+        })?;
+        let mut descriptor = Descriptor::of_bytes(document.media_type().clone(), &bytes);
+        if let Some(digest) = expected {
+            descriptor.digest = digest.clone();
+        }
+        Ok(FetchedDocument {
+            descriptor,
+            bytes,
+            document,
+        })
+    }
+
+    /// Returns the body, and the `Content-Type` that came with it.
+    async fn fetch(&self, call: &Call<'_>) -> Result<(Vec<u8>, Option<String>)> {
+        for attempt in 1.. {
+            let response = self.transport.send(call).await?;
+            let media_type = content_type(&response);
+            let timeout = self.transport.http.timeouts.document;
+            let fault = match read_whole(response, MAX_DOCUMENT_BYTES as u64, timeout).await {
+                Ok(bytes) => return Ok((bytes, media_type)),
+                Err(fault) => fault,
+            };
+            match fault.pause(attempt, &self.transport.policy) {
+                Some(pause) => self.transport.wait(call, pause, &fault).await,
+                None => return Err(call.error(attempt, fault.cause)),
+            }
+        }
+        Err(call.error(0, Cause::Protocol("it was never asked".to_owned())))
+    }
+}
+
+fn content_type(response: &Response) -> Option<String> {
+    let value = response.headers().get(CONTENT_TYPE)?.to_str().ok()?;
+    Some(value.to_owned())
+}
+
+fn check_digest(url: &Url, expected: Option<&Digest>, bytes: &[u8]) -> Result<()> {
+    let Some(expected) = expected else {
+        return Ok(());
+    };
+    let found = Digest::of(expected.algorithm(), bytes);
+    match found == *expected {
+        true => Ok(()),
+        false => Err(Error::WrongDigest {
+            host: authority(url),
+            expected: expected.clone(),
+            found,
+        }),
+    }
+}
+
+fn no_endpoint(reference: &Reference) -> Error {
+    let (text, reason) = (reference.registry().to_owned(), "it is nowhere".to_owned());
+    Error::Address { text, reason }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Client")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

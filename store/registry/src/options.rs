@@ -1,0 +1,93 @@
+//! What a client is told when it is made.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Which registries are reached in another way than by HTTPS under their own name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RegistrySettings {
+    /// Pairs of a registry (`docker.io`) and the URL of a mirror, tried in this order before
+    /// the registry itself. A URL without a scheme is taken as a registry's name.
+    pub mirrors: Vec<(String, String)>,
+    /// Registries spoken to in plain HTTP, as `host` or `host:port`; loopback hosts always are.
+    pub insecure: Vec<String>,
+    /// Files of PEM certificates that are trusted besides the system's.
+    pub certificate_files: Vec<PathBuf>,
+}
+
+/// Hears one line about every wait for a retry.
+pub type Observer = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// How a [`Client`](crate::Client) is set up.
+#[derive(Clone, Default)]
+pub struct ClientOptions {
+    /// Mirrors and registries without TLS.
+    pub registries: RegistrySettings,
+    /// The folder of Docker's `config.json`; by default `$DOCKER_CONFIG`, else `~/.docker`.
+    pub docker_config: Option<PathBuf>,
+    /// How often failed requests are repeated.
+    pub retries: RetryPolicy,
+    /// How long anything may take.
+    pub timeouts: Timeouts,
+    /// Told about retries.
+    pub observer: Option<Observer>,
+}
+
+impl fmt::Debug for ClientOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ClientOptions")
+            .field("registries", &self.registries)
+            .field("docker_config", &self.docker_config)
+            .field("retries", &self.retries)
+            .field("timeouts", &self.timeouts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How often, and after which pauses, a request that may yet succeed is repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// The most times a request is sent.
+    pub attempts: u32,
+    /// The pause before the second attempt; it doubles from there, and a jitter is added.
+    pub first_pause: Duration,
+    /// The longest pause, whatever the server asks for in `Retry-After`.
+    pub longest_pause: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            attempts: 5,
+            first_pause: Duration::from_millis(400),
+            longest_pause: Duration::from_secs(15),
+        }
+    }
+}
+
+/// How long anything may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Until a connection stands.
+    pub connect: Duration,
+    /// Until the next byte of an answer or of a body.
+    pub idle: Duration,
+    /// Until a whole document (manifest, token) is there.
+    pub document: Duration,
+    /// A blob that brings less than this many bytes in an `idle` period has stalled.
+    pub slowest_bytes_per_idle: u64,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(15),
+            idle: Duration::from_secs(30),
+            document: Duration::from_secs(60),
+            slowest_bytes_per_idle: 16 << 10,
+        }
+    }
+}
