@@ -1,21 +1,109 @@
 //! Finds out what the machine can do.
+
+mod groups;
+
+use std::fs;
+
+use kiln_runspec::{ControlGroups, Isolation, ProcessorArchitecture, defaults};
+
 pub use kiln_runspec::Host;
+
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+
 /// Returns what this machine can do for this process.
 pub fn probe() -> Host {
+    let capabilities = capability_set("CapPrm") & capability_set("CapBnd");
     Host {
-        isolation: kiln_runspec::Isolation::Root,
-        control_groups: kiln_runspec::ControlGroups::Unavailable {
-            reason: String::new(),
-        },
-        capabilities: 0,
-        last_capability: 40,
-        terminal_group_mapped: true,
-        filters_system_calls: true,
-        architecture: kiln_runspec::ProcessorArchitecture::X86_64,
-        kernel_release: String::new(),
+        isolation: isolation(capability_set("CapEff")),
+        control_groups: groups::probe(),
+        capabilities,
+        last_capability: read_number("/proc/sys/kernel/cap_last_cap").unwrap_or(40),
+        terminal_group_mapped: is_mapped("/proc/self/gid_map", defaults::TERMINAL_GROUP),
+        filters_system_calls: status_line("Seccomp").is_some(),
+        architecture: architecture(),
+        kernel_release: rustix::system::uname()
+            .release()
+            .to_string_lossy()
+            .into_owned(),
     }
 }
-/// Returns one line per property, for a person.
+
+/// Returns what was found, one property a line, for a person.
 pub fn describe(host: &Host) -> Vec<(&'static str, String)> {
-    vec![("kernel", host.kernel_release.clone())]
+    let isolation = match &host.isolation {
+        Isolation::Root => "root with kernel namespaces".to_owned(),
+        Isolation::UserNamespace => "user namespace (rootless)".to_owned(),
+        Isolation::Impossible { reason } => format!("none: {reason}"),
+    };
+    let groups = match &host.control_groups {
+        ControlGroups::PerController { controllers } => {
+            let names: Vec<&str> = controllers.iter().map(|(name, _)| name.as_str()).collect();
+            format!("v1: {}", names.join(" "))
+        }
+        ControlGroups::Unified { controllers, .. } => format!("v2: {}", controllers.join(" ")),
+        ControlGroups::Unavailable { reason } => format!("none: {reason}"),
+    };
+    let filter = match host.filters_system_calls {
+        true => "seccomp",
+        false => "none: the kernel has no seccomp",
+    };
+    vec![
+        ("kernel", host.kernel_release.clone()),
+        ("isolation", isolation),
+        ("control groups", groups),
+        ("system call filter", filter.to_owned()),
+    ]
+}
+
+fn isolation(effective: u64) -> Isolation {
+    if effective & CAP_SYS_ADMIN == 0 {
+        return Isolation::Impossible {
+            reason: "this process may not mount (CAP_SYS_ADMIN is missing)".to_owned(),
+        };
+    }
+    let identity = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let numbers: Vec<&str> = identity.split_whitespace().collect();
+    match numbers.as_slice() {
+        ["0", "0", "4294967295"] => Isolation::Root,
+        _ => Isolation::UserNamespace,
+    }
+}
+
+fn architecture() -> ProcessorArchitecture {
+    match std::env::consts::ARCH {
+        "x86_64" => ProcessorArchitecture::X86_64,
+        "aarch64" => ProcessorArchitecture::Aarch64,
+        _ => ProcessorArchitecture::Other,
+    }
+}
+
+fn capability_set(name: &str) -> u64 {
+    let line = status_line(name).unwrap_or_default();
+    u64::from_str_radix(&line, 16).unwrap_or(0)
+}
+
+fn status_line(name: &str) -> Option<String> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let mut lines = status.lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = lines.find(|(key, _)| *key == name)?;
+    Some(value.trim().to_owned())
+}
+
+fn read_number(path: &str) -> Option<u32> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// Returns whether the id `wanted` exists in this user namespace.
+fn is_mapped(map: &str, wanted: u32) -> bool {
+    let text = fs::read_to_string(map).unwrap_or_default();
+    text.lines().any(|line| {
+        let numbers: Vec<u64> = line
+            .split_whitespace()
+            .filter_map(|number| number.parse().ok())
+            .collect();
+        match numbers[..] {
+            [inside, _, count] => (inside..inside + count).contains(&u64::from(wanted)),
+            _ => false,
+        }
+    })
 }

@@ -8,7 +8,9 @@ mod cancellation;
 mod error;
 pub mod host;
 pub mod init;
+mod protocol;
 mod sandbox;
+mod syscall;
 pub mod user_namespace;
 
 pub use cancellation::Cancellation;

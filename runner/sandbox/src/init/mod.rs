@@ -1,0 +1,150 @@
+//! The hidden mode: this program as the first processes of a sandbox.
+//!
+//! The *watcher* lies outside the new process namespace; it kills process 1 when the
+//! caller is gone or asks for it. *Process 1* sets the sandbox up, forks the *command*,
+//! and reaps. What step leads to what is the caller's list, see [`kiln_runspec::steps`].
+
+mod command;
+mod device;
+mod mount;
+mod overlay;
+mod perform;
+mod process;
+mod resolve;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use kiln_runspec::SetupStep;
+use rustix::process::{DumpableBehavior, Signal};
+
+use crate::error::StepFailure;
+use crate::protocol::{self, Report};
+use crate::syscall::{self, Fork};
+use perform::Context;
+
+/// First argument of the hidden mode.
+pub(crate) const HIDDEN_ARGUMENT: &str = "kiln-sandbox-init";
+
+/// Returns whether this process was started as a sandbox's first one.
+pub fn is_requested() -> bool {
+    std::env::args_os()
+        .nth(1)
+        .is_some_and(|argument| argument == HIDDEN_ARGUMENT)
+}
+
+/// Sets up the sandbox and ends with it; never returns.
+///
+/// Must be called before this process starts a thread.
+pub fn run_init() -> ! {
+    let Ok(control) = prepare() else {
+        syscall::exit_now(125)
+    };
+    let failure = match protocol::receive_setup(&control) {
+        Ok((steps, filter)) => match carry_out(&steps, filter, &control) {
+            Ok(never) => match never {},
+            Err(failure) => failure,
+        },
+        Err(error) => failed("read the steps of the sandbox")(error),
+    };
+    report(&control, &Report::SetupFailed(failure));
+    syscall::exit_now(125)
+}
+
+/// Takes the control socket from standard input and hides from those inside.
+fn prepare() -> io::Result<UnixStream> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let control: OwnedFd = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    syscall::close_leaked_descriptors(control.as_fd());
+    let null = File::open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::process::chdir("/")?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    Ok(UnixStream::from(control))
+}
+
+enum Never {}
+
+fn carry_out(
+    steps: &[SetupStep],
+    filter: Vec<u8>,
+    control: &UnixStream,
+) -> Result<Never, StepFailure> {
+    let mut context = Context::new(filter);
+    for step in steps {
+        match step {
+            SetupStep::ForkInit => fork_init(control)?,
+            SetupStep::ForkCommand => fork_command(&mut context, control)?,
+            SetupStep::Exec {
+                arguments,
+                environment,
+            } => {
+                let failure = command::execute(arguments, environment);
+                report(control_of(&context, control), &failure);
+                syscall::exit_now(127)
+            }
+            other => perform_one(other, &mut context)?,
+        }
+    }
+    Err(StepFailure {
+        action: "execute a command: none was given".to_owned(),
+        errno: libc::EINVAL,
+    })
+}
+
+fn perform_one(step: &SetupStep, context: &mut Context) -> Result<(), StepFailure> {
+    let result = perform::perform(step, context);
+    if let (Err(failure), Some(init)) = (&result, &context.exec_report) {
+        // The command's failures go to process 1, which waits for them.
+        report(init, &Report::SetupFailed(failure.clone()));
+        syscall::exit_now(127)
+    }
+    result
+}
+
+fn control_of<'a>(context: &'a Context, control: &'a UnixStream) -> &'a UnixStream {
+    context.exec_report.as_ref().unwrap_or(control)
+}
+
+fn fork_init(control: &UnixStream) -> Result<(), StepFailure> {
+    match syscall::fork().map_err(failed("fork process 1"))? {
+        Fork::Parent(init) => process::watch(init, control),
+        Fork::Child => {
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+                .map_err(|error| failed("watch the parent process")(error.into()))?;
+            Ok(())
+        }
+    }
+}
+
+fn fork_command(context: &mut Context, control: &UnixStream) -> Result<(), StepFailure> {
+    let (ours, theirs) = UnixStream::pair().map_err(failed("make a socket for reports"))?;
+    match syscall::fork().map_err(failed("fork the command"))? {
+        Fork::Parent(command) => {
+            drop(theirs);
+            process::reap(command, ours, control, std::mem::take(&mut context.stubs))
+        }
+        Fork::Child => {
+            context.exec_report = Some(theirs);
+            syscall::reset_signals();
+            Ok(())
+        }
+    }
+}
+
+/// Returns what turns an error into the failure of `action`.
+fn failed(action: impl Into<String>) -> impl FnOnce(io::Error) -> StepFailure {
+    let action = action.into();
+    move |error| StepFailure {
+        action,
+        errno: error.raw_os_error().unwrap_or(libc::EIO),
+    }
+}
+
+/// Nobody is left to tell when this fails.
+fn report(control: &UnixStream, report: &Report) {
+    let _ = protocol::send_report(control, report);
+}

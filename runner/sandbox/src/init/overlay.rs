@@ -1,0 +1,154 @@
+//! Overlay mounts over any number of layers.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use kiln_runspec::{MountAttributes, OverlayMount, Stub};
+use rustix::fs::FileType;
+use rustix::io::Errno;
+use rustix::mount::FsOpenFlags;
+
+use super::perform::Context;
+use super::resolve::{self, Missing};
+use super::{failed, mount};
+use crate::error::StepFailure;
+
+/// Mounts the root, over a layer of mount points.
+pub(super) fn mount_root(
+    overlay: &OverlayMount,
+    attributes: MountAttributes,
+    stubs: &[Stub],
+    context: &mut Context,
+) -> Result<(), StepFailure> {
+    let root = stub_layer(stubs, context)
+        .map_err(failed("make mount points"))
+        .and_then(|base| overlay_over(overlay, base, attributes, context))?;
+    attach_root(root, context).map_err(failed("attach the root"))
+}
+
+fn attach_root(root: OwnedFd, context: &mut Context) -> io::Result<()> {
+    let place = mount::scratch_directory("root", context)?;
+    mount::attach(&root, place.as_fd())?;
+    context.root = Some(root);
+    Ok(())
+}
+
+/// Makes the layer below all others: it shows through where the image has nothing.
+fn stub_layer(stubs: &[Stub], context: &Context) -> io::Result<OwnedFd> {
+    let base = mount::scratch_directory("base", context)?;
+    for stub in stubs {
+        let (path, missing) = match stub {
+            Stub::Directory(path) => (path, Missing::MakeDirectory),
+            Stub::File(path) => (path, Missing::MakeFile),
+            Stub::Like {
+                path,
+                source,
+                subpath,
+            } => {
+                let source = mount::open_source(source, subpath, context)?;
+                match mount::kind_of(source.as_fd())? {
+                    FileType::Directory => (path, Missing::MakeDirectory),
+                    _ => (path, Missing::MakeFile),
+                }
+            }
+        };
+        // Mounts may lie below each other; the target is looked up again in the union.
+        match resolve::resolve(base.as_fd(), path, missing) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOTDIR) => {}
+            result => drop(result?),
+        }
+    }
+    Ok(base)
+}
+
+/// Mounts an overlay and returns a mount of `subpath` in it, attached nowhere.
+pub(super) fn mount_below(
+    overlay: &OverlayMount,
+    subpath: &str,
+    attributes: MountAttributes,
+    context: &mut Context,
+) -> io::Result<OwnedFd> {
+    context.files += 1;
+    let number = context.files;
+    // Without an upper directory the kernel asks for two lower ones.
+    let base = mount::scratch_directory(&format!("base-{number}"), context)?;
+    let union = overlay_over(overlay, base, attributes, context)
+        .map_err(|failure| io::Error::from_raw_os_error(failure.errno))?;
+    if subpath.is_empty() {
+        return Ok(union);
+    }
+    let place = mount::scratch_directory(&format!("union-{number}"), context)?;
+    mount::attach(&union, place.as_fd())?;
+    let inside = resolve::open_inside(union.as_fd(), subpath)?;
+    mount::bind(inside.as_fd(), attributes)
+}
+
+fn overlay_over(
+    overlay: &OverlayMount,
+    base: OwnedFd,
+    attributes: MountAttributes,
+    context: &Context,
+) -> Result<OwnedFd, StepFailure> {
+    let open = |path: &std::path::PathBuf| {
+        let action = format!("open layer {}", path.display());
+        context.open_host(path).map_err(failed(action))
+    };
+    // The kernel wants the top one first.
+    let mut lowers: Vec<OwnedFd> = overlay
+        .lowers
+        .iter()
+        .rev()
+        .map(open)
+        .collect::<Result<_, _>>()?;
+    lowers.push(base);
+    let scratch = match &overlay.scratch {
+        Some(scratch) => Some((open(&scratch.upper)?, open(&scratch.work)?)),
+        None => None,
+    };
+    let mounted = mount_overlay(&lowers, scratch.as_ref(), overlay.user_xattrs, attributes);
+    mounted.map_err(failed(format!(
+        "mount an overlay of {} layers",
+        lowers.len() - 1
+    )))
+}
+
+fn mount_overlay(
+    lowers: &[OwnedFd],
+    scratch: Option<&(OwnedFd, OwnedFd)>,
+    user_xattrs: bool,
+    attributes: MountAttributes,
+) -> io::Result<OwnedFd> {
+    let overlay = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for lower in lowers {
+        set_directory(overlay.as_fd(), "lowerdir+", lower)?;
+    }
+    if let Some((upper, work)) = scratch {
+        set_directory(overlay.as_fd(), "upperdir", upper)?;
+        set_directory(overlay.as_fd(), "workdir", work)?;
+        // What is kept is hashed and synced later by those who keep it.
+        rustix::mount::fsconfig_set_flag(&overlay, "volatile")?;
+    }
+    // Layers may not speak overlayfs: no renamed directories, no data elsewhere.
+    for (key, value) in [
+        ("redirect_dir", "nofollow"),
+        ("metacopy", "off"),
+        ("index", "off"),
+    ] {
+        rustix::mount::fsconfig_set_string(&overlay, key, value)?;
+    }
+    if user_xattrs {
+        rustix::mount::fsconfig_set_flag(&overlay, "userxattr")?;
+    }
+    mount::create(overlay.as_fd(), attributes)
+}
+
+/// By handle where the kernel takes one (6.13), else by a path that is always short.
+fn set_directory(overlay: BorrowedFd<'_>, key: &str, directory: &OwnedFd) -> io::Result<()> {
+    match rustix::mount::fsconfig_set_fd(overlay, key, directory) {
+        Err(Errno::INVAL | Errno::BADF) => {
+            let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
+            Ok(rustix::mount::fsconfig_set_string(overlay, key, path)?)
+        }
+        result => Ok(result?),
+    }
+}

@@ -1,0 +1,111 @@
+//! The watcher outside and process 1 inside: waiting, killing, reaping.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
+
+use super::resolve::{self, CreatedStub};
+use crate::protocol::Report;
+use crate::syscall;
+
+/// Waits for process 1, and kills it when the caller is gone or closes its side.
+pub(super) fn watch(init: Pid, control: &UnixStream) -> ! {
+    let_go_of_output();
+    if let Ok(handle) = rustix::process::pidfd_open(init, PidfdFlags::empty()) {
+        let mut waits = [
+            PollFd::new(&handle, PollFlags::IN),
+            PollFd::new(control, PollFlags::IN | PollFlags::RDHUP),
+        ];
+        loop {
+            match poll(&mut waits, None) {
+                Err(rustix::io::Errno::INTR) => continue,
+                Ok(_) if waits[0].revents().is_empty() => {
+                    let _ = rustix::process::pidfd_send_signal(&handle, Signal::KILL);
+                    break;
+                }
+                Ok(_) | Err(_) => break,
+            }
+        }
+    }
+    let status = wait_for(init);
+    if let Some(signal) = status.and_then(WaitStatus::terminating_signal) {
+        super::report(control, &Report::InitKilled(signal));
+    }
+    syscall::exit_now(0)
+}
+
+/// Waits for the command and all it left behind, cleans up, reports, ends.
+pub(super) fn reap(
+    command: Pid,
+    mut exec: UnixStream,
+    control: &UnixStream,
+    stubs: Vec<CreatedStub>,
+) -> ! {
+    let_go_of_output();
+    let mut failure = Vec::new();
+    // Ends when the program runs, because the other side closes on exec.
+    let _ = exec.read_to_end(&mut failure);
+    if failure.is_empty() {
+        super::report(control, &Report::Started);
+    } else {
+        wait_for(command);
+        resolve::remove_stubs(stubs);
+        let _ = (&*control).write_all(&failure);
+        syscall::exit_now(0)
+    }
+    drop(exec);
+    let report = wait_for_command(command);
+    syscall::kill_all_others();
+    // Ends with «no child»: what was orphaned is a child of process 1 by now.
+    while wait_for_any().is_some() {}
+    resolve::remove_stubs(stubs);
+    super::report(control, &report);
+    syscall::exit_now(0)
+}
+
+fn wait_for_command(command: Pid) -> Report {
+    loop {
+        match wait_for_any() {
+            Some((pid, status)) if pid == command => {
+                return match (status.exit_status(), status.terminating_signal()) {
+                    (Some(code), _) => Report::Exited(code),
+                    (None, Some(signal)) => Report::Signalled(signal),
+                    (None, None) => continue,
+                };
+            }
+            Some(_) => {}
+            None => return Report::Signalled(libc::SIGKILL),
+        }
+    }
+}
+
+fn wait_for_any() -> Option<(Pid, WaitStatus)> {
+    loop {
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(Some(found)) => return Some(found),
+            Err(rustix::io::Errno::INTR) | Ok(None) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+fn wait_for(pid: Pid) -> Option<WaitStatus> {
+    loop {
+        match rustix::process::waitpid(Some(pid), WaitOptions::empty()) {
+            Ok(Some((_, status))) => return Some(status),
+            Err(rustix::io::Errno::INTR) | Ok(None) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// The caller reads until nobody holds the pipes.
+fn let_go_of_output() {
+    if let Ok(null) = File::options().write(true).open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdout(&null);
+        let _ = rustix::stdio::dup2_stderr(&null);
+    }
+}

@@ -1,0 +1,226 @@
+//! Control groups of runs: made before, read and removed after.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kiln_runspec::{ControlGroups, GroupPlan, Host, RunGroup};
+
+use super::{Outcome, Status};
+use crate::SandboxError;
+
+/// Devices that a step may use, as runc allows them: making any node, opening these.
+const DEVICE_RULES: [&str; 12] = [
+    "c *:* m",
+    "b *:* m",
+    "c 1:3 rwm",
+    "c 1:5 rwm",
+    "c 1:7 rwm",
+    "c 1:8 rwm",
+    "c 1:9 rwm",
+    "c 5:0 rwm",
+    "c 5:2 rwm",
+    "c 136:* rwm",
+    "c 10:200 rwm",
+    "c 5:1 m",
+];
+
+/// The control groups of one run.
+#[derive(Debug, Default)]
+pub(super) struct RunGroups {
+    own: Vec<RunGroup>,
+}
+
+impl RunGroups {
+    /// Makes the groups and writes their limits.
+    pub(super) fn prepare(plan: GroupPlan) -> Result<Self, SandboxError> {
+        for directory in &plan.shared {
+            prepare_devices(directory)?;
+        }
+        // From here on they are removed whatever happens.
+        let groups = Self { own: plan.own };
+        let prepared = groups.own.iter().try_for_each(prepare_own);
+        if prepared.is_err() {
+            groups.remove();
+        }
+        prepared.map(|()| groups)
+    }
+
+    /// Adds what the groups counted.
+    pub(super) fn outcome(&self, status: Status) -> Outcome {
+        let read = |names: &[&str]| {
+            let all = self.own.iter().flat_map(|group| {
+                let path = |name: &&str| group.directory.join(name);
+                names.iter().map(path).collect::<Vec<PathBuf>>()
+            });
+            all.filter_map(|path| fs::read_to_string(path).ok())
+                .collect::<Vec<String>>()
+        };
+        let events = read(&["memory.oom_control", "memory.events"]);
+        let peak = read(&["memory.max_usage_in_bytes", "memory.peak"]);
+        Outcome {
+            status,
+            out_of_memory: events.iter().any(|text| counts_kills(text)),
+            peak_memory_bytes: peak.first().and_then(|text| text.trim().parse().ok()),
+        }
+    }
+
+    /// Removes the groups. The last process may be a moment from gone.
+    pub(super) fn remove(&self) {
+        for group in &self.own {
+            remove_group(&group.directory, 50);
+        }
+    }
+}
+
+fn remove_group(directory: &Path, attempts: u32) {
+    for _ in 0..attempts {
+        match fs::remove_dir(directory) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            _ => return,
+        }
+    }
+}
+
+/// Both formats have a line `oom_kill COUNT`.
+fn counts_kills(text: &str) -> bool {
+    let lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("oom_kill "));
+    lines.into_iter().any(|count| count.trim() != "0")
+}
+
+/// Makes the group whose processes may open only harmless devices; once.
+fn prepare_devices(directory: &Path) -> Result<(), SandboxError> {
+    match fs::create_dir(directory) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if allows_few(directory) {
+                return Ok(());
+            }
+        }
+        Err(error) => return Err(failure("make", directory, error)),
+    }
+    write(directory, "devices.deny", "a")?;
+    DEVICE_RULES
+        .iter()
+        .try_for_each(|rule| write(directory, "devices.allow", rule))
+}
+
+/// Another process may have made the group a moment ago: it is ready with its last rule.
+fn allows_few(directory: &Path) -> bool {
+    let Ok(rules) = fs::read_to_string(directory.join("devices.list")) else {
+        return false;
+    };
+    let last = DEVICE_RULES[DEVICE_RULES.len() - 1];
+    !rules.contains("a *:*") && rules.lines().any(|rule| rule == last)
+}
+
+fn prepare_own(group: &RunGroup) -> Result<(), SandboxError> {
+    let directory = &group.directory;
+    let parent = directory.parent().unwrap_or(directory);
+    fs::create_dir_all(parent).map_err(|error| failure("make", parent, error))?;
+    if group.settings.iter().any(|(name, _)| is_unified(name)) {
+        enable(parent, &group.controllers)?;
+    }
+    // A new group of processors is empty, and then nothing can enter it.
+    if group.controllers == ["cpuset"] {
+        inherit_cpuset(parent)?;
+    }
+    fs::create_dir(directory).map_err(|error| failure("make", directory, error))?;
+    if group.controllers == ["cpuset"] {
+        inherit_cpuset(directory)?;
+    }
+    group
+        .settings
+        .iter()
+        .try_for_each(|(name, value)| write(directory, name, value))
+}
+
+fn is_unified(setting: &str) -> bool {
+    matches!(
+        setting,
+        "memory.max" | "memory.swap.max" | "cpu.max" | "cpu.weight"
+    )
+}
+
+/// Hands controllers down to the groups of runs.
+fn enable(parent: &Path, controllers: &[&'static str]) -> Result<(), SandboxError> {
+    let above = parent.parent().unwrap_or(parent);
+    for directory in [above, parent] {
+        for controller in controllers {
+            write(
+                directory,
+                "cgroup.subtree_control",
+                &format!("+{controller}"),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn inherit_cpuset(directory: &Path) -> Result<(), SandboxError> {
+    let Some(parent) = directory.parent() else {
+        return Ok(());
+    };
+    for name in ["cpuset.cpus", "cpuset.mems"] {
+        let read = |directory: &Path| {
+            let path = directory.join(name);
+            fs::read_to_string(&path).map_err(|error| failure("read", &path, error))
+        };
+        if directory.join("cgroup.subtree_control").exists() {
+            return Ok(());
+        }
+        if read(directory)?.trim().is_empty() {
+            write(directory, name, read(parent)?.trim())?;
+        }
+    }
+    Ok(())
+}
+
+fn write(directory: &Path, name: &str, value: &str) -> Result<(), SandboxError> {
+    let path = directory.join(name);
+    fs::write(&path, value).map_err(|error| failure("write", &path, error))
+}
+
+fn failure(action: &'static str, path: &Path, source: io::Error) -> SandboxError {
+    SandboxError::ControlGroup {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Removes groups of runs whose caller was killed. A live one's are busy and stay.
+pub(super) fn remove_leftovers(host: &Host) {
+    let parents: Vec<PathBuf> = match &host.control_groups {
+        ControlGroups::PerController { controllers } => controllers
+            .iter()
+            .filter(|(name, _)| name != "devices")
+            .map(|(_, directory)| directory.join("kiln"))
+            .collect(),
+        ControlGroups::Unified { directory, .. } => vec![directory.join("kiln")],
+        ControlGroups::Unavailable { .. } => Vec::new(),
+    };
+    for entry in parents
+        .iter()
+        .filter_map(|parent| fs::read_dir(parent).ok())
+    {
+        for group in entry.flatten() {
+            remove_old(&group.path());
+        }
+    }
+}
+
+/// A group is empty for a moment before its run enters it: only old ones are left over.
+fn remove_old(group: &Path) {
+    let age = fs::metadata(group)
+        .and_then(|metadata| metadata.modified())
+        .map(|made| made.elapsed().unwrap_or_default());
+    if age.is_ok_and(|age| age > Duration::from_secs(60)) {
+        let _ = fs::remove_dir(group);
+    }
+}

@@ -1,0 +1,127 @@
+//! Running one command: starting the sandbox's first process and listening to it.
+
+mod groups;
+mod program;
+mod reaper;
+mod watch;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+use kiln_runspec::{Host, RunSpec};
+
+use crate::init::HIDDEN_ARGUMENT;
+use crate::{Cancellation, SandboxError, protocol};
+use groups::RunGroups;
+use program::Program;
+use reaper::Reaper;
+
+/// Runs commands on one host. Shared by threads: each may run a command.
+#[derive(Debug)]
+pub struct Sandbox {
+    host: Host,
+    program: Program,
+    filter: Vec<u8>,
+    reaper: Reaper,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// How the command ended.
+    pub status: Status,
+    /// Whether the kernel killed a process for lack of memory.
+    pub out_of_memory: bool,
+    /// Most memory used at once, where it was limited and so counted.
+    pub peak_memory_bytes: Option<u64>,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// With an exit code.
+    Exited(i32),
+    /// By a signal.
+    Signalled(i32),
+}
+
+/// Where output came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+impl Sandbox {
+    /// Returns a sandbox for `host` whose hidden mode is this very program.
+    ///
+    /// Errors: the program's file cannot be opened again.
+    pub fn new(host: Host) -> Result<Self, SandboxError> {
+        Self::with_program(host, Path::new("/proc/self/exe"))
+    }
+
+    /// Returns a sandbox for `host` whose hidden mode is another program, for those
+    /// whose `main` cannot answer to it.
+    pub fn with_program(host: Host, program: &Path) -> Result<Self, SandboxError> {
+        let start = |source| SandboxError::Start { source };
+        groups::remove_leftovers(&host);
+        Ok(Self {
+            program: Program::open(program).map_err(start)?,
+            filter: Vec::new(),
+            reaper: Reaper::start().map_err(start)?,
+            host,
+        })
+    }
+
+    /// Returns the host it was made for.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Runs `spec` to its end and hands over its output piece by piece.
+    ///
+    /// When this returns, no process of the run exists but its first one, which is on its
+    /// way out: nothing changes the run's root any more. Errors: [`SandboxError`];
+    /// how the command itself ended is the [`Outcome`].
+    pub fn run(
+        &self,
+        spec: &RunSpec,
+        output: impl FnMut(Stream, &[u8]),
+        cancellation: &Cancellation,
+    ) -> Result<Outcome, SandboxError> {
+        let steps = kiln_runspec::steps(spec, &self.host)?;
+        let groups = RunGroups::prepare(kiln_runspec::group_plan(spec, &self.host)?)?;
+        let (mut child, control) = self.spawn()?;
+        let sent = protocol::send_setup(&control, &steps, &self.filter);
+        let ended = match (child.stdout.take(), child.stderr.take()) {
+            (Some(stdout), Some(stderr)) if sent.is_ok() => {
+                let pipes = [stdout.into(), stderr.into()];
+                watch::watch(&mut child, &control, pipes, output, cancellation)
+            }
+            _ => Err(SandboxError::InitEnded),
+        };
+        let outcome = ended.map(|status| groups.outcome(status));
+        // It ends by itself now; unmounting takes it a while.
+        self.reaper.take(child, control, groups);
+        outcome
+    }
+
+    fn spawn(&self) -> Result<(Child, UnixStream), SandboxError> {
+        let start = |source: io::Error| SandboxError::Start { source };
+        let (ours, theirs) = UnixStream::pair().map_err(start)?;
+        let mut command = self.program.command();
+        command
+            .arg(HIDDEN_ARGUMENT)
+            .env_clear()
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let child = command.spawn().map_err(start)?;
+        Ok((child, ours))
+    }
+}

@@ -1,0 +1,67 @@
+//! The program of the hidden mode, such that nobody inside can write to its file.
+//!
+//! A process inside can get at the file it was started from (`#!/proc/self/exe`) and
+//! wait until it may be written. So it is started through a read-only mount of its own,
+//! or else from a sealed copy in memory.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use kiln_runspec::MountAttributes;
+use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::mount::OpenTreeFlags;
+
+use crate::syscall;
+
+/// An opened program.
+#[derive(Debug)]
+pub(super) struct Program {
+    handle: OwnedFd,
+}
+
+impl Program {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let handle = match read_only_mount(path) {
+            Ok(handle) => handle,
+            Err(_) => sealed_copy(path)?,
+        };
+        Ok(Self { handle })
+    }
+
+    pub(super) fn command(&self) -> Command {
+        let path = format!("/proc/self/fd/{}", self.handle.as_raw_fd());
+        let mut command = Command::new(path);
+        command.arg0("kiln");
+        command
+    }
+}
+
+fn read_only_mount(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let mount = rustix::mount::open_tree(CWD, path, flags)?;
+    let attributes = MountAttributes {
+        read_only: true,
+        no_set_user_id: true,
+        no_devices: true,
+        no_exec: false,
+    };
+    syscall::set_mount_attributes(mount.as_fd(), attributes)?;
+    Ok(mount)
+}
+
+fn sealed_copy(path: &Path) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let copy = rustix::fs::memfd_create("kiln", flags)?;
+    let mut copy = File::from(copy);
+    io::copy(&mut File::open(path)?, &mut copy)?;
+    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    rustix::fs::fcntl_add_seals(&copy, seals)?;
+    // A file that is open for writing cannot be executed.
+    let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}

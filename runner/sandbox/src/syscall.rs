@@ -1,0 +1,306 @@
+//! System calls that no safe wrapper exists for. All `unsafe` of the project is here.
+
+use std::ffi::{CStr, CString, c_char};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use kiln_runspec::MountAttributes;
+use rustix::process::Pid;
+
+/// Which side of a fork this is.
+pub(crate) enum Fork {
+    /// The caller, which has a child now.
+    Parent(Pid),
+    /// The child.
+    Child,
+}
+
+/// Forks; the child is a copy that goes on here.
+///
+/// Must be called by a process with one thread: the child inherits all locks.
+pub(crate) fn fork() -> io::Result<Fork> {
+    // SAFETY: the callers are the hidden init mode and the very start of `main`, which
+    // have one thread, so no lock can be held by a thread that the child lacks.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Fork::Child),
+        child => Pid::from_raw(child)
+            .map(Fork::Parent)
+            .ok_or_else(io::Error::last_os_error),
+    }
+}
+
+/// Ends the process at once, without running what is registered for its end.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: `_exit` takes any value and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Replaces the program. Returns only on failure.
+pub(crate) fn execute(program: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
+    let arguments = pointers(arguments);
+    let environment = pointers(environment);
+    // SAFETY: both arrays end with a null pointer and point to strings that end with a
+    // zero byte and live until the call returns.
+    unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    let all = strings.iter().map(|string| string.as_ptr());
+    all.chain([std::ptr::null()]).collect()
+}
+
+/// Gets new namespaces for this process.
+pub(crate) fn unshare(flags: libc::c_int) -> io::Result<()> {
+    // SAFETY: only namespace flags are passed, never `CLONE_FILES` or `CLONE_VM`; no
+    // memory is involved.
+    check(unsafe { libc::unshare(flags) })
+}
+
+/// Sends a signal to every process of this process namespace but the caller.
+pub(crate) fn kill_all_others() {
+    // SAFETY: sends a signal; no memory is involved. The caller is process 1 of a
+    // namespace of its own, so nothing outside is reached.
+    unsafe { libc::kill(-1, libc::SIGKILL) };
+}
+
+/// Gives every signal its default action and unblocks all.
+pub(crate) fn reset_signals() {
+    for signal in 1..65 {
+        // SAFETY: `SIG_DFL` installs no handler; numbers that cannot be changed give an error.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: `empty` is a plain value that `sigemptyset` initialises before it is read.
+    unsafe {
+        let mut empty = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigemptyset(&mut empty);
+        libc::sigprocmask(libc::SIG_SETMASK, &empty, std::ptr::null_mut());
+    }
+}
+
+/// Lets every descriptor from 3 on close when a program is executed.
+pub(crate) fn close_descriptors_on_exec() -> io::Result<()> {
+    const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
+    // SAFETY: marks descriptors; nothing is closed now, no memory is involved.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3 as libc::c_uint,
+            libc::c_uint::MAX,
+            CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    check(result as libc::c_int)
+}
+
+/// Closes every descriptor from 3 on but `kept`.
+///
+/// Only for a process that just began: it has opened nothing but `kept`, what else is
+/// open was leaked by whoever started it.
+pub(crate) fn close_leaked_descriptors(kept: BorrowedFd<'_>) {
+    let kept = kept.as_raw_fd() as libc::c_uint;
+    for (first, last) in [(3, kept.wrapping_sub(1)), (kept + 1, libc::c_uint::MAX)] {
+        if first <= last {
+            // SAFETY: nothing in this process owns a descriptor of the range, see above.
+            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        }
+    }
+}
+
+/// Removes a capability from the bounding set. `InvalidInput`: no such capability.
+pub(crate) fn drop_bounding(capability: u32) -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    check(unsafe {
+        libc::prctl(
+            libc::PR_CAPBSET_DROP,
+            libc::c_ulong::from(capability),
+            0,
+            0,
+            0,
+        )
+    })
+}
+
+/// Empties the ambient set.
+pub(crate) fn clear_ambient() -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    check(unsafe {
+        libc::prctl(
+            libc::PR_CAP_AMBIENT,
+            libc::PR_CAP_AMBIENT_CLEAR_ALL,
+            0,
+            0,
+            0,
+        )
+    })
+}
+
+/// Sets permitted and effective capabilities to `set`, and the inheritable ones to none.
+pub(crate) fn set_capabilities(set: u64) -> io::Result<()> {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    #[repr(C)]
+    struct Data {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    const VERSION_3: u32 = 0x2008_0522;
+    let header = Header {
+        version: VERSION_3,
+        pid: 0,
+    };
+    let half = |bits: u32| Data {
+        effective: bits,
+        permitted: bits,
+        inheritable: 0,
+    };
+    let data = [half(set as u32), half((set >> 32) as u32)];
+    // SAFETY: both are laid out as the kernel's version 3 asks for, two words of data, and
+    // live until the call returns.
+    let result = unsafe { libc::syscall(libc::SYS_capset, &header, data.as_ptr()) };
+    check(result as libc::c_int)
+}
+
+/// Sets the supplementary groups.
+pub(crate) fn set_groups(groups: &[u32]) -> io::Result<()> {
+    // SAFETY: pointer and length describe one slice.
+    check(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) })
+}
+
+/// Sets real, effective and saved group ids.
+pub(crate) fn set_gid(gid: u32) -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::setresgid(gid, gid, gid) })
+}
+
+/// Sets real, effective and saved user ids.
+pub(crate) fn set_uid(uid: u32) -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::setresuid(uid, uid, uid) })
+}
+
+/// Sets a resource limit of this process, by the kernel's number.
+pub(crate) fn set_limit(resource: impl Into<i64>, soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit64 {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
+    // SAFETY: `limit` lives until the call returns; the old value is not asked for.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            0,
+            resource.into(),
+            &limit,
+            std::ptr::null_mut::<libc::rlimit64>(),
+        )
+    };
+    check(result as libc::c_int)
+}
+
+/// Loads a filter of system calls: instructions of 8 bytes in the kernel's layout.
+pub(crate) fn load_filter(program: &[u8]) -> io::Result<()> {
+    let instructions: Vec<libc::sock_filter> = program
+        .chunks_exact(8)
+        .map(|bytes| libc::sock_filter {
+            code: u16::from_ne_bytes([bytes[0], bytes[1]]),
+            jt: bytes[2],
+            jf: bytes[3],
+            k: u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
+        })
+        .collect();
+    let length =
+        u16::try_from(instructions.len()).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?;
+    let program = libc::sock_fprog {
+        len: length,
+        filter: instructions.as_ptr().cast_mut(),
+    };
+    // SAFETY: `program` and the instructions it points to live until the call returns; the
+    // kernel checks the instructions and does not write to them.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &program,
+        )
+    };
+    check(result as libc::c_int)
+}
+
+/// Sets attributes of a mount and of all below it, and keeps it from propagating.
+pub(crate) fn set_mount_attributes(
+    mount: BorrowedFd<'_>,
+    attributes: MountAttributes,
+) -> io::Result<()> {
+    #[repr(C)]
+    struct Attributes {
+        set: u64,
+        clear: u64,
+        propagation: u64,
+        user_namespace: u64,
+    }
+    let wanted = Attributes {
+        set: attribute_bits(attributes),
+        clear: 0,
+        propagation: libc::MS_PRIVATE,
+        user_namespace: 0,
+    };
+    // SAFETY: path is an empty string that ends with a zero byte, `wanted` has the layout
+    // and the size that are passed.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            &wanted,
+            size_of::<Attributes>(),
+        )
+    };
+    check(result as libc::c_int)
+}
+
+/// Returns attributes as the kernel numbers them.
+pub(crate) fn attribute_bits(attributes: MountAttributes) -> u64 {
+    let bits = [
+        (attributes.read_only, libc::MOUNT_ATTR_RDONLY),
+        (attributes.no_set_user_id, libc::MOUNT_ATTR_NOSUID),
+        (attributes.no_devices, libc::MOUNT_ATTR_NODEV),
+        (attributes.no_exec, libc::MOUNT_ATTR_NOEXEC),
+    ];
+    bits.iter()
+        .filter(|(wanted, _)| *wanted)
+        .fold(0, |all, (_, bit)| all | bit)
+}
+
+/// Brings the loopback interface of this network namespace up.
+pub(crate) fn bring_loopback_up() -> io::Result<()> {
+    let socket = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        None,
+    )?;
+    // SAFETY: a request of zeros is a valid value; name and flags are filled in before the
+    // call, which reads and writes this value alone.
+    let result = unsafe {
+        let mut request = std::mem::zeroed::<libc::ifreq>();
+        request.ifr_name[0] = b'l' as c_char;
+        request.ifr_name[1] = b'o' as c_char;
+        request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+        libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &request)
+    };
+    check(result)
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! How runs end, and that nothing survives them.
+
+use std::time::{Duration, Instant};
+
+use kiln_sandbox::{Cancellation, SandboxError, Status};
+
+use crate::Case;
+use crate::fixture::Fixture;
+
+pub const CASES: &[Case] = &[
+    ("exit_code_and_output_arrive", exit_code_and_output_arrive),
+    (
+        "signal_of_the_command_is_told",
+        signal_of_the_command_is_told,
+    ),
+    ("missing_program_is_an_error_of_its_own", missing_program),
+    ("orphans_die_with_the_command", orphans_die_with_the_command),
+    (
+        "cancelling_ends_a_run_quickly",
+        cancelling_ends_a_run_quickly,
+    ),
+    ("large_output_is_complete", large_output_is_complete),
+    ("run_costs_milliseconds", run_costs_milliseconds),
+];
+
+fn exit_code_and_output_arrive() {
+    let ran = Fixture::new().run("echo out; echo err >&2; exit 7");
+    assert_eq!(ran.status(), Status::Exited(7));
+    assert_eq!(
+        (ran.stdout.as_str(), ran.stderr.as_str()),
+        ("out\n", "err\n")
+    );
+}
+
+fn signal_of_the_command_is_told() {
+    assert_eq!(
+        Fixture::new().run("kill -TERM $$").status(),
+        Status::Signalled(15)
+    );
+}
+
+fn missing_program() {
+    let fixture = Fixture::new();
+    let mut spec = fixture.spec("");
+    spec.arguments = vec!["no-such-program".into()];
+    match fixture.run_spec(&spec).result {
+        Err(SandboxError::Exec { program, source }) => {
+            assert_eq!(program, "no-such-program");
+            assert_eq!(source.kind(), std::io::ErrorKind::NotFound);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn orphans_die_with_the_command() {
+    let fixture = Fixture::new();
+    let script = "(setsid sleep 987 &) ; sleep 987 & (while :; do echo x >/tmp/f; done) & exit 0";
+    fixture.run(script).succeeded();
+    assert!(!is_running("sleep\0987"), "a process survived");
+}
+
+fn is_running(arguments: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    processes
+        .filter_map(|process| std::fs::read(process.path().join("cmdline")).ok())
+        .any(|line| String::from_utf8_lossy(&line).contains(arguments))
+}
+
+fn cancelling_ends_a_run_quickly() {
+    let fixture = Fixture::new();
+    let cancellation = Cancellation::new().expect("a cancellation");
+    let later = cancellation.clone();
+    let asker = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        later.cancel();
+    });
+    let begin = Instant::now();
+    let spec = fixture.spec("trap '' TERM INT; sleep 986 & sleep 986");
+    let ran = fixture.run_cancellable(&spec, &cancellation);
+    assert!(
+        matches!(ran.result, Err(SandboxError::Cancelled)),
+        "{:?}",
+        ran.result
+    );
+    assert!(begin.elapsed() < Duration::from_secs(2));
+    assert!(!is_running("sleep\0986"), "a process survived");
+    asker.join().expect("the asker");
+}
+
+fn large_output_is_complete() {
+    let ran = Fixture::new().run("dd if=/dev/zero bs=1M count=8 2>/dev/null; echo end >&2");
+    assert_eq!(ran.succeeded().len(), 8 << 20);
+    assert_eq!(ran.stderr, "end\n");
+}
+
+fn run_costs_milliseconds() {
+    let fixture = Fixture::new();
+    let mut spec = fixture.spec("");
+    spec.arguments = vec!["/bin/true".into()];
+    let mut times: Vec<Duration> = (0..20)
+        .map(|_| {
+            let begin = Instant::now();
+            fixture.run_spec(&spec).succeeded();
+            begin.elapsed()
+        })
+        .collect();
+    times.sort();
+    println!("  fastest {:?}, median {:?}", times[0], times[10]);
+    assert!(times[0] < Duration::from_millis(50), "{times:?}");
+}

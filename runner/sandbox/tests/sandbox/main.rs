@@ -1,0 +1,44 @@
+//! Whole runs in a tiny root. They need root of the machine and a static busybox.
+
+mod fixture;
+mod isolation;
+mod lifetime;
+mod mounts;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// A test: its name as a sentence, and the test.
+type Case = (&'static str, fn());
+
+fn main() {
+    if kiln_sandbox::init::is_requested() {
+        kiln_sandbox::init::run_init();
+    }
+    if let Some(reason) = fixture::missing() {
+        fixture::skip(&reason);
+        return;
+    }
+    let wanted = std::env::args()
+        .nth(1)
+        .filter(|argument| !argument.starts_with('-'));
+    let cases = [lifetime::CASES, isolation::CASES, mounts::CASES].concat();
+    let chosen: Vec<&Case> = cases
+        .iter()
+        .filter(|(name, _)| {
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| name.contains(wanted.as_str()))
+        })
+        .collect();
+    let failed = chosen.iter().filter(|case| !passes(case)).count();
+    println!("sandbox: {} cases, {failed} failed", chosen.len());
+    if failed > 0 {
+        std::process::exit(1);
+    }
+}
+
+fn passes((name, case): &Case) -> bool {
+    let passed = catch_unwind(AssertUnwindSafe(case)).is_ok();
+    println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
+    passed
+}
