@@ -1,6 +1,10 @@
 //! File trees and layer archives: whiteouts, canonical tar, digests, compression.
 
+pub mod archive;
+pub mod blob;
+pub mod compress;
 pub mod copy;
+pub mod digest;
 pub mod pattern;
 pub mod tree;
 pub mod users;
