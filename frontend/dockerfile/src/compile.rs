@@ -1,8 +1,12 @@
 //! A Dockerfile compiled: the plan, and what each image will say of itself.
 
 use crate::diagnostic::Diagnostics;
+use crate::instruction::parse;
+use crate::lower::{self, Request};
+use crate::syntax::SourceFile;
+use crate::{Diagnostic, Severity};
 use kiln_oci::{Digest, HistoryEntry, ImageConfig, Platform, Reference};
-use kiln_plan::{NetworkMode, Plan, VertexId};
+use kiln_plan::{NetworkMode, Plan, PlanBuilder, VertexId};
 use std::error::Error;
 
 /// Host name that commands see unless told otherwise: the one they see elsewhere.
@@ -112,5 +116,60 @@ impl Compilation {
             .iter()
             .filter_map(|image| image.result)
             .collect()
+    }
+}
+
+/// Returns the plan of the Dockerfile `source`.
+///
+/// Errors: the findings, at least one of which is an error.
+pub fn compile(
+    source: &SourceFile,
+    options: &CompileOptions,
+    resolver: &dyn ImageResolver,
+) -> Result<Compilation, Diagnostics> {
+    let (dockerfile, mut warnings) = parse(source);
+    if warnings.has_errors() {
+        return Err(warnings);
+    }
+    let mut plan = PlanBuilder::new();
+    let mut images = Vec::new();
+    let host = [options.build_platform.clone()];
+    let platforms = match options.platforms.as_slice() {
+        [] => &host[..],
+        platforms => platforms,
+    };
+    for platform in platforms {
+        let request = Request {
+            source,
+            dockerfile: &dockerfile,
+            options,
+            resolver,
+            platform,
+            is_one_of_several: platforms.len() > 1,
+        };
+        let (lowered, found) = lower::lower(&request, &mut plan);
+        add_new(&mut warnings, found);
+        match lowered {
+            Ok(image) => images.push(image),
+            Err(error) => {
+                warnings.0.push(error);
+                return Err(warnings);
+            }
+        }
+    }
+    Ok(Compilation {
+        plan: plan.finish(),
+        images,
+        warnings,
+    })
+}
+
+/// Adds findings that another platform has not brought up already.
+fn add_new(warnings: &mut Diagnostics, found: Vec<Diagnostic>) {
+    for warning in found {
+        debug_assert_eq!(warning.severity, Severity::Warning);
+        if !warnings.0.contains(&warning) {
+            warnings.0.push(warning);
+        }
     }
 }

@@ -8,11 +8,13 @@ mod compile;
 pub mod diagnostic;
 pub mod expand;
 pub mod instruction;
+mod lower;
 pub mod syntax;
+mod text;
 
 pub use compile::{
     Compilation, CompileOptions, DEFAULT_HOSTNAME, ImageResolver, PlannedImage, ResolveError,
-    ResolvedBase,
+    ResolvedBase, compile,
 };
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity, render};
 pub use instruction::{Dockerfile, Instruction, Statement, parse, parse_trigger};

@@ -1,0 +1,172 @@
+//! FROM: what a stage starts from.
+
+use super::name::Naming;
+use super::stage::{Base, image_reference};
+use super::state::StageState;
+use super::{Lowered, Lowering, code};
+use crate::compile::ResolvedBase;
+use crate::diagnostic::Diagnostic;
+use crate::instruction::Statement;
+use crate::syntax::{Span, Word};
+use kiln_oci::{ChainId, ImageConfig, Platform, Reference};
+use kiln_plan::{ImageSource, Op, VertexId};
+use std::error::Error;
+
+/// Search path of commands when the base image has none.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+impl Lowering<'_> {
+    /// Returns the state in which the stage at `index` starts, and the image that is to become
+    /// its root file system, if any.
+    pub(super) fn base(&mut self, index: usize) -> Lowered<(StageState, Option<ImageSource>)> {
+        match self.stages.bases[index].clone() {
+            Base::Scratch => {
+                let platform = self.stage_platform(index)?;
+                Ok((scratch(platform, index), None))
+            }
+            Base::Stage(parent) => {
+                let span = self.stages.all[index].from.image.span;
+                let state = self.stage(parent, span)?;
+                let state = StageState {
+                    index,
+                    has_command: false,
+                    ..state
+                };
+                Ok((state, None))
+            }
+            Base::Image(reference) => self.image_base(index, &reference),
+        }
+    }
+
+    fn image_base(
+        &mut self,
+        index: usize,
+        reference: &Reference,
+    ) -> Lowered<(StageState, Option<ImageSource>)> {
+        let platform = self.stage_platform(index)?;
+        let span = self.stages.all[index].from.image.span;
+        let resolved = self.resolve(reference, &platform, span)?;
+        let source = image_source(reference, &resolved);
+        let mut config = resolved.config;
+        config.created = None;
+        let mut state = StageState::new(config, resolved.platform, index);
+        add_default_path(&mut state);
+        Ok((state, source))
+    }
+
+    fn stage_platform(&mut self, index: usize) -> Lowered<Platform> {
+        let Some(word) = self.stages.all[index].from.platform.clone() else {
+            return Ok(self.request.platform.clone());
+        };
+        let escape = self.escape();
+        let expansion = super::words::expansion(&word, escape, &self.globals)?;
+        let code = code::UNDEFINED_IN_FROM;
+        super::words::warn_of_unset(code, &word, &expansion, &mut self.warnings);
+        expansion.text.parse().map_err(|error| {
+            let error: kiln_oci::PlatformError = error;
+            let message = format!("`{}` is no platform", expansion.text);
+            Diagnostic::error(code::INVALID_PLATFORM, word.span, message)
+                .with_text(error.to_string())
+        })
+    }
+
+    fn resolve(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        span: Span,
+    ) -> Lowered<ResolvedBase> {
+        let resolved = self.request.resolver.resolve(reference, platform);
+        resolved.map_err(|error| {
+            let message = format!("cannot find image {reference} for {platform}");
+            let error: &(dyn Error + 'static) = &*error;
+            Diagnostic::error(code::IMAGE_NOT_FOUND, span, message).with_text(chain(error))
+        })
+    }
+
+    /// Adds the root file system of the image that a stage starts from.
+    pub(super) fn add_base_image(
+        &mut self,
+        naming: &mut Naming,
+        image: ImageSource,
+        statement: &Statement,
+    ) -> Option<VertexId> {
+        let pinned = image.reference.with_digest(image.digest.clone());
+        let mut metadata = self.step_metadata(naming, &format!("FROM {pinned}"));
+        metadata.location = Some(super::name::location(self.request, statement));
+        // A pinned image is what it is: disregarding the cache would only unpack it again.
+        metadata.ignore_cache = false;
+        Some(self.plan.add(Op::Image(image), metadata))
+    }
+
+    /// Returns the result that `--from` or `from=` names: a stage's or an image's; `None` for
+    /// one without files.
+    pub(super) fn named_source(
+        &mut self,
+        state: &StageState,
+        from: &Word,
+        statement: &Statement,
+    ) -> Lowered<Option<VertexId>> {
+        // A trigger was written elsewhere: it may name any stage but the one that it is part of.
+        let limit = match state.is_in_trigger {
+            true => usize::MAX,
+            false => state.index,
+        };
+        if let Some(index) = self.stages.find(from, limit)? {
+            return Ok(self.stage(index, from.span)?.result);
+        }
+        if self.stages.is_later(&from.text, state.index) {
+            let message = format!("`{}` is taken for an image", from.text);
+            let warning = Diagnostic::warning(code::LATER_STAGE, from.span, message)
+                .with_help("the stage of this name does not come before; only earlier ones count");
+            self.warnings.push(warning);
+        }
+        let reference = image_reference(&from.text, from.span)?;
+        let resolved = self.resolve(&reference, self.request.platform, from.span)?;
+        Ok(image_source(&reference, &resolved).map(|image| {
+            let pinned = image.reference.with_digest(image.digest.clone());
+            let metadata = self.source_metadata(format!("FROM {pinned}"), statement);
+            self.plan.add(Op::Image(image), metadata)
+        }))
+    }
+}
+
+/// Returns the root file system of an image; `None` when it has no layers.
+fn image_source(reference: &Reference, resolved: &ResolvedBase) -> Option<ImageSource> {
+    let chain_id = ChainId::of(&resolved.config.rootfs.diff_ids)?;
+    Some(ImageSource {
+        reference: reference.clone(),
+        digest: resolved.digest.clone(),
+        platform: resolved.platform.clone(),
+        chain_id: Some(chain_id),
+    })
+}
+
+fn scratch(platform: Platform, index: usize) -> StageState {
+    let mut config = ImageConfig::new(&platform);
+    config.config.working_dir = "/".to_owned();
+    let mut state = StageState::new(config, platform, index);
+    add_default_path(&mut state);
+    state
+}
+
+fn add_default_path(state: &mut StageState) {
+    let variables = &state.config.config.env;
+    let has_path = variables
+        .iter()
+        .any(|variable| variable.starts_with("PATH="));
+    if !has_path && state.platform.os != "windows" {
+        state.set_environment("PATH", DEFAULT_PATH);
+    }
+}
+
+/// Returns an error and its causes on one line.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

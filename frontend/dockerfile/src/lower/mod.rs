@@ -1,0 +1,185 @@
+//! Instructions to operations, for one platform.
+//!
+//! Stages that the target needs are lowered in the order they are written in; one that is
+//! needed by a trigger only when the trigger is met. Nothing else of the Dockerfile is looked
+//! at, save the names of all stages.
+
+mod arguments;
+mod base;
+mod code;
+mod config;
+mod copy;
+mod exec;
+mod healthcheck;
+mod history;
+mod mounts;
+mod name;
+mod path;
+mod ports;
+mod remote;
+mod stage;
+mod state;
+mod trigger;
+mod words;
+
+use crate::compile::{CompileOptions, ImageResolver, PlannedImage};
+use crate::diagnostic::Diagnostic;
+use crate::instruction::{Dockerfile, Instruction, Statement};
+use crate::syntax::{SourceFile, Span};
+use arguments::GlobalArguments;
+use kiln_oci::Platform;
+use kiln_plan::{LocalSource, Op, PlanBuilder, VertexId, VertexMetadata};
+use stage::Stages;
+use state::StageState;
+
+/// What is lowered, and for whom.
+pub(crate) struct Request<'a> {
+    pub(crate) source: &'a SourceFile,
+    pub(crate) dockerfile: &'a Dockerfile,
+    pub(crate) options: &'a CompileOptions,
+    pub(crate) resolver: &'a dyn ImageResolver,
+    pub(crate) platform: &'a Platform,
+    pub(crate) is_one_of_several: bool,
+}
+
+/// The result of lowering, or what stops it.
+type Lowered<T> = Result<T, Diagnostic>;
+
+/// Lowers the target of `request`; returns its image, and warnings.
+pub(crate) fn lower(
+    request: &Request<'_>,
+    plan: &mut PlanBuilder,
+) -> (Lowered<PlannedImage>, Vec<Diagnostic>) {
+    let mut lowering = match Lowering::new(request, plan) {
+        Ok(lowering) => lowering,
+        Err(error) => return (Err(error), Vec::new()),
+    };
+    let image = lowering.target();
+    (image, lowering.warnings)
+}
+
+/// How far a stage is.
+enum Progress {
+    Waiting,
+    /// It is being lowered: whoever asks for it now is part of a cycle.
+    Started,
+    Done(Box<StageState>),
+}
+
+/// The work on one platform.
+struct Lowering<'a> {
+    request: &'a Request<'a>,
+    plan: &'a mut PlanBuilder,
+    globals: GlobalArguments,
+    stages: Stages<'a>,
+    progress: Vec<Progress>,
+    warnings: Vec<Diagnostic>,
+}
+
+impl<'a> Lowering<'a> {
+    fn new(request: &'a Request<'a>, plan: &'a mut PlanBuilder) -> Lowered<Self> {
+        let split = stage::split(request.dockerfile)?;
+        let target = stage::find_target(&split.stages, request.options.target.as_deref())?;
+        let (globals, mut warnings) =
+            GlobalArguments::evaluate(request, &split.global_arguments, &split.stages[target])?;
+        let stages = Stages::resolve(split, target, request, &globals, &mut warnings)?;
+        let progress = stages.all.iter().map(|_| Progress::Waiting).collect();
+        Ok(Lowering {
+            request,
+            plan,
+            globals,
+            stages,
+            progress,
+            warnings,
+        })
+    }
+
+    fn target(&mut self) -> Lowered<PlannedImage> {
+        for index in self.stages.needed() {
+            self.stage(index, self.stages.all[index].span())?;
+        }
+        let target = self.stages.target;
+        let state = self.stage(target, self.stages.all[target].span())?;
+        arguments::warn_of_unused(self.request, &mut self.warnings);
+        let mut config = state.config;
+        let labels = self.request.options.labels.iter().cloned();
+        config.config.labels.extend(labels);
+        Ok(PlannedImage {
+            platform: config.platform(),
+            result: state.result,
+            config,
+            history: state.history,
+        })
+    }
+
+    /// Returns the state at the end of the stage at `index`, which `span` asks for.
+    fn stage(&mut self, index: usize, span: Span) -> Lowered<StageState> {
+        match &self.progress[index] {
+            Progress::Done(state) => return Ok((**state).clone()),
+            Progress::Started => {
+                let name = self.stages.all[index].display_name();
+                let message = format!("stage `{name}` needs itself");
+                return Err(Diagnostic::error(code::STAGE_CYCLE, span, message));
+            }
+            Progress::Waiting => {}
+        }
+        self.progress[index] = Progress::Started;
+        let state = self.lower_stage(index)?;
+        self.progress[index] = Progress::Done(Box::new(state.clone()));
+        Ok(state)
+    }
+
+    fn lower_stage(&mut self, index: usize) -> Lowered<StageState> {
+        let source = self.stages.all[index].clone();
+        let (mut state, image) = self.base(index)?;
+        let triggers = trigger::take(&mut state, source.span())?;
+        let statements = || triggers.iter().chain(source.statements);
+        state.naming = self.naming(index, image.is_some(), statements());
+        if let Some(image) = image {
+            state.result = self.add_base_image(&mut state.naming, image, source.statement);
+        }
+        state.is_in_trigger = true;
+        for statement in &triggers {
+            let lowered = self.statement(&mut state, statement);
+            lowered.map_err(|error| trigger::relocate(error, statement, source.span()))?;
+        }
+        state.is_in_trigger = false;
+        for statement in source.statements {
+            self.statement(&mut state, statement)?;
+        }
+        Ok(state)
+    }
+
+    fn statement(&mut self, state: &mut StageState, statement: &Statement) -> Lowered<()> {
+        match &statement.instruction {
+            Instruction::Run(run) => self.run(state, statement, run),
+            Instruction::Copy(copy) => self.copy(state, statement, copy),
+            Instruction::Add(add) => self.add(state, statement, add),
+            Instruction::Workdir(workdir) => self.workdir(state, statement, workdir),
+            Instruction::Arg(arg) => self.arg(state, arg),
+            Instruction::From(_) => Err(Diagnostic::error(
+                code::UNEXPECTED_FROM,
+                statement.span,
+                "FROM cannot stand here",
+            )),
+            other => self.change_config(state, statement, other),
+        }
+    }
+
+    /// Returns the escape character of the Dockerfile.
+    fn escape(&self) -> char {
+        self.request.dockerfile.directives.escape.character()
+    }
+
+    /// Returns the vertex of the build context.
+    fn context(&mut self) -> VertexId {
+        let source = LocalSource {
+            name: "context".to_owned(),
+        };
+        let metadata = VertexMetadata {
+            name: "[internal] load build context".to_owned(),
+            ..VertexMetadata::default()
+        };
+        self.plan.add(Op::Local(source), metadata)
+    }
+}

@@ -1,0 +1,243 @@
+//! The stages of a Dockerfile: what each starts from, and which of them the target needs.
+
+use super::arguments::GlobalArguments;
+use super::words;
+use super::{Lowered, Request, code};
+use crate::diagnostic::Diagnostic;
+use crate::instruction::{Arg, Dockerfile, FromBase, Instruction, MountKey, Statement};
+use crate::syntax::{Span, Word};
+use kiln_oci::Reference;
+
+/// A Dockerfile cut at its FROMs.
+pub(super) struct Split<'a> {
+    pub(super) global_arguments: Vec<&'a Arg>,
+    pub(super) stages: Vec<StageSource<'a>>,
+}
+
+/// A stage as written.
+#[derive(Clone)]
+pub(super) struct StageSource<'a> {
+    pub(super) index: usize,
+    pub(super) statement: &'a Statement,
+    pub(super) from: &'a FromBase,
+    /// The instructions after FROM.
+    pub(super) statements: &'a [Statement],
+    /// The name in lower case.
+    pub(super) name: Option<String>,
+    pub(super) is_only: bool,
+}
+
+impl StageSource<'_> {
+    /// Returns where the stage's FROM stands.
+    pub(super) fn span(&self) -> Span {
+        self.statement.span
+    }
+
+    /// Returns the name, made up where there is none; empty for a nameless only stage.
+    pub(super) fn display_name(&self) -> String {
+        match &self.name {
+            Some(name) => name.clone(),
+            None if self.is_only => String::new(),
+            None => format!("stage-{}", self.index),
+        }
+    }
+}
+
+/// What a stage starts from.
+#[derive(Clone, Debug)]
+pub(super) enum Base {
+    Scratch,
+    Stage(usize),
+    Image(Reference),
+}
+
+/// All stages, with what they start from.
+pub(super) struct Stages<'a> {
+    pub(super) all: Vec<StageSource<'a>>,
+    pub(super) bases: Vec<Base>,
+    pub(super) target: usize,
+}
+
+/// Returns `dockerfile` cut in stages.
+///
+/// Errors: no FROM, or something but ARG before the first one.
+pub(super) fn split(dockerfile: &Dockerfile) -> Lowered<Split<'_>> {
+    let statements = dockerfile.statements.as_slice();
+    let is_from = |statement: &Statement| matches!(statement.instruction, Instruction::From(_));
+    let first = statements.iter().position(is_from);
+    let (before, mut rest) = statements.split_at(first.unwrap_or(statements.len()));
+    let global_arguments = global_arguments(before)?;
+    let mut stages = Vec::new();
+    while let [statement, after @ ..] = rest {
+        let Instruction::From(from) = &statement.instruction else {
+            break;
+        };
+        let end = after.iter().position(is_from).unwrap_or(after.len());
+        let (statements, next) = after.split_at(end);
+        rest = next;
+        stages.push(StageSource {
+            index: stages.len(),
+            statement,
+            from,
+            statements,
+            name: from.name.as_ref().map(|name| name.text.to_lowercase()),
+            is_only: false,
+        });
+    }
+    match stages.as_mut_slice() {
+        [] => {
+            let span = before.last().map_or(Span::default(), |last| last.span);
+            let message = "there is no FROM, so there is no stage to build";
+            return Err(Diagnostic::error(code::NO_STAGES, span, message));
+        }
+        [only] => only.is_only = true,
+        _ => {}
+    }
+    Ok(Split {
+        global_arguments,
+        stages,
+    })
+}
+
+fn global_arguments(before: &[Statement]) -> Lowered<Vec<&Arg>> {
+    let arguments = before.iter().map(|statement| match &statement.instruction {
+        Instruction::Arg(arg) => Ok(arg),
+        _ => {
+            let message = "only ARG may stand before the first FROM";
+            Err(Diagnostic::error(
+                code::BEFORE_FROM,
+                statement.span,
+                message,
+            ))
+        }
+    });
+    arguments.collect()
+}
+
+/// Returns the stage that `target` names, by name or number; the last one without it.
+pub(super) fn find_target(stages: &[StageSource<'_>], target: Option<&str>) -> Lowered<usize> {
+    let last = stages.len() - 1;
+    let Some(target) = target.filter(|target| !target.is_empty()) else {
+        return Ok(last);
+    };
+    let number = target.parse().ok().filter(|index| *index <= last);
+    by_name(stages, target).or(number).ok_or_else(|| {
+        let message = format!("there is no stage `{target}` to build");
+        let names: Vec<_> = stages
+            .iter()
+            .filter_map(|stage| stage.name.clone())
+            .collect();
+        let error = Diagnostic::error(code::UNKNOWN_TARGET, stages[last].span(), message);
+        match names.as_slice() {
+            [] => error.with_help("no stage has a name; stages can be named by number, from 0"),
+            names => error.with_help(format!("the stages are: {}", names.join(", "))),
+        }
+    })
+}
+
+fn by_name(stages: &[StageSource<'_>], name: &str) -> Option<usize> {
+    let name = name.to_lowercase();
+    stages
+        .iter()
+        .rposition(|stage| stage.name.as_deref() == Some(&name))
+}
+
+impl<'a> Stages<'a> {
+    /// Finds what every stage of `split` starts from.
+    pub(super) fn resolve(
+        split: Split<'a>,
+        target: usize,
+        request: &Request<'_>,
+        globals: &GlobalArguments,
+        warnings: &mut Vec<Diagnostic>,
+    ) -> Lowered<Self> {
+        let mut stages = Stages {
+            all: split.stages,
+            bases: Vec::new(),
+            target,
+        };
+        for index in 0..stages.all.len() {
+            let image = &stages.all[index].from.image;
+            let escape = request.dockerfile.directives.escape.character();
+            let expansion = words::expansion(image, escape, globals)?;
+            words::warn_of_unset(code::UNDEFINED_IN_FROM, image, &expansion, warnings);
+            let base = stages.base_named(&expansion.text, index, image.span)?;
+            stages.bases.push(base);
+        }
+        Ok(stages)
+    }
+
+    fn base_named(&self, name: &str, index: usize, span: Span) -> Lowered<Base> {
+        if name.is_empty() {
+            let message = "the image of FROM is empty once its variables are expanded";
+            return Err(Diagnostic::error(code::INVALID_IMAGE, span, message));
+        }
+        if let Some(stage) = by_name(&self.all[..index], name) {
+            return Ok(Base::Stage(stage));
+        }
+        if name == "scratch" {
+            return Ok(Base::Scratch);
+        }
+        Ok(Base::Image(image_reference(name, span)?))
+    }
+
+    /// Returns the stage that `--from` or `from=` names: one before `limit`, or none, when it is
+    /// the name of an image.
+    pub(super) fn find(&self, from: &Word, limit: usize) -> Lowered<Option<usize>> {
+        let earlier = &self.all[..limit.min(self.all.len())];
+        let Ok(number) = from.text.parse::<usize>() else {
+            return Ok(by_name(earlier, &from.text));
+        };
+        if number < earlier.len() {
+            return Ok(Some(number));
+        }
+        let message = format!("there is no earlier stage {number}");
+        Err(Diagnostic::error(code::UNKNOWN_STAGE, from.span, message))
+    }
+
+    /// Returns whether a stage at or after `index` has the name `name`.
+    pub(super) fn is_later(&self, name: &str, index: usize) -> bool {
+        by_name(&self.all[index..], name).is_some()
+    }
+
+    /// Returns the stages that the target needs without regard to triggers, in order.
+    pub(super) fn needed(&self) -> Vec<usize> {
+        let mut is_needed = vec![false; self.all.len()];
+        let mut open = vec![self.target];
+        while let Some(index) = open.pop() {
+            if !std::mem::replace(&mut is_needed[index], true) {
+                open.extend(self.dependencies(index));
+            }
+        }
+        (0..self.all.len())
+            .filter(|index| is_needed[*index])
+            .collect()
+    }
+
+    fn dependencies(&self, index: usize) -> Vec<usize> {
+        let base = match self.bases[index] {
+            Base::Stage(stage) => Some(stage),
+            Base::Scratch | Base::Image(_) => None,
+        };
+        let statements = self.all[index].statements.iter();
+        let named = statements.flat_map(|statement| match &statement.instruction {
+            Instruction::Copy(copy) => copy.from.iter().collect(),
+            Instruction::Run(run) => run
+                .mounts
+                .iter()
+                .filter_map(|mount| mount.value(MountKey::From))
+                .collect(),
+            _ => Vec::new(),
+        });
+        // What names no stage is found out, and told, when the statement is lowered.
+        let named = named.filter_map(|from| self.find(from, index).ok().flatten());
+        base.into_iter().chain(named).collect()
+    }
+}
+
+/// Returns the image that `name` names.
+pub(super) fn image_reference(name: &str, span: Span) -> Lowered<Reference> {
+    name.parse().map_err(|error: kiln_oci::ReferenceError| {
+        Diagnostic::error(code::INVALID_IMAGE, span, error.to_string())
+    })
+}

@@ -1,0 +1,142 @@
+//! Dockerfiles against the plans and findings that they come to.
+//!
+//! Each folder of `testdata/dockerfile` has a `Dockerfile`, perhaps `options` (a line for each
+//! option of the build), and what is expected: `plan.txt`, `diagnostic.txt`, or both. With
+//! `UPDATE_GOLDEN=1` in the environment the expectations are written instead.
+
+use kiln_dockerfile::{
+    CompileOptions, ImageResolver, ResolveError, ResolvedBase, SourceFile, compile, render,
+};
+use kiln_oci::{DiffId, Digest, HistoryEntry, ImageConfig, Platform, Reference};
+use kiln_plan::NetworkMode;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[test]
+fn dockerfiles_come_to_the_recorded_plans_and_findings() {
+    let mut failures = Vec::new();
+    let folders = folders();
+    assert!(folders.len() > 30, "the Dockerfiles are there");
+    for folder in folders {
+        let (plan, diagnostic) = outcome(&folder);
+        check(&folder.join("plan.txt"), &plan, &mut failures);
+        check(&folder.join("diagnostic.txt"), &diagnostic, &mut failures);
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+fn folders() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/dockerfile");
+    let entries = fs::read_dir(&root).expect("the folder of Dockerfiles");
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.expect("entry").path()).collect();
+    folders.sort();
+    folders
+}
+
+/// Returns the text of the plan and of the findings; each may be empty.
+fn outcome(folder: &Path) -> (String, String) {
+    let text = fs::read_to_string(folder.join("Dockerfile")).expect("a Dockerfile");
+    let source = SourceFile::new("Dockerfile", text);
+    let options = fs::read_to_string(folder.join("options")).unwrap_or_default();
+    match compile(&source, &parse_options(&options), &Fake) {
+        Ok(compilation) => (
+            compilation.to_string(),
+            render(&source, &compilation.warnings.0, false),
+        ),
+        Err(findings) => (String::new(), render(&source, &findings.0, false)),
+    }
+}
+
+fn check(path: &Path, actual: &str, failures: &mut Vec<String>) {
+    let expected = fs::read_to_string(path).unwrap_or_default();
+    if expected == actual {
+        return;
+    }
+    if std::env::var_os("UPDATE_GOLDEN").is_none() {
+        let path = path.display();
+        failures.push(format!(
+            "{path}:\n--- expected\n{expected}--- actual\n{actual}"
+        ));
+    } else if actual.is_empty() {
+        fs::remove_file(path).expect("a removed expectation");
+    } else {
+        fs::write(path, actual).expect("a written expectation");
+    }
+}
+
+fn parse_options(text: &str) -> CompileOptions {
+    let mut options = CompileOptions {
+        build_platform: Platform::new("linux", "amd64", None),
+        ..CompileOptions::default()
+    };
+    for line in text.lines() {
+        let (name, value) = line.split_once(' ').unwrap_or((line, ""));
+        let pair = || {
+            let (key, value) = value.split_once('=').expect("KEY=VALUE");
+            (key.to_owned(), value.to_owned())
+        };
+        match name {
+            "--target" => options.target = Some(value.to_owned()),
+            "--platform" => options.platforms.push(value.parse().expect("a platform")),
+            "--build-arg" => options.build_args.push((pair().0, Some(pair().1))),
+            "--label" => options.labels.push(pair()),
+            "--add-host" => options.extra_hosts.push(pair()),
+            "--network" if value == "none" => options.network = NetworkMode::None,
+            "--no-cache" => options.no_cache = true,
+            "--no-cache-filter" => options.no_cache_stages.push(value.to_owned()),
+            _ => panic!("unknown option {line}"),
+        }
+    }
+    options
+}
+
+/// Knows a few images.
+struct Fake;
+
+impl ImageResolver for Fake {
+    fn resolve(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<ResolvedBase, ResolveError> {
+        let mut config = ImageConfig::new(platform);
+        config.created = Some("2024-01-01T00:00:00Z".to_owned());
+        let name = reference.to_string();
+        let layer = Digest::sha256(format!("layer of {name} for {platform}"));
+        config.rootfs.diff_ids = vec![DiffId(layer)];
+        config.history = vec![HistoryEntry {
+            created_by: Some("base".to_owned()),
+            ..HistoryEntry::default()
+        }];
+        let container = &mut config.config;
+        match reference.familiar().as_str() {
+            "debian:12" | "alpine" | "debian:bookworm" => {
+                container.env = vec!["PATH=/usr/bin:/bin".to_owned()];
+                container.cmd = Some(vec!["sh".to_owned()]);
+            }
+            "configured" => {
+                container.env = vec!["LANG=C.UTF-8".to_owned(), "A=base".to_owned()];
+                container.user = "app:staff".to_owned();
+                container.working_dir = "/srv".to_owned();
+                container.shell = Some(vec!["/bin/bash".to_owned(), "-ec".to_owned()]);
+                container.entrypoint = Some(vec!["/entry".to_owned()]);
+                container.cmd = Some(vec!["serve".to_owned()]);
+            }
+            "triggers" => {
+                container.on_build = vec![
+                    "ARG VERSION=1".to_owned(),
+                    "COPY package.json /app/".to_owned(),
+                    "RUN install $VERSION".to_owned(),
+                ];
+            }
+            "broken-trigger" => container.on_build = vec!["RUN --mount=type=x true".to_owned()],
+            "empty" => config.rootfs.diff_ids.clear(),
+            _ => return Err(format!("{name}: manifest unknown").into()),
+        }
+        Ok(ResolvedBase {
+            digest: Digest::sha256(format!("manifest of {name} for {platform}")),
+            platform: platform.clone(),
+            config,
+        })
+    }
+}
