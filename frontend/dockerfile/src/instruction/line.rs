@@ -49,11 +49,18 @@ pub(super) struct Line<'a, 'f> {
     pub(super) findings: &'f mut Vec<Diagnostic>,
 }
 
+/// The most findings about the flags of one line; each takes time to word.
+const MOST_FINDINGS: usize = 20;
+
 impl<'a> Line<'a, '_> {
     /// Finds the flags that are not among `known`, and those that stand twice unless they
     /// are among `lists`.
     pub(super) fn check_flags(&mut self, known: &[&str], lists: &[&str]) {
+        let most_findings = self.findings.len() + MOST_FINDINGS;
         for index in 0..self.flags.len() {
+            if self.findings.len() >= most_findings {
+                break;
+            }
             let flag = &self.flags[index];
             let finding = if !known.contains(&flag.name.as_str()) {
                 self.unknown_flag(flag, known)

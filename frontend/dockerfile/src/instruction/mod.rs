@@ -26,6 +26,9 @@ mod user;
 mod volume;
 mod workdir;
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::RangeInclusive;
 
 pub use add::Add;

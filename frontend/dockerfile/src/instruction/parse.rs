@@ -2,7 +2,9 @@
 
 use super::line::{Head, PlacedHeredoc};
 use super::*;
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, quoted, with_suggestion};
+use crate::diagnostic::{
+    Code, Diagnostic, Diagnostics, Severity, quoted, suggest, with_suggestion,
+};
 use crate::syntax::{
     Announced, Delimiter, Escape, Fragment, Heredoc, JsonForm, Lines, LogicalLine, SourceFile,
     announced_heredocs, json_form,
@@ -99,25 +101,10 @@ const KEYWORDS: [Keyword; 18] = [
 /// [`Diagnostics::has_errors`] says no. A file without a stage is an error, too.
 pub fn parse(source: &SourceFile) -> (Dockerfile, Diagnostics) {
     let (lines, directives) = Lines::new(source);
-    let escape = directives.escape;
-    let mut parser = Parser {
-        source,
-        lines,
-        escape,
-        findings: Vec::new(),
-    };
-    let mut statements = Vec::new();
-    let mut stages = Stages::default();
-    while let Some(line) = parser.lines.next_line() {
-        let (keyword, statement) = parser.statement(line);
-        if let Some((keyword, span)) = keyword {
-            parser.findings.extend(stages.enter(keyword, span));
-        }
-        statements.extend(statement);
-    }
-    parser
-        .findings
-        .extend(stages.finish(source, parser.findings.is_empty()));
+    let mut parser = Parser::new(source, lines, directives.escape, Place::BeforeStages);
+    let statements = parser.statements();
+    let no_stage = parser.no_stage();
+    parser.findings.extend(no_stage);
     let comments = std::mem::take(&mut parser.lines.comments);
     (
         Dockerfile {
@@ -136,20 +123,8 @@ pub fn parse(source: &SourceFile) -> (Dockerfile, Diagnostics) {
 pub fn parse_trigger(text: &str, escape: Escape) -> Result<Statement, Diagnostics> {
     let source = SourceFile::new("ONBUILD", text);
     let lines = Lines::with_escape(&source, escape);
-    let mut parser = Parser {
-        source: &source,
-        lines,
-        escape,
-        findings: Vec::new(),
-    };
-    let mut statements = Vec::new();
-    while let Some(line) = parser.lines.next_line() {
-        let (keyword, statement) = parser.statement(line);
-        if let Some((keyword, span)) = keyword.filter(|(keyword, _)| !keyword.may_be_trigger) {
-            parser.findings.push(not_a_trigger(keyword, span));
-        }
-        statements.extend(statement);
-    }
+    let mut parser = Parser::new(&source, lines, escape, Place::Trigger);
+    let mut statements = parser.statements();
     let findings = parser.finish();
     match statements.pop() {
         _ if findings.has_errors() => Err(findings),
@@ -218,69 +193,101 @@ struct Parser<'a> {
     source: &'a SourceFile,
     lines: Lines<'a>,
     escape: Escape,
+    place: Place,
     findings: Vec<Diagnostic>,
 }
 
-impl Parser<'_> {
-    /// Returns the statement that starts with `line`, unless it has an error, and its keyword.
-    fn statement(&mut self, line: LogicalLine) -> (Option<(Keyword, Span)>, Option<Statement>) {
-        let text = Fragment::of(&line).trim();
-        let head = Head::of(text);
-        let keyword = match find_keyword(head.keyword) {
-            Ok(keyword) => keyword,
-            Err(error) => {
-                self.findings.push(error);
-                return (None, None);
+/// A text with more flawed instructions is no Dockerfile; it is not read to its end.
+const MOST_FLAWED: usize = 100;
+
+impl<'a> Parser<'a> {
+    fn new(source: &'a SourceFile, lines: Lines<'a>, escape: Escape, place: Place) -> Self {
+        Self {
+            source,
+            lines,
+            escape,
+            place,
+            findings: Vec::new(),
+        }
+    }
+
+    /// Returns the instructions without an error.
+    fn statements(&mut self) -> Vec<Statement> {
+        let mut statements = Vec::new();
+        let mut flawed = 0;
+        while flawed < MOST_FLAWED
+            && let Some(line) = self.lines.next_line()
+        {
+            match self.statement(&line) {
+                Ok(Some(statement)) => statements.push(statement),
+                Ok(None) => flawed += 1,
+                Err(error) => {
+                    self.findings.push(error);
+                    flawed += 1;
+                }
             }
-        };
+        }
+        statements
+    }
+
+    /// Returns the statement that starts with `line`; `None` if it has errors that are
+    /// already among the findings.
+    fn statement(&mut self, line: &LogicalLine) -> Result<Option<Statement>, Diagnostic> {
+        let text = Fragment::of(line).trim();
+        let head = Head::of(text);
         let word = head.keyword.word();
-        let named = Some((keyword, word.span));
-        let Some((heredocs, end)) = self.heredocs(keyword, &head, line.span.end) else {
-            return (named, None);
-        };
-        let has_errors = self.findings.len();
-        let parsed = parse_head(keyword, head, heredocs, self.escape, &mut self.findings);
-        let is_flawed = self.findings[has_errors..]
-            .iter()
-            .any(|finding| finding.severity == crate::diagnostic::Severity::Error);
+        let end = line.span.end;
+        let keyword = find_keyword(head.keyword).inspect_err(|_| self.skip_heredocs(&head, end))?;
+        self.findings.extend(self.place.enter(keyword, word.span));
+        let (heredocs, end) = self.heredocs(keyword, &head, end)?;
+        let before = self.findings.len();
+        let instruction = parse_head(keyword, head, heredocs, self.escape, &mut self.findings)?;
+        let is_error = |finding: &Diagnostic| finding.severity == Severity::Error;
+        if self.findings[before..].iter().any(is_error) {
+            return Ok(None);
+        }
         let span = Span::new(line.span.start, end);
-        let statement = parsed.map(|instruction| Statement {
+        Ok(Some(Statement {
             instruction,
             keyword: word,
             span,
             lines: self.source.line(span.start)..=self.source.line(span.end),
             original: self.source.slice(span).to_owned(),
             text: text.text().to_owned(),
-        });
-        match statement {
-            Ok(statement) => (named, Some(statement).filter(|_| !is_flawed)),
-            Err(error) => {
-                self.findings.push(error);
-                (named, None)
-            }
+        }))
+    }
+
+    /// Takes the heredocs of an unknown instruction if the one it may be has them: their
+    /// lines would all be unknown instructions.
+    fn skip_heredocs(&mut self, head: &Head<'_>, end: usize) {
+        let meant = suggest(head.keyword.text(), &KEYWORDS.map(|keyword| keyword.name));
+        let keyword = KEYWORDS.iter().find(|keyword| Some(keyword.name) == meant);
+        if let Some(keyword) = keyword {
+            // Should one not be closed: the unknown instruction is reported, that is enough.
+            let _ = self.heredocs(*keyword, head, end);
         }
     }
 
-    /// Returns the heredocs of the line and where the last one ends; `None` if one does not.
+    /// Returns the heredocs of the line and where the last one ends.
     fn heredocs(
         &mut self,
         keyword: Keyword,
         head: &Head<'_>,
         end: usize,
-    ) -> Option<(Vec<PlacedHeredoc>, usize)> {
+    ) -> Result<(Vec<PlacedHeredoc>, usize), Diagnostic> {
         let (arguments, delimiter) = match keyword.heredocs {
-            Heredocs::None => return Some((Vec::new(), end)),
+            Heredocs::None => return Ok((Vec::new(), end)),
             Heredocs::Delimited(delimiter) => (head.arguments, delimiter),
             Heredocs::OfTrigger => {
                 let trigger = Head::of(head.arguments);
                 match find_keyword(trigger.keyword).map(|keyword| keyword.heredocs) {
                     Ok(Heredocs::Delimited(delimiter)) => (trigger.arguments, delimiter),
-                    _ => return Some((Vec::new(), end)),
+                    _ => return Ok((Vec::new(), end)),
                 }
             }
         };
         if !arguments.text().contains("<<") || json_form(arguments) != JsonForm::Absent {
-            return Some((Vec::new(), end));
+            return Ok((Vec::new(), end));
         }
         self.bodies(
             arguments,
@@ -294,14 +301,13 @@ impl Parser<'_> {
         arguments: Fragment<'_>,
         announced: Vec<Announced>,
         mut end: usize,
-    ) -> Option<(Vec<PlacedHeredoc>, usize)> {
+    ) -> Result<(Vec<PlacedHeredoc>, usize), Diagnostic> {
         let mut heredocs = Vec::with_capacity(announced.len());
         for heredoc in announced {
             let span = arguments.slice(heredoc.range.clone()).span();
             let Some((body, after)) = self.lines.take_body(&heredoc.name, heredoc.strip_tabs)
             else {
-                self.findings.push(unterminated(&heredoc, span));
-                return None;
+                return Err(unterminated(&heredoc, span));
             };
             end = after;
             let content = self.source.slice(body).to_owned();
@@ -318,7 +324,21 @@ impl Parser<'_> {
                 },
             });
         }
-        Some((heredocs, end))
+        Ok((heredocs, end))
+    }
+
+    /// Returns an error if no stage was started and nothing else explains it.
+    fn no_stage(&self) -> Option<Diagnostic> {
+        if self.place != Place::BeforeStages || !self.findings.is_empty() {
+            return None;
+        }
+        let end = self.source.text().trim_end().len();
+        let message = match end {
+            0 => "the Dockerfile is empty",
+            _ => "the Dockerfile has no stage",
+        };
+        let finding = Diagnostic::error(Code::NO_STAGE, Span::new(end, end), message);
+        Some(finding.with_help("start a stage with `FROM IMAGE`"))
     }
 
     /// Returns all findings in the order of the file.
@@ -340,46 +360,36 @@ fn unterminated(heredoc: &Announced, span: Span) -> Diagnostic {
     .with_help(format!("put {name} alone on the line after its body"))
 }
 
-/// What is known of the stages so far.
-#[derive(Debug, Default, PartialEq, Eq)]
-enum Stages {
-    /// Only ARG came.
-    #[default]
-    Before,
-    /// An instruction came that needs a stage; it was found.
-    Missing,
-    /// FROM came.
-    Started,
+/// Where the parser stands, which says what may come next.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    /// In a file; only ARG came.
+    BeforeStages,
+    /// In a file; an instruction came that needs a stage, which was found.
+    NoStage,
+    /// In a stage.
+    InStage,
+    /// In the text of a trigger.
+    Trigger,
 }
 
-impl Stages {
+impl Place {
+    /// Goes on past `keyword`; returns an error if it may not come here.
     fn enter(&mut self, keyword: Keyword, span: Span) -> Option<Diagnostic> {
         match (&self, keyword.name) {
-            (Self::Started, _) | (_, "ARG") => None,
+            (Self::Trigger, _) if !keyword.may_be_trigger => Some(not_a_trigger(keyword, span)),
+            (Self::Trigger | Self::InStage, _) | (_, "ARG") => None,
             (_, "FROM") => {
-                *self = Self::Started;
+                *self = Self::InStage;
                 None
             }
-            (Self::Missing, _) => None,
-            (Self::Before, name) => {
-                *self = Self::Missing;
+            (Self::NoStage, _) => None,
+            (Self::BeforeStages, name) => {
+                *self = Self::NoStage;
                 let message = format!("{name} stands before the first FROM");
                 let finding = Diagnostic::error(Code::NO_STAGE, span, message);
                 Some(finding.with_help("only ARG may stand before a stage starts"))
             }
         }
-    }
-
-    fn finish(self, source: &SourceFile, is_clean: bool) -> Option<Diagnostic> {
-        if self != Self::Before || !is_clean {
-            return None;
-        }
-        let end = source.text().trim_end().len();
-        let message = match end {
-            0 => "the Dockerfile is empty",
-            _ => "the Dockerfile has no stage",
-        };
-        let finding = Diagnostic::error(Code::NO_STAGE, Span::new(end, end), message);
-        Some(finding.with_help("start a stage with `FROM IMAGE`"))
     }
 }

@@ -74,7 +74,7 @@ pub(super) fn read(lines: &mut Lines<'_>) -> Directives {
             lines
                 .findings
                 .push(Diagnostic::error(Code::DIRECTIVE, comment.span, message));
-            continue;
+            break;
         }
         let result = directives.set(&key, value);
         lines.findings.extend(result.err());

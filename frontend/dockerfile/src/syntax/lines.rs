@@ -56,11 +56,11 @@ impl<'a> Lines<'a> {
     /// Returns the next instruction's line.
     pub(crate) fn next_line(&mut self) -> Option<LogicalLine> {
         loop {
-            let first = self.next_physical()?;
-            if self.take_comment(first) {
+            let first = self.next_physical()?.trim_start();
+            if first.text.is_empty() || self.take_comment(first) {
                 continue;
             }
-            let line = self.join(first.trim_start());
+            let line = self.join(first);
             if !line.text.trim().is_empty() {
                 return Some(line);
             }
