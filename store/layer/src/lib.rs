@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod blob;
+pub mod capture;
 pub mod compress;
 pub mod copy;
 pub mod digest;

@@ -8,6 +8,7 @@ mod entry;
 mod pax;
 mod reader;
 mod sparse;
+mod unpack;
 mod writer;
 
 use std::io;
@@ -18,6 +19,9 @@ pub use entry::{
     is_portable_xattr,
 };
 pub use reader::{Content, LayerReader, looks_like_tar};
+pub use unpack::{
+    DevicePolicy, Names, UnpackError, UnpackLimits, UnpackOptions, UnpackSummary, unpack,
+};
 pub use writer::LayerWriter;
 
 /// An archive cannot be read, written or applied.

@@ -1,0 +1,454 @@
+//! Applying an archive to a tree.
+//!
+//! Everything goes through [`Tree`], which resolves paths inside the root; here is decided what
+//! an entry does: replace, merge with a directory, hide. The last of several entries for one
+//! path wins, as it does for others who unpack layers.
+
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::{
+    ArchiveError, Device, Entry, EntryKind, LayerReader, Meaning, WHITEOUT_DEVICE,
+    is_portable_xattr,
+};
+use crate::tree::{Attributes, FileKind, Follow, NewFile, Timestamp, Tree, TreeError, Xattr};
+
+/// How an archive is applied.
+#[derive(Clone, Debug)]
+pub struct UnpackOptions {
+    /// What names that begin with `.wh.` mean.
+    pub names: Names,
+    /// The directory that the archive's root becomes; made if it is missing.
+    pub destination: PathBuf,
+    /// User and group of all entries, instead of the archive's.
+    pub owner: Option<(u32, u32)>,
+    /// What happens to device nodes.
+    pub devices: DevicePolicy,
+    /// Modification time of directories the archive does not list; now if none.
+    pub implied_modified: Option<Timestamp>,
+    /// Bounds.
+    pub limits: UnpackLimits,
+}
+
+/// What names in an archive mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// As in a layer: whiteouts delete.
+    Layer,
+    /// As they stand: the archive is just files.
+    Literal,
+}
+
+/// What happens to device nodes of an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DevicePolicy {
+    /// They are made.
+    Make,
+    /// They are left out and counted: without privileges they cannot be made.
+    Skip,
+}
+
+/// The most an archive may bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnpackLimits {
+    /// Entries.
+    pub entries: u64,
+    /// Bytes of content, holes included.
+    pub content_bytes: u64,
+}
+
+impl Default for UnpackLimits {
+    fn default() -> Self {
+        Self {
+            entries: 16 << 20,
+            content_bytes: 1 << 40,
+        }
+    }
+}
+
+impl UnpackOptions {
+    /// Returns the options for a layer of an image.
+    pub fn layer() -> Self {
+        Self {
+            names: Names::Layer,
+            destination: PathBuf::new(),
+            owner: None,
+            devices: DevicePolicy::Make,
+            implied_modified: None,
+            limits: UnpackLimits::default(),
+        }
+    }
+
+    /// Returns the options for an archive whose files are added at `destination`.
+    pub fn literal(destination: impl Into<PathBuf>) -> Self {
+        Self {
+            names: Names::Literal,
+            destination: destination.into(),
+            ..Self::layer()
+        }
+    }
+}
+
+/// What was unpacked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnpackSummary {
+    /// Entries applied, whiteouts included.
+    pub entries: u64,
+    /// Bytes of content.
+    pub content_bytes: u64,
+    /// Device nodes left out.
+    pub skipped_devices: u64,
+}
+
+/// An archive cannot be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    /// The archive itself is at fault, or reading it failed.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// An entry cannot be made.
+    #[error("cannot unpack entry {path:?}")]
+    Tree {
+        /// The entry.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: TreeError,
+    },
+    /// An entry for the root is not a directory.
+    #[error("entry {path:?} would replace the root directory")]
+    ReplacesRoot {
+        /// The entry's path as far as it goes.
+        path: PathBuf,
+    },
+    /// A character device 0:0, which overlay file systems read as a deletion.
+    #[error("entry {path:?} is a device that stands for a deletion")]
+    HiddenWhiteout {
+        /// The entry.
+        path: PathBuf,
+    },
+    /// Writing a file's content failed.
+    #[error("cannot write the content of {path:?}")]
+    Content {
+        /// The entry.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// More entries than allowed.
+    #[error("archive has more than {limit} entries")]
+    TooManyEntries {
+        /// The limit.
+        limit: u64,
+    },
+    /// More content than allowed.
+    #[error("content of the archive exceeds {limit} bytes at entry {path:?}")]
+    TooManyBytes {
+        /// The entry at which the limit is passed.
+        path: PathBuf,
+        /// The limit.
+        limit: u64,
+    },
+}
+
+type Result<T, E = UnpackError> = std::result::Result<T, E>;
+
+/// Applies the uncompressed archive `input` to `tree`, finishes the tree, and reads `input` to
+/// its end, so that a digest of it covers everything.
+pub fn unpack(input: impl Read, tree: &mut Tree, options: &UnpackOptions) -> Result<UnpackSummary> {
+    let destination = prepare_destination(tree, options)?;
+    let mut unpacker = Unpacker {
+        tree,
+        options,
+        destination,
+        summary: UnpackSummary::default(),
+        ready_parent: None,
+        buffer: vec![0; COPY_BUFFER_BYTES],
+    };
+    let mut reader = LayerReader::new(input);
+    while let Some(entry) = reader.next_entry()? {
+        unpacker.apply(entry, &mut reader)?;
+    }
+    let Unpacker {
+        summary,
+        destination,
+        ..
+    } = unpacker;
+    tree.finish().map_err(|source| UnpackError::Tree {
+        path: destination,
+        source,
+    })?;
+    reader.drain()?;
+    Ok(summary)
+}
+
+const COPY_BUFFER_BYTES: usize = 256 << 10;
+const IMPLIED_DIRECTORY_MODE: u32 = 0o755;
+
+fn prepare_destination(tree: &mut Tree, options: &UnpackOptions) -> Result<PathBuf> {
+    let path = &options.destination;
+    match path.as_os_str().is_empty() {
+        true => Ok(PathBuf::new()),
+        false => tree
+            .make_parents(path, &implied_attributes(options))
+            .map_err(|source| UnpackError::Tree {
+                path: path.clone(),
+                source,
+            }),
+    }
+}
+
+fn implied_attributes(options: &UnpackOptions) -> Attributes {
+    let modified = options.implied_modified;
+    Attributes {
+        modified,
+        ..Attributes::root(IMPLIED_DIRECTORY_MODE)
+    }
+}
+
+struct Unpacker<'a> {
+    tree: &'a mut Tree,
+    options: &'a UnpackOptions,
+    destination: PathBuf,
+    summary: UnpackSummary,
+    /// The directory that is known to exist, as entries mostly come directory by directory.
+    ready_parent: Option<PathBuf>,
+    buffer: Vec<u8>,
+}
+
+impl Unpacker<'_> {
+    fn apply(&mut self, entry: Entry, reader: &mut LayerReader<impl Read>) -> Result<()> {
+        let limit = self.options.limits.entries;
+        self.summary.entries += 1;
+        if self.summary.entries > limit {
+            return Err(UnpackError::TooManyEntries { limit });
+        }
+        let meaning = match self.options.names {
+            Names::Layer => entry.meaning()?,
+            Names::Literal => Meaning::Present,
+        };
+        match meaning {
+            Meaning::Present if entry.path.as_os_str().is_empty() => self.apply_root(&entry),
+            Meaning::Present => self.apply_present(&entry, reader),
+            Meaning::Whiteout(path) => self.hide(&path),
+            Meaning::Opaque(path) => self.make_opaque(&path),
+            Meaning::Ignored => Ok(()),
+        }
+    }
+
+    fn apply_root(&mut self, entry: &Entry) -> Result<()> {
+        match entry.kind {
+            EntryKind::Directory => {
+                let attributes = self.attributes(entry);
+                let path = self.destination.clone();
+                self.tree
+                    .set_attributes(&path, &attributes)
+                    .map_err(at(&entry.path))
+            }
+            _ => Err(UnpackError::ReplacesRoot {
+                path: entry.path.clone(),
+            }),
+        }
+    }
+
+    fn hide(&mut self, path: &Path) -> Result<()> {
+        let path = self.destination.join(path);
+        self.prepare_parent(&path)?;
+        self.ready_parent = None;
+        self.tree.whiteout(&path).map_err(at(&path))
+    }
+
+    fn make_opaque(&mut self, path: &Path) -> Result<()> {
+        let path = self.destination.join(path);
+        let implied = implied_attributes(self.options);
+        let path = self.tree.make_parents(&path, &implied).map_err(at(&path))?;
+        self.ready_parent = None;
+        self.tree.set_opaque(&path).map_err(at(&path))
+    }
+
+    fn apply_present(&mut self, entry: &Entry, reader: &mut LayerReader<impl Read>) -> Result<()> {
+        let path = self.destination.join(&entry.path);
+        self.prepare_parent(&path)?;
+        self.make_way(&path, &entry.kind)?;
+        let attributes = self.attributes(entry);
+        let made = match &entry.kind {
+            EntryKind::Regular { size } => {
+                return self.make_file(&path, &attributes, *size, reader);
+            }
+            EntryKind::Directory => self.tree.make_directory(&path, &attributes),
+            EntryKind::Symlink { target } => self.tree.symlink(&path, target, &attributes),
+            EntryKind::HardLink { target } => {
+                self.tree.hard_link(&path, self.destination.join(target))
+            }
+            EntryKind::CharacterDevice(device) => {
+                return self.make_device(&path, FileKind::CharacterDevice, *device, &attributes);
+            }
+            EntryKind::BlockDevice(device) => {
+                return self.make_device(&path, FileKind::BlockDevice, *device, &attributes);
+            }
+            EntryKind::Fifo => self
+                .tree
+                .special(&path, FileKind::Fifo, (0, 0), &attributes),
+        };
+        made.map_err(at(&path))
+    }
+
+    fn prepare_parent(&mut self, path: &Path) -> Result<()> {
+        let parent = path.parent().unwrap_or(Path::new(""));
+        if self.ready_parent.as_deref() != Some(parent) {
+            let implied = implied_attributes(self.options);
+            self.tree.make_parents(parent, &implied).map_err(at(path))?;
+            self.ready_parent = Some(parent.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Removes what cannot stay at `path`: a directory for anything else, anything else for a
+    /// directory. Files replace each other by themselves.
+    fn make_way(&mut self, path: &Path, kind: &EntryKind) -> Result<()> {
+        let found = self
+            .tree
+            .lookup(path, Follow::ParentsOnly)
+            .map_err(at(path))?;
+        let Some(found) = found else { return Ok(()) };
+        if found.metadata.is_directory() != matches!(kind, EntryKind::Directory) {
+            self.ready_parent = None;
+            self.tree.remove(path).map_err(at(path))?;
+        }
+        Ok(())
+    }
+
+    fn make_device(
+        &mut self,
+        path: &Path,
+        kind: FileKind,
+        device: Device,
+        attributes: &Attributes,
+    ) -> Result<()> {
+        if kind == FileKind::CharacterDevice && device == WHITEOUT_DEVICE {
+            return Err(UnpackError::HiddenWhiteout {
+                path: path.to_owned(),
+            });
+        }
+        match self.options.devices {
+            DevicePolicy::Skip => {
+                self.summary.skipped_devices += 1;
+                Ok(())
+            }
+            DevicePolicy::Make => {
+                let numbers = (device.major, device.minor);
+                self.tree
+                    .special(path, kind, numbers, attributes)
+                    .map_err(at(path))
+            }
+        }
+    }
+
+    fn make_file(
+        &mut self,
+        path: &Path,
+        attributes: &Attributes,
+        size: u64,
+        reader: &mut LayerReader<impl Read>,
+    ) -> Result<()> {
+        let limit = self.options.limits.content_bytes;
+        self.summary.content_bytes = self.summary.content_bytes.saturating_add(size);
+        if self.summary.content_bytes > limit {
+            return Err(UnpackError::TooManyBytes {
+                path: path.to_owned(),
+                limit,
+            });
+        }
+        let mut file = self.tree.create_file(path, attributes).map_err(at(path))?;
+        let written = self.copy_content(&mut file, path, reader)?;
+        if written != size {
+            let path = path.to_owned();
+            return Err(ArchiveError::ContentSize {
+                path,
+                expected: size,
+            }
+            .into());
+        }
+        file.finish().map_err(at(path))
+    }
+
+    /// Copies the content; stretches of zeros become holes.
+    fn copy_content(
+        &mut self,
+        file: &mut NewFile,
+        path: &Path,
+        reader: &mut LayerReader<impl Read>,
+    ) -> Result<u64> {
+        let failed = |source| UnpackError::Content {
+            path: path.to_owned(),
+            source,
+        };
+        let mut content = reader.content();
+        let (mut written, mut ends_in_hole) = (0, false);
+        loop {
+            let read = fill(&mut content, &mut self.buffer).map_err(ArchiveError::from)?;
+            let Some(bytes) = self.buffer.get(..read).filter(|bytes| !bytes.is_empty()) else {
+                break;
+            };
+            written += read as u64;
+            ends_in_hole = is_hole(bytes);
+            match ends_in_hole {
+                true => file.file().seek(SeekFrom::Current(read as i64)).map(drop),
+                false => file.write_all(bytes),
+            }
+            .map_err(failed)?;
+        }
+        if ends_in_hole {
+            file.file().set_len(written).map_err(failed)?;
+        }
+        Ok(written)
+    }
+
+    fn attributes(&self, entry: &Entry) -> Attributes {
+        let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
+        let portable = entry
+            .xattrs
+            .iter()
+            .filter(|(name, _)| is_portable_xattr(name));
+        let xattrs = portable.map(|(name, value)| Xattr {
+            name: name.clone(),
+            value: value.clone(),
+        });
+        Attributes {
+            mode: entry.mode,
+            uid,
+            gid,
+            modified: Some(Timestamp {
+                seconds: entry.mtime,
+                nanoseconds: 0,
+            }),
+            xattrs: xattrs.collect(),
+        }
+    }
+}
+
+fn at(path: &Path) -> impl FnOnce(TreeError) -> UnpackError {
+    let path = path.to_owned();
+    move |source| UnpackError::Tree { path, source }
+}
+
+const LEAST_HOLE_BYTES: usize = 4096;
+
+fn is_hole(bytes: &[u8]) -> bool {
+    bytes.len() >= LEAST_HOLE_BYTES && bytes.iter().all(|byte| *byte == 0)
+}
+
+/// Reads until `buffer` is full or the content ends.
+fn fill(content: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match content.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}

@@ -1,0 +1,383 @@
+//! Capture: one layer directory becomes its canonical archive.
+//!
+//! The directory is the upper one of an overlay mount that nobody writes to any more. It is
+//! walked in lexical order, component by component; memory grows with the depth of the tree, its
+//! largest directory and the number of hard links, never with contents.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags, RawDir, StatxFlags, openat, readlinkat, statx};
+use rustix::io::Errno;
+
+use crate::archive::{
+    ArchiveError, Device, Entry, EntryKind, LayerWriter, OPAQUE_MARKER, WHITEOUT_PREFIX, Xattrs,
+    is_portable_xattr,
+};
+use crate::tree::{FileKind, Metadata, WhiteoutFormat};
+
+/// How a layer directory is captured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CaptureOptions {
+    /// Later modification times become this one: seconds since the epoch.
+    pub clamp_mtime_seconds: Option<i64>,
+}
+
+/// What was captured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CaptureSummary {
+    /// Entries in the archive, whiteouts included.
+    pub entries: u64,
+    /// Bytes of content, without headers.
+    pub content_bytes: u64,
+    /// Sockets left out: archives cannot hold them.
+    pub skipped_sockets: u64,
+}
+
+/// A layer directory cannot be captured.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// The system refused to read something.
+    #[error("cannot {action} {path:?}")]
+    Read {
+        /// What was tried: a verb phrase.
+        action: &'static str,
+        /// The path inside the layer; empty for its root.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A file has a name that means a deletion in archives.
+    #[error("{path:?} cannot be part of a layer: names that begin with `.wh.` mean deletions")]
+    ReservedName {
+        /// The path inside the layer.
+        path: PathBuf,
+    },
+    /// The archive cannot be written.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+}
+
+impl From<io::Error> for CaptureError {
+    fn from(error: io::Error) -> Self {
+        Self::Archive(error.into())
+    }
+}
+
+type Result<T, E = CaptureError> = std::result::Result<T, E>;
+
+/// Writes the archive of the layer directory `upper` to `sink`.
+///
+/// The root directory itself is no entry.
+pub fn capture(
+    upper: &Path,
+    format: WhiteoutFormat,
+    sink: impl Write,
+    options: &CaptureOptions,
+) -> Result<CaptureSummary> {
+    let root = rustix::fs::open(upper, OPEN_DIRECTORY, Mode::empty());
+    let root = root.map_err(read_error("open the directory", Path::new("")))?;
+    let mut walk = Walk {
+        writer: LayerWriter::new(sink),
+        opaque_name: format.opaque_name(),
+        options: *options,
+        first_names: HashMap::new(),
+        summary: CaptureSummary::default(),
+        directory_buffer: Vec::with_capacity(DIRECTORY_BUFFER_BYTES),
+        value_buffer: vec![0; XATTR_BUFFER_BYTES],
+    };
+    walk.run(root)?;
+    let Walk {
+        writer, summary, ..
+    } = walk;
+    writer.finish()?.flush()?;
+    Ok(summary)
+}
+
+const OPEN_DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+const OPEN_FILE: OFlags = OFlags::RDONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::CLOEXEC);
+const DIRECTORY_BUFFER_BYTES: usize = 64 << 10;
+// The kernel's own limit for lists and for values.
+const XATTR_BUFFER_BYTES: usize = 64 << 10;
+
+fn read_error<E: Into<io::Error>>(
+    action: &'static str,
+    path: &Path,
+) -> impl FnOnce(E) -> CaptureError {
+    let path = path.to_owned();
+    move |source| CaptureError::Read {
+        action,
+        path,
+        source: source.into(),
+    }
+}
+
+struct Walk<W: Write> {
+    writer: LayerWriter<W>,
+    opaque_name: &'static str,
+    options: CaptureOptions,
+    /// The first name of every file that has several, by inode.
+    first_names: HashMap<u64, PathBuf>,
+    summary: CaptureSummary,
+    directory_buffer: Vec<u8>,
+    value_buffer: Vec<u8>,
+}
+
+/// A directory whose names are being captured.
+struct Level {
+    names: std::vec::IntoIter<OsString>,
+    inode: u64,
+}
+
+impl<W: Write> Walk<W> {
+    /// Captures everything below `directory`.
+    ///
+    /// Only one directory is open at a time, so that trees may be deeper than a process may have
+    /// handles; the way back leads through `..`, and must lead to where it came from.
+    fn run(&mut self, mut directory: OwnedFd) -> Result<()> {
+        let mut path = PathBuf::new();
+        let mut levels = vec![self.level(directory.as_fd(), &path)?];
+        while let Some(level) = levels.last_mut() {
+            let Some(name) = level.names.next() else {
+                levels.pop();
+                if let Some(above) = levels.last() {
+                    directory = open_parent(directory.as_fd(), above.inode, &path)?;
+                    path.pop();
+                }
+                continue;
+            };
+            path.push(&name);
+            match self.capture_name(directory.as_fd(), &name, &path)? {
+                Some(child) => {
+                    directory = child;
+                    levels.push(self.level(directory.as_fd(), &path)?);
+                }
+                None => {
+                    path.pop();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn level(&mut self, directory: BorrowedFd<'_>, path: &Path) -> Result<Level> {
+        let failed = "read the directory";
+        let inode = stat(directory, OsStr::new(""))
+            .map_err(read_error("look up", path))?
+            .inode;
+        let mut names = Vec::new();
+        let mut entries = RawDir::new(directory, self.directory_buffer.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(read_error(failed, path))?;
+            let name = entry.file_name().to_bytes();
+            if !matches!(name, b"." | b"..") {
+                names.push(OsString::from_vec(name.to_vec()));
+            }
+        }
+        names.sort_unstable();
+        Ok(Level {
+            names: names.into_iter(),
+            inode,
+        })
+    }
+
+    /// Writes what is at `path` and returns its handle if it is a directory to go into.
+    fn capture_name(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &OsStr,
+        path: &Path,
+    ) -> Result<Option<OwnedFd>> {
+        let metadata = stat(parent, name).map_err(read_error("look up", path))?;
+        if metadata.is_whiteout() {
+            self.append_whiteout(&with_prefix(path, name))?;
+            return Ok(None);
+        }
+        if name.as_bytes().starts_with(WHITEOUT_PREFIX.as_bytes()) {
+            return Err(CaptureError::ReservedName {
+                path: path.to_owned(),
+            });
+        }
+        match metadata.kind {
+            FileKind::Directory => self
+                .capture_directory(parent, name, path, &metadata)
+                .map(Some),
+            FileKind::Socket => {
+                self.summary.skipped_sockets += 1;
+                Ok(None)
+            }
+            _ => self
+                .capture_file(parent, name, path, &metadata)
+                .map(|()| None),
+        }
+    }
+
+    fn capture_directory(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &OsStr,
+        path: &Path,
+        metadata: &Metadata,
+    ) -> Result<OwnedFd> {
+        let handle = openat(parent, name, OPEN_DIRECTORY, Mode::empty())
+            .map_err(read_error("open the directory", path))?;
+        let xattrs = self.xattrs(handle.as_fd(), path)?;
+        let entry = self.entry(path, EntryKind::Directory, metadata, xattrs);
+        self.append(&entry, io::empty())?;
+        if self.is_opaque(handle.as_fd()) {
+            self.append_whiteout(&path.join(OPAQUE_MARKER))?;
+        }
+        Ok(handle)
+    }
+
+    fn capture_file(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &OsStr,
+        path: &Path,
+        metadata: &Metadata,
+    ) -> Result<()> {
+        if metadata.links > 1 {
+            if let Some(first) = self.first_names.get(&metadata.inode) {
+                let kind = EntryKind::HardLink {
+                    target: first.clone(),
+                };
+                let entry = self.entry(path, kind, metadata, Xattrs::new());
+                return self.append(&entry, io::empty());
+            }
+            self.first_names.insert(metadata.inode, path.to_owned());
+        }
+        let (major, minor) = metadata.special_device;
+        let kind = match metadata.kind {
+            FileKind::Regular => return self.capture_regular(parent, name, path, metadata),
+            FileKind::Symlink => EntryKind::Symlink {
+                target: read_link(parent, name, path)?,
+            },
+            FileKind::CharacterDevice => EntryKind::CharacterDevice(Device { major, minor }),
+            FileKind::BlockDevice => EntryKind::BlockDevice(Device { major, minor }),
+            _ => EntryKind::Fifo,
+        };
+        let entry = self.entry(path, kind, metadata, Xattrs::new());
+        self.append(&entry, io::empty())
+    }
+
+    fn capture_regular(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &OsStr,
+        path: &Path,
+        metadata: &Metadata,
+    ) -> Result<()> {
+        let handle =
+            openat(parent, name, OPEN_FILE, Mode::empty()).map_err(read_error("open", path))?;
+        let xattrs = self.xattrs(handle.as_fd(), path)?;
+        let size = metadata.size;
+        let entry = self.entry(path, EntryKind::Regular { size }, metadata, xattrs);
+        self.summary.content_bytes += size;
+        self.append(&entry, File::from(handle))
+    }
+
+    fn entry(&self, path: &Path, kind: EntryKind, metadata: &Metadata, xattrs: Xattrs) -> Entry {
+        let latest = self.options.clamp_mtime_seconds.unwrap_or(i64::MAX);
+        // Links have no permissions of their own; what they show differs between kernels.
+        let mode = match kind {
+            EntryKind::Symlink { .. } => 0o777,
+            _ => metadata.mode,
+        };
+        let (uid, gid) = (metadata.uid, metadata.gid);
+        let mtime = metadata.modified.seconds.min(latest);
+        Entry {
+            path: path.to_owned(),
+            kind,
+            mode,
+            uid,
+            gid,
+            mtime,
+            xattrs,
+        }
+    }
+
+    fn append(&mut self, entry: &Entry, content: impl io::Read) -> Result<()> {
+        self.summary.entries += 1;
+        Ok(self.writer.append(entry, content)?)
+    }
+
+    fn append_whiteout(&mut self, path: &Path) -> Result<()> {
+        self.summary.entries += 1;
+        Ok(self.writer.append_whiteout(path)?)
+    }
+
+    fn is_opaque(&self, directory: BorrowedFd<'_>) -> bool {
+        let mut value = [0; 2];
+        let length = rustix::fs::fgetxattr(directory, self.opaque_name, &mut value);
+        length.is_ok_and(|length| &value[..length] == b"y")
+    }
+
+    /// Returns the extended attributes that belong to an open file.
+    fn xattrs(&mut self, handle: BorrowedFd<'_>, path: &Path) -> Result<Xattrs> {
+        let failed = "read the extended attributes of";
+        let length = match rustix::fs::flistxattr(handle, &mut self.value_buffer[..]) {
+            Err(Errno::NOTSUP) => 0,
+            other => other.map_err(read_error(failed, path))?,
+        };
+        let names = self.value_buffer[..length].to_vec();
+        let mut xattrs = Xattrs::new();
+        for name in names.split(|byte| *byte == 0).map(OsStr::from_bytes) {
+            if !is_portable_xattr(name) {
+                continue;
+            }
+            match rustix::fs::fgetxattr(handle, name, &mut self.value_buffer[..]) {
+                Err(Errno::NODATA) => {}
+                other => {
+                    let length = other.map_err(read_error(failed, path))?;
+                    xattrs.insert(name.to_owned(), self.value_buffer[..length].to_vec());
+                }
+            }
+        }
+        Ok(xattrs)
+    }
+}
+
+/// Returns the whiteout's path for a deleted `path` that ends in `name`.
+fn with_prefix(path: &Path, name: &OsStr) -> PathBuf {
+    let mut prefixed = OsString::from(WHITEOUT_PREFIX);
+    prefixed.push(name);
+    path.with_file_name(prefixed)
+}
+
+fn open_parent(child: BorrowedFd<'_>, inode: u64, path: &Path) -> Result<OwnedFd> {
+    let failed = "return to the directory above";
+    let parent =
+        openat(child, "..", OPEN_DIRECTORY, Mode::empty()).map_err(read_error(failed, path))?;
+    let found = stat(parent.as_fd(), OsStr::new("")).map_err(read_error(failed, path))?;
+    match found.inode == inode {
+        true => Ok(parent),
+        false => Err(read_error(failed, path)(io::Error::other(
+            "the directory was moved",
+        ))),
+    }
+}
+
+fn read_link(parent: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<PathBuf> {
+    let target = readlinkat(parent, name, Vec::new()).map_err(read_error("read the link", path))?;
+    Ok(OsString::from_vec(target.into_bytes()).into())
+}
+
+/// Returns what is known of `name` in `parent`, or of `parent` itself for an empty name.
+fn stat(parent: BorrowedFd<'_>, name: &OsStr) -> Result<Metadata, Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
+    let stat = statx(parent, name, flags, StatxFlags::BASIC_STATS)?;
+    Ok(Metadata::from_statx(&stat))
+}
