@@ -62,17 +62,9 @@ pub fn comparable_config(config: &Value) -> Value {
         fields.insert(name.into(), config[name].clone());
     }
     let container = config["config"].as_object().cloned().unwrap_or_default();
-    // Written by engines, about the container a step ran in.
-    let of_the_step = [
-        "Hostname",
-        "Domainname",
-        "Image",
-        "AttachStdin",
-        "AttachStdout",
-    ];
-    let kept = container.into_iter().filter(|(name, value)| {
-        !of_the_step.contains(&name.as_str()) && name != "AttachStderr" && !is_empty(value)
-    });
+    let kept = container
+        .into_iter()
+        .filter(|(name, value)| !OF_THE_STEP.contains(&name.as_str()) && !is_empty(value));
     fields.insert("config".into(), Value::Object(kept.collect()));
     let history = config["history"].as_array().cloned().unwrap_or_default();
     fields.insert(
@@ -83,11 +75,39 @@ pub fn comparable_config(config: &Value) -> Value {
     Value::Object(fields)
 }
 
+/// Fields that engines write about the container a step ran in, or for Windows alone.
+const OF_THE_STEP: &[&str] = &[
+    "Hostname",
+    "Domainname",
+    "Image",
+    "AttachStdin",
+    "AttachStdout",
+    "AttachStderr",
+    "ArgsEscaped",
+];
+
 fn comparable_history(item: &Value) -> Value {
     let mut item = item.as_object().cloned().unwrap_or_default();
     item.remove("created");
+    if let Some(Value::String(created_by)) = item.get_mut("created_by") {
+        *created_by = comparable_created_by(created_by);
+    }
     item.retain(|_, value| !is_empty(value));
     Value::Object(item)
+}
+
+/// Removes what BuildKit's versions write differently: the flags of COPY, which older ones
+/// leave out, and the fields of HEALTHCHECK, of which newer ones have more.
+fn comparable_created_by(created_by: &str) -> String {
+    if created_by.starts_with("HEALTHCHECK") {
+        return "HEALTHCHECK".to_string();
+    }
+    let is_flag = |word: &&str| word.starts_with("--chown=") || word.starts_with("--chmod=");
+    created_by
+        .split(' ')
+        .filter(|word| !is_flag(word))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn is_empty(value: &Value) -> bool {

@@ -2,6 +2,7 @@
 
 import compileall
 import pathlib
+import py_compile
 import shutil
 import sys
 
@@ -16,5 +17,5 @@ for line in requirements.read_text().split():
     shutil.copytree(package, target / name)
     print(f"installed {name} {version}")
 
-mode = compileall.PycInvalidationMode.UNCHECKED_HASH
+mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
 compileall.compile_dir(target, quiet=1, invalidation_mode=mode)
