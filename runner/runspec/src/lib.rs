@@ -7,6 +7,7 @@
 
 mod assemble;
 pub mod defaults;
+pub mod filter;
 mod host;
 mod spec;
 mod step;

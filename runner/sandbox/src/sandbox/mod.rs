@@ -72,7 +72,7 @@ impl Sandbox {
         groups::remove_leftovers(&host);
         Ok(Self {
             program: Program::open(program).map_err(start)?,
-            filter: Vec::new(),
+            filter: kiln_runspec::filter::compile(host.architecture),
             reaper: Reaper::start().map_err(start)?,
             host,
         })

@@ -37,7 +37,7 @@ pub const CASES: &[Case] = &[
 ];
 
 fn capabilities_are_the_default_ones() {
-    let ran = Fixture::new().run("grep -E 'Cap|NoNew|Groups' /proc/self/status");
+    let ran = Fixture::new().run("grep -E 'Cap|NoNew|Seccomp' /proc/self/status");
     let text = ran.succeeded().replace('\t', " ");
     for line in [
         "CapInh: 0000000000000000",
@@ -46,6 +46,8 @@ fn capabilities_are_the_default_ones() {
         "CapBnd: 00000000a80425fb",
         "CapAmb: 0000000000000000",
         "NoNewPrivs: 0",
+        "Seccomp: 2",
+        "Seccomp_filters: 1",
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
