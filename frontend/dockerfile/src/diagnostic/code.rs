@@ -7,6 +7,8 @@ use std::fmt;
 pub struct Code(pub &'static str);
 
 impl Code {
+    /// A byte that is not UTF-8.
+    pub const INVALID_UTF8: Self = Self("InvalidUtf8");
     /// A directive that is malformed or stands twice.
     pub const DIRECTIVE: Self = Self("InvalidDirective");
     /// An empty line inside a continued instruction.

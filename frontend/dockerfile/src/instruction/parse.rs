@@ -103,6 +103,7 @@ pub fn parse(source: &SourceFile) -> (Dockerfile, Diagnostics) {
     let (lines, directives) = Lines::new(source);
     let mut parser = Parser::new(source, lines, directives.escape, Place::BeforeStages);
     let statements = parser.statements();
+    parser.findings.extend(source.replaced().map(not_utf8));
     let no_stage = parser.no_stage();
     parser.findings.extend(no_stage);
     let comments = std::mem::take(&mut parser.lines.comments);
@@ -329,7 +330,11 @@ impl<'a> Parser<'a> {
 
     /// Returns an error if no stage was started and nothing else explains it.
     fn no_stage(&self) -> Option<Diagnostic> {
-        if self.place != Place::BeforeStages || !self.findings.is_empty() {
+        let is_explained = self
+            .findings
+            .iter()
+            .any(|finding| finding.severity == Severity::Error);
+        if self.place != Place::BeforeStages || is_explained {
             return None;
         }
         let end = self.source.text().trim_end().len();
@@ -348,6 +353,11 @@ impl<'a> Parser<'a> {
             .sort_by_key(|finding| finding.labels.first().map(|label| label.span.start));
         Diagnostics(self.findings)
     }
+}
+
+fn not_utf8(span: Span) -> Diagnostic {
+    let message = "the file is not UTF-8 from here on; such bytes are read as `\u{fffd}`";
+    Diagnostic::warning(Code::INVALID_UTF8, span, message)
 }
 
 fn unterminated(heredoc: &Announced, span: Span) -> Diagnostic {

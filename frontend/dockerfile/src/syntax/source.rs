@@ -10,6 +10,7 @@ pub struct SourceFile {
     name: String,
     text: String,
     line_starts: Vec<usize>,
+    replaced: Option<Span>,
 }
 
 /// A line and a column, both counted from 1; the column counts characters.
@@ -37,7 +38,29 @@ impl SourceFile {
             name: name.into(),
             text,
             line_starts,
+            replaced: None,
         }
+    }
+
+    /// Returns the file `name` with the text that `bytes` are in UTF-8.
+    ///
+    /// Bytes that are not UTF-8 become U+FFFD each; parsing the file warns of the first.
+    pub fn from_bytes(name: impl Into<String>, bytes: &[u8]) -> Self {
+        let mut source = Self::new(name, String::from_utf8_lossy(bytes));
+        if std::str::from_utf8(bytes).is_err() {
+            let replaced = source
+                .text
+                .find(char::REPLACEMENT_CHARACTER)
+                .unwrap_or_default();
+            let length = char::REPLACEMENT_CHARACTER.len_utf8();
+            source.replaced = Some(Span::new(replaced, replaced + length));
+        }
+        source
+    }
+
+    /// Returns where the first byte stood that was not UTF-8.
+    pub(crate) fn replaced(&self) -> Option<Span> {
+        self.replaced
     }
 
     /// Returns the name that messages show.

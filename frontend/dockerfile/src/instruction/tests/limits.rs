@@ -82,8 +82,8 @@ proptest! {
     }
 }
 
-/// Quadratic time would take minutes for this much.
-const LENGTH_BYTES: usize = 1 << 18;
+/// Quadratic time would show with this much.
+const LENGTH_BYTES: usize = 1 << 16;
 
 #[test]
 fn much_of_anything_is_parsed_in_linear_time() {
@@ -107,7 +107,7 @@ fn much_of_anything_is_parsed_in_linear_time() {
             );
         }
         assert!(
-            started.elapsed() < Duration::from_secs(20),
+            started.elapsed() < Duration::from_secs(5),
             "{shape:?}: {:?}",
             started.elapsed()
         );

@@ -35,3 +35,13 @@ fn word_after_a_continuation_knows_its_place() {
     assert_eq!(source.slice(copy.destination.span), "three");
     assert_eq!(source.position(copy.destination.span.start).line, 5);
 }
+
+#[test]
+fn bytes_that_are_not_utf8_are_warned_about() {
+    let source = SourceFile::from_bytes("Dockerfile", b"FROM a\n# \xe9\nUSER \xe9");
+    let (dockerfile, Diagnostics(findings)) = parse(&source);
+    assert_eq!(dockerfile.statements[1].text, "USER \u{fffd}");
+    assert_eq!(findings.len(), 1);
+    assert_eq!(findings[0].severity, Severity::Warning);
+    assert_eq!(source.position(findings[0].labels[0].span.start).line, 2);
+}
