@@ -8,6 +8,9 @@
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use kiln_oci::Digest;
 use sha2::{Digest as _, Sha256};
@@ -20,6 +23,8 @@ use crate::tree::{FileKind, Follow, Metadata, Tree, Xattr};
 /// Changes whenever the bytes below change, so that old keys match nothing.
 const FORMAT: &[u8] = b"kiln content 1\n";
 const READ_BUFFER_BYTES: usize = 128 * 1024;
+/// Files that wait to be read together, by several threads.
+const BATCH_FILES: usize = 1024;
 
 /// What a copy replaces anyway, and which a digest therefore ignores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -65,12 +70,14 @@ pub fn content_digest(
         options,
         index,
         hash: Sha256::new(),
-        buffer: Vec::new(),
+        queue: Vec::new(),
+        unread: 0,
     };
     digester.hash.update(FORMAT);
     for file in resolve_sources(source, selection)? {
         digester.add_source(&file)?;
     }
+    digester.flush()?;
     Ok(Digest::from_sha256(digester.hash.finalize().into()))
 }
 
@@ -80,7 +87,21 @@ struct Digester<'a> {
     options: &'a DigestOptions,
     index: &'a dyn ContentIndex,
     hash: Sha256,
-    buffer: Vec<u8>,
+    /// What follows once the files before it are read.
+    queue: Vec<Queued>,
+    unread: usize,
+}
+
+/// Bytes of the digest's input, and the file whose digest comes after them.
+struct Queued {
+    bytes: Vec<u8>,
+    file: Option<(PathBuf, Metadata)>,
+}
+
+/// The digest of a file, and whether the file was the one that was looked at.
+struct FileDigest {
+    digest: Digest,
+    unchanged: bool,
 }
 
 impl Digester<'_> {
@@ -92,14 +113,14 @@ impl Digester<'_> {
             }
         }
         if !file.metadata.is_directory() {
-            self.hash.update(b"file\n");
+            self.push(b"file\n".to_vec());
             return self.add(&file.path, &file.name, &file.metadata);
         }
         let relative = match &file.pivot {
             Some(_) => file.name.clone(),
             None => PathBuf::new(),
         };
-        self.hash.update(b"directory\n");
+        self.push(b"directory\n".to_vec());
         if !file.is_content() {
             self.add(&file.path, &file.name, &file.metadata)?;
         }
@@ -147,10 +168,7 @@ impl Digester<'_> {
         match metadata.kind {
             FileKind::Regular => {
                 header.extend(metadata.size.to_le_bytes());
-                let digest = self.file_digest(path, metadata)?;
-                push_bytes(&mut header, digest.as_str().as_bytes());
-                self.hash.update(&header);
-                return Ok(());
+                return self.add_regular(path, metadata, header);
             }
             FileKind::Symlink => {
                 let target = self.source.read_link(path).map_err(CopyError::Source)?;
@@ -164,36 +182,115 @@ impl Digester<'_> {
         }
         let xattrs = self.source.xattrs(path).map_err(CopyError::Source)?;
         push_xattrs(&mut header, &xattrs);
-        self.hash.update(&header);
+        self.push(header);
         Ok(())
     }
 
-    /// The digest of a regular file's extended attributes and content.
-    fn file_digest(&mut self, path: &Path, metadata: &Metadata) -> Result<Digest> {
+    fn add_regular(&mut self, path: &Path, metadata: &Metadata, header: Vec<u8>) -> Result<()> {
+        let mut bytes = header;
         if let Some(known) = self.index.get(path, metadata) {
-            return Ok(known);
+            push_bytes(&mut bytes, known.as_str().as_bytes());
+            self.push(bytes);
+            return Ok(());
         }
-        let opened = self.source.open_exactly(path).map_err(CopyError::Source)?;
-        let (mut file, opened_metadata) = opened;
-        let mut head = Vec::new();
-        let xattrs = Tree::xattrs_of(&file, path).map_err(CopyError::Source)?;
-        push_xattrs(&mut head, &xattrs);
-        let mut hash = Sha256::new();
-        hash.update(&head);
-        self.buffer.resize(READ_BUFFER_BYTES, 0);
-        update_from(&mut hash, &mut file, &mut self.buffer).map_err(|source| {
-            CopyError::Content {
-                path: path.to_path_buf(),
-                source,
-            }
-        })?;
-        let digest = Digest::from_sha256(hash.finalize().into());
-        // A file that was replaced between the two looks is not remembered.
-        if opened_metadata == *metadata {
-            self.index.put(path, metadata, &digest);
+        let file = Some((path.to_path_buf(), *metadata));
+        self.queue.push(Queued { bytes, file });
+        self.unread += 1;
+        if self.unread >= BATCH_FILES {
+            self.flush()?;
         }
-        Ok(digest)
+        Ok(())
     }
+
+    fn push(&mut self, bytes: Vec<u8>) {
+        match self.queue.is_empty() {
+            true => self.hash.update(&bytes),
+            false => self.queue.push(Queued { bytes, file: None }),
+        }
+    }
+
+    /// Reads the files that wait, and adds what waited for them in its order.
+    fn flush(&mut self) -> Result<()> {
+        let queue = std::mem::take(&mut self.queue);
+        let files: Vec<_> = queue
+            .iter()
+            .filter_map(|queued| queued.file.as_ref())
+            .collect();
+        let mut digests = digest_files(self.source, &files).into_iter();
+        for queued in &queue {
+            self.hash.update(&queued.bytes);
+            let Some((path, metadata)) = &queued.file else {
+                continue;
+            };
+            let Some(read) = digests.next() else {
+                continue;
+            };
+            let read = read?;
+            let mut bytes = Vec::new();
+            push_bytes(&mut bytes, read.digest.as_str().as_bytes());
+            self.hash.update(&bytes);
+            if read.unchanged {
+                self.index.put(path, metadata, &read.digest);
+            }
+        }
+        self.unread = 0;
+        Ok(())
+    }
+}
+
+/// Returns the digests of files, in their order, reading several at once.
+fn digest_files(source: &Tree, files: &[&(PathBuf, Metadata)]) -> Vec<Result<FileDigest>> {
+    let results: Vec<OnceLock<_>> = files.iter().map(|_| OnceLock::new()).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut buffer = vec![0; READ_BUFFER_BYTES];
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let (Some((path, metadata)), Some(slot)) = (files.get(index), results.get(index))
+            else {
+                return;
+            };
+            // Each index is taken once, so that the slot is empty.
+            let _ = slot.set(file_digest(source, path, metadata, &mut buffer));
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 1..threads.min(files.len()) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    results
+        .into_iter()
+        .filter_map(OnceLock::into_inner)
+        .collect()
+}
+
+/// Returns the digest of a regular file's extended attributes and content.
+fn file_digest(
+    source: &Tree,
+    path: &Path,
+    metadata: &Metadata,
+    buffer: &mut [u8],
+) -> Result<FileDigest> {
+    let (mut file, opened) = source.open_exactly(path).map_err(CopyError::Source)?;
+    let mut head = Vec::new();
+    push_xattrs(
+        &mut head,
+        &Tree::xattrs_of(&file, path).map_err(CopyError::Source)?,
+    );
+    let mut hash = Sha256::new();
+    hash.update(&head);
+    update_from(&mut hash, &mut file, buffer).map_err(|source| CopyError::Content {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    Ok(FileDigest {
+        digest: Digest::from_sha256(hash.finalize().into()),
+        // A file that was replaced between the two looks is not remembered.
+        unchanged: opened == *metadata,
+    })
 }
 
 fn update_from(hash: &mut Sha256, file: &mut impl Read, buffer: &mut [u8]) -> io::Result<()> {

@@ -496,3 +496,34 @@ fn excluded_files_are_not_digested() {
     fs::write(setup.path("context/dir/a"), "changed").unwrap();
     assert_ne!(setup.digest(&selection), first);
 }
+
+#[test]
+fn digest_does_not_depend_on_what_the_index_knows() {
+    #[derive(Default)]
+    struct Every(usize, RefCell<HashMap<PathBuf, Digest>>);
+    impl ContentIndex for Every {
+        fn get(&self, path: &Path, metadata: &Metadata) -> Option<Digest> {
+            let asked = (metadata.size as usize).is_multiple_of(self.0);
+            self.1.borrow().get(path).filter(|_| asked).cloned()
+        }
+        fn put(&self, path: &Path, _: &Metadata, digest: &Digest) {
+            self.1.borrow_mut().insert(path.into(), digest.clone());
+        }
+    }
+    let setup = Setup::new();
+    for number in 0..2500 {
+        let content = "x".repeat(number % 7 + 1);
+        fs::write(setup.path(&format!("context/{number}")), content).unwrap();
+    }
+    let mut index = Every(1, RefCell::default());
+    let mut digests = Vec::new();
+    for every in [1, 2, 3, 1, 1000] {
+        index.0 = every;
+        let options = DigestOptions::default();
+        let all = Selection::of(".");
+        digests.push(content_digest(&setup.context(), &all, &options, &index).unwrap());
+    }
+    assert_eq!(index.1.borrow().len(), 2500);
+    digests.dedup();
+    assert_eq!(digests.len(), 1);
+}

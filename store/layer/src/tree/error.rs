@@ -50,6 +50,14 @@ pub enum TreeError {
     /// The tree has no upper directory.
     #[error("cannot write `{}`: the tree is read only", .0.display())]
     ReadOnly(PathBuf),
+    /// A device that can't be made: 0:0 would be a deletion, larger numbers would be cut off.
+    #[error("cannot make `{}`: device {}:{} is not a valid device", path.display(), device.0, device.1)]
+    InvalidDevice {
+        /// Path in the tree.
+        path: PathBuf,
+        /// Major and minor number.
+        device: (u32, u32),
+    },
     /// The root itself can be neither replaced nor removed.
     #[error("cannot replace the root directory")]
     Root,

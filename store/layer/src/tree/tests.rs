@@ -433,3 +433,17 @@ fn a_tree_without_upper_refuses_writes() {
     let refused = tree.create_file("file", &Attributes::root(0o644));
     assert!(matches!(refused, Err(TreeError::ReadOnly(_))));
 }
+
+#[test]
+fn devices_that_mean_something_else_are_refused() {
+    let layers = Layers::new();
+    let mut tree = layers.edit();
+    for device in [(0, 0), (4096, 1), (1, 1 << 20)] {
+        let kind = FileKind::CharacterDevice;
+        let refused = tree.special("device", kind, device, &Attributes::root(0o600));
+        assert!(
+            matches!(refused, Err(TreeError::InvalidDevice { .. })),
+            "{device:?}"
+        );
+    }
+}

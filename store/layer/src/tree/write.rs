@@ -18,6 +18,9 @@ use super::{
 };
 
 const WHITEOUT_DEVICE: Dev = 0;
+/// The kernel keeps 12 bits of the major and 20 of the minor number.
+const MAX_MAJOR: u32 = (1 << 12) - 1;
+const MAX_MINOR: u32 = (1 << 20) - 1;
 
 /// Where something is about to be made.
 struct Place {
@@ -57,10 +60,10 @@ impl Tree {
         attributes: &Attributes,
     ) -> Result<()> {
         let path = path.as_ref();
-        if self.is_root(path)? {
-            return self.set_attributes(path, attributes);
-        }
-        let place = self.place(path)?;
+        let place = match self.place(path) {
+            Err(TreeError::Root) => return self.set_attributes(path, attributes),
+            place => place?,
+        };
         match place.found {
             Some(found) if found.metadata.is_directory() => self.set_attributes(path, attributes),
             Some(_) => Err(TreeError::NotADirectory(path.to_path_buf())),
@@ -126,8 +129,10 @@ impl Tree {
         let place = self.free_place(path.as_ref())?;
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let handle = rustix::fs::openat(place.upper(), place.name(), flags, Mode::from(0o600))
-            .map_err(TreeError::io("create", &place.path))?;
+        let create = |parent: BorrowedFd<'_>, name: &OsStr| {
+            rustix::fs::openat(parent, name, flags, Mode::from(0o600))
+        };
+        let handle = self.make_at(&place, "create", create)?;
         Ok(NewFile {
             file: File::from(handle),
             path: place.path,
@@ -143,8 +148,10 @@ impl Tree {
         attributes: &Attributes,
     ) -> Result<()> {
         let place = self.free_place(path.as_ref())?;
-        rustix::fs::symlinkat(target.as_ref(), place.upper(), place.name())
-            .map_err(TreeError::io("make the symbolic link", &place.path))?;
+        let target = target.as_ref();
+        let link =
+            |parent: BorrowedFd<'_>, name: &OsStr| rustix::fs::symlinkat(target, parent, name);
+        self.make_at(&place, "make the symbolic link", link)?;
         apply_to_name(
             place.upper(),
             place.name(),
@@ -167,15 +174,11 @@ impl Tree {
             return Ok(());
         }
         let place = self.free_place(path.as_ref())?;
-        let no_follow = AtFlags::empty();
-        rustix::fs::linkat(
-            source.upper(),
-            source.name(),
-            place.upper(),
-            place.name(),
-            no_follow,
-        )
-        .map_err(TreeError::io("make the hard link", &place.path))
+        let link = |parent: BorrowedFd<'_>, name: &OsStr| {
+            let no_follow = AtFlags::empty();
+            rustix::fs::linkat(source.upper(), source.name(), parent, name, no_follow)
+        };
+        self.make_at(&place, "make the hard link", link)
     }
 
     /// Makes a named pipe, a socket or a device at `path`, in place of another file.
@@ -187,9 +190,13 @@ impl Tree {
         device: (u32, u32),
         attributes: &Attributes,
     ) -> Result<()> {
-        let place = self.free_place(path.as_ref())?;
-        make_node(place.upper(), place.name(), kind.file_type(), device)
-            .map_err(TreeError::io("make the special file", &place.path))?;
+        let path = path.as_ref();
+        check_device(path, kind, device)?;
+        let place = self.free_place(path)?;
+        let make = |parent: BorrowedFd<'_>, name: &OsStr| {
+            make_node(parent, name, kind.file_type(), device)
+        };
+        self.make_at(&place, "make the special file", make)?;
         apply_to_name(place.upper(), place.name(), kind, attributes, &place.path)
     }
 
@@ -220,11 +227,7 @@ impl Tree {
     /// Removes what is at `path` itself, with everything in it; whether something was there.
     pub fn remove(&mut self, path: impl AsRef<Path>) -> Result<bool> {
         let path = path.as_ref();
-        if self.is_root(path)? {
-            return Err(TreeError::Root);
-        }
-        let resolved = self.resolve(path, Follow::ParentsOnly)?;
-        if resolved.found.is_none() {
+        if self.resolve(path, Follow::ParentsOnly)?.found.is_none() {
             return Ok(false);
         }
         let place = self.place(path)?;
@@ -238,11 +241,7 @@ impl Tree {
     /// Hides `path`, whether or not something lies below: for layers that are unpacked
     /// without the ones below them. Its parent must exist.
     pub fn whiteout(&mut self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        if self.is_root(path)? {
-            return Err(TreeError::Root);
-        }
-        let place = self.place(path)?;
+        let place = self.place(path.as_ref())?;
         self.clear_upper(&place)?;
         make_whiteout(&place)
     }
@@ -290,19 +289,20 @@ impl Tree {
         Ok(())
     }
 
-    fn is_root(&self, path: &Path) -> Result<bool> {
-        let resolved = self.resolve(path, Follow::ParentsOnly)?;
-        Ok(resolved.path.as_os_str().is_empty())
-    }
-
     /// Finds where `path` is or would be, its parent being writable.
     fn place(&mut self, path: &Path) -> Result<Place> {
         let resolved = self.resolve(path, Follow::ParentsOnly)?;
-        if resolved.parent.is_none() {
-            return Err(TreeError::NotFound(resolved.parent_path().to_path_buf()));
+        if resolved.path.as_os_str().is_empty() {
+            return Err(TreeError::Root);
         }
+        let Some(seen) = resolved.parent.as_ref() else {
+            return Err(TreeError::NotFound(resolved.parent_path().to_path_buf()));
+        };
         let parent = self.writable(resolved.parent_path())?;
-        let found = self.find(&parent, resolved.parent_path(), resolved.name())?;
+        let found = match Arc::ptr_eq(seen, &parent) {
+            true => resolved.found,
+            false => self.find(&parent, resolved.parent_path(), resolved.name())?,
+        };
         Ok(Place {
             parent,
             path: resolved.path,
@@ -310,20 +310,32 @@ impl Tree {
         })
     }
 
-    /// Finds where a file at `path` can be made: there is none any more.
+    /// Finds where a file at `path` can be made: what is there may be replaced.
     fn free_place(&mut self, path: &Path) -> Result<Place> {
-        if self.is_root(path)? {
-            return Err(TreeError::Root);
-        }
         let place = self.place(path)?;
-        if place
-            .found
-            .is_some_and(|found| found.metadata.is_directory())
-        {
-            return Err(TreeError::IsADirectory(path.to_path_buf()));
+        match place.found {
+            Some(found) if found.metadata.is_directory() => {
+                Err(TreeError::IsADirectory(path.to_path_buf()))
+            }
+            _ => Ok(place),
         }
-        self.clear_upper(&place)?;
-        Ok(place)
+    }
+
+    /// Makes something with `make`, which fails if anything is there; then that is removed.
+    fn make_at<T>(
+        &mut self,
+        place: &Place,
+        action: &'static str,
+        make: impl Fn(BorrowedFd<'_>, &OsStr) -> std::result::Result<T, Errno>,
+    ) -> Result<T> {
+        let made = match make(place.upper(), place.name()) {
+            Err(Errno::EXIST) => {
+                self.clear_upper(place)?;
+                make(place.upper(), place.name())
+            }
+            made => made,
+        };
+        made.map_err(TreeError::io(action, &place.path))
     }
 
     /// Removes what the upper directory has under a name; whether it was a whiteout.
@@ -452,6 +464,17 @@ fn make_whiteout(place: &Place) -> Result<()> {
         (0, 0),
     )
     .map_err(TreeError::io("make the whiteout", &place.path))
+}
+
+fn check_device(path: &Path, kind: FileKind, device: (u32, u32)) -> Result<()> {
+    let is_device = matches!(kind, FileKind::CharacterDevice | FileKind::BlockDevice);
+    let is_whiteout = kind == FileKind::CharacterDevice && device == (0, 0);
+    let (major, minor) = device;
+    if is_whiteout || is_device && (major > MAX_MAJOR || minor > MAX_MINOR) {
+        let path = path.to_path_buf();
+        return Err(TreeError::InvalidDevice { path, device });
+    }
+    Ok(())
 }
 
 fn make_node(
