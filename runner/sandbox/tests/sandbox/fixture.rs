@@ -86,7 +86,7 @@ impl Fixture {
                 lowers: vec![self.path("lower")],
                 upper: self.path("upper"),
                 work: self.path("work"),
-                user_xattrs: false,
+                user_xattrs: self.sandbox.host().isolation == Isolation::UserNamespace,
             },
             arguments: vec!["/bin/sh".into(), "-c".into(), script.into()],
             environment: vec![format!("PATH={}", defaults::PATH)],

@@ -1,9 +1,11 @@
-//! Whole runs in a tiny root. They need root of the machine and a static busybox.
+//! Whole runs in a tiny root. They need root of the machine and a static busybox;
+//! as root they also start themselves again as an unprivileged user.
 
 mod fixture;
 mod isolation;
 mod lifetime;
 mod mounts;
+mod rootless;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -14,6 +16,9 @@ fn main() {
     if kiln_sandbox::init::is_requested() {
         kiln_sandbox::init::run_init();
     }
+    if std::env::var_os(rootless::MARK).is_some() {
+        rootless::run_as_unprivileged();
+    }
     if let Some(reason) = fixture::missing() {
         fixture::skip(&reason);
         return;
@@ -21,7 +26,13 @@ fn main() {
     let wanted = std::env::args()
         .nth(1)
         .filter(|argument| !argument.starts_with('-'));
-    let cases = [lifetime::CASES, isolation::CASES, mounts::CASES].concat();
+    let cases = [
+        lifetime::CASES,
+        isolation::CASES,
+        mounts::CASES,
+        rootless::CASES,
+    ]
+    .concat();
     let chosen: Vec<&Case> = cases
         .iter()
         .filter(|(name, _)| {
