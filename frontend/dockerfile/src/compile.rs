@@ -3,6 +3,7 @@
 use crate::diagnostic::Diagnostics;
 use crate::instruction::parse;
 use crate::lower::{self, Request};
+use crate::resolutions::Resolutions;
 use crate::syntax::SourceFile;
 use crate::{Diagnostic, Severity};
 use kiln_oci::{Digest, HistoryEntry, ImageConfig, Platform, Reference};
@@ -60,8 +61,8 @@ impl Default for CompileOptions {
     }
 }
 
-/// Finds images that a Dockerfile names.
-pub trait ImageResolver {
+/// Finds images that a Dockerfile names. It is asked for several at once, for each only once.
+pub trait ImageResolver: Sync {
     /// Returns what `reference` means for `platform`.
     fn resolve(
         &self,
@@ -91,6 +92,9 @@ pub struct Compilation {
     pub plan: Plan,
     /// The images, one for each platform, in the order of the request.
     pub images: Vec<PlannedImage>,
+    /// The time that stands for all times of the images, in seconds since 1970:
+    /// `SOURCE_DATE_EPOCH`, given as a build argument or set before the first FROM.
+    pub source_date_epoch_seconds: Option<i64>,
     /// Findings that don't stop the build.
     pub warnings: Diagnostics,
 }
@@ -131,8 +135,10 @@ pub fn compile(
     if warnings.has_errors() {
         return Err(warnings);
     }
+    let resolutions = Resolutions::new(resolver);
     let mut plan = PlanBuilder::new();
     let mut images = Vec::new();
+    let mut source_date_epoch_seconds = None;
     let host = [options.build_platform.clone()];
     let platforms = match options.platforms.as_slice() {
         [] => &host[..],
@@ -143,14 +149,17 @@ pub fn compile(
             source,
             dockerfile: &dockerfile,
             options,
-            resolver,
+            resolutions: &resolutions,
             platform,
             is_one_of_several: platforms.len() > 1,
         };
         let (lowered, found) = lower::lower(&request, &mut plan);
         add_new(&mut warnings, found);
         match lowered {
-            Ok(image) => images.push(image),
+            Ok(lowered) => {
+                images.push(lowered.image);
+                source_date_epoch_seconds = lowered.source_date_epoch_seconds;
+            }
             Err(error) => {
                 warnings.0.push(error);
                 return Err(warnings);
@@ -160,6 +169,7 @@ pub fn compile(
     Ok(Compilation {
         plan: plan.finish(),
         images,
+        source_date_epoch_seconds,
         warnings,
     })
 }

@@ -9,6 +9,7 @@ pub mod diagnostic;
 pub mod expand;
 pub mod instruction;
 mod lower;
+mod resolutions;
 pub mod syntax;
 mod text;
 

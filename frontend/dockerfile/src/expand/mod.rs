@@ -22,6 +22,9 @@ impl Variables for [(&str, &str)] {
     }
 }
 
+/// How much longer than written a word may get.
+const MAX_GROWTH_BYTES: usize = 1 << 20;
+
 /// Why a word cannot be expanded.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ExpandError {
@@ -47,6 +50,9 @@ pub enum ExpandError {
         /// The message, as written or made up.
         message: String,
     },
+    /// Variables that hold themselves many times over.
+    #[error("the word grows by more than {MAX_GROWTH_BYTES} bytes")]
+    TooLong,
 }
 
 /// What a word comes to.

@@ -1,7 +1,7 @@
 //! The scanner behind expansion: one pass, recursive in the words of substitutions.
 
 use super::pattern::{Extent, Pattern};
-use super::{ExpandError, Expansion, Quotes, Variables};
+use super::{ExpandError, Expansion, MAX_GROWTH_BYTES, Quotes, Variables};
 use std::iter::Peekable;
 use std::str::Chars;
 
@@ -15,6 +15,7 @@ pub(super) struct Scanner<'a, V: ?Sized> {
     quotes: Quotes,
     variables: &'a V,
     depth: usize,
+    limit_bytes: usize,
     used: Vec<String>,
     unset: Vec<String>,
 }
@@ -61,6 +62,7 @@ impl<'a, V: Variables + ?Sized> Scanner<'a, V> {
             quotes,
             variables,
             depth: 0,
+            limit_bytes: text.len().saturating_add(MAX_GROWTH_BYTES),
             used: Vec::new(),
             unset: Vec::new(),
         }
@@ -89,10 +91,18 @@ impl<'a, V: Variables + ?Sized> Scanner<'a, V> {
                 _ if character == self.escape => self.escaped(&mut output, escapes),
                 _ => output.push(character),
             }
+            self.check_length(&output.text)?;
         }
         match stop {
             Some(stop) => Err(ExpandError::Unterminated(stop)),
             None => Ok(output),
+        }
+    }
+
+    fn check_length(&self, text: &str) -> Result<(), ExpandError> {
+        match text.len() > self.limit_bytes {
+            true => Err(ExpandError::TooLong),
+            false => Ok(()),
         }
     }
 
@@ -126,6 +136,7 @@ impl<'a, V: Variables + ?Sized> Scanner<'a, V> {
                 _ if character == self.escape => text.push(self.escaped_in_quotes()),
                 _ => text.push(character),
             }
+            self.check_length(&text)?;
         }
         Err(ExpandError::Unterminated('"'))
     }

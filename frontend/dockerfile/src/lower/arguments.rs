@@ -1,6 +1,6 @@
 //! Build arguments: those before the first FROM, those of the platform, those given.
 
-use super::stage::StageSource;
+use super::stage::{StageSource, Stages};
 use super::state::StageState;
 use super::{Lowered, Lowering, Request, code, history, words};
 use crate::compile::CompileOptions;
@@ -71,6 +71,22 @@ impl GlobalArguments {
     }
 }
 
+impl GlobalArguments {
+    /// Returns the time that `SOURCE_DATE_EPOCH` says, if any.
+    pub(super) fn source_date_epoch(&self, stages: &Stages<'_>) -> Lowered<Option<i64>> {
+        let text = self.value("SOURCE_DATE_EPOCH").unwrap_or_default();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        text.parse().map(Some).map_err(|_| {
+            let message = format!("SOURCE_DATE_EPOCH is `{text}`, which is no number of seconds");
+            let span = stages.all[stages.target].span();
+            Diagnostic::error(code::UNSUPPORTED, span, message)
+                .with_help("give the seconds since 1970-01-01 00:00 UTC")
+        })
+    }
+}
+
 /// Returns the name and value of `argument`: the one given, else the default, else none.
 fn evaluate(
     argument: &Argument,
@@ -100,6 +116,9 @@ fn platform_arguments(
     add_platform(&mut values, "TARGET", request.platform);
     let stage = target.name.clone().unwrap_or_else(|| "default".to_owned());
     values.push(("TARGETSTAGE".to_owned(), stage));
+    if let Some(seconds) = given(request.options, "SOURCE_DATE_EPOCH") {
+        values.push(("SOURCE_DATE_EPOCH".to_owned(), seconds.to_owned()));
+    }
     let with_given = values.into_iter().map(|(name, value)| {
         let value = given(request.options, &name).map_or(value, str::to_owned);
         (name, Some(value))

@@ -30,7 +30,7 @@ impl Lowering<'_> {
                 let state = StageState {
                     index,
                     has_command: false,
-                    ..state
+                    ..(*state).clone()
                 };
                 Ok((state, None))
             }
@@ -52,6 +52,19 @@ impl Lowering<'_> {
         let mut state = StageState::new(config, resolved.platform, index);
         add_default_path(&mut state);
         Ok((state, source))
+    }
+
+    /// Looks for the images that the stages `needed` start from, all at once.
+    pub(super) fn look_for_images(&mut self, needed: &[usize]) {
+        let mut wanted = Vec::new();
+        for index in needed {
+            if let Base::Image(reference) = self.stages.bases[*index].clone() {
+                // What is wrong with a platform is told when the stage is lowered.
+                let platform = self.stage_platform(*index);
+                wanted.extend(platform.ok().map(|platform| (reference, platform)));
+            }
+        }
+        self.request.resolutions.look_for(wanted);
     }
 
     fn stage_platform(&mut self, index: usize) -> Lowered<Platform> {
@@ -76,7 +89,7 @@ impl Lowering<'_> {
         platform: &Platform,
         span: Span,
     ) -> Lowered<ResolvedBase> {
-        let resolved = self.request.resolver.resolve(reference, platform);
+        let resolved = self.request.resolutions.get(reference, platform);
         resolved.map_err(|error| {
             let message = format!("cannot find image {reference} for {platform}");
             let error: &(dyn Error + 'static) = &*error;

@@ -61,7 +61,7 @@ impl Lowering<'_> {
             }
             Instruction::Expose(expose) => self.expose(state, &expose.ports)?,
             Instruction::User(user) => {
-                let user = self.expanded_not_empty(state, &user.user, "the user")?;
+                let user = self.expanded(state, &user.user)?;
                 state.config.config.user = user.clone();
                 format!("USER {user}")
             }

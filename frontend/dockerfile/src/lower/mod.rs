@@ -22,22 +22,24 @@ mod state;
 mod trigger;
 mod words;
 
-use crate::compile::{CompileOptions, ImageResolver, PlannedImage};
+use crate::compile::{CompileOptions, PlannedImage};
 use crate::diagnostic::Diagnostic;
 use crate::instruction::{Dockerfile, Instruction, Statement};
+use crate::resolutions::Resolutions;
 use crate::syntax::{SourceFile, Span};
 use arguments::GlobalArguments;
 use kiln_oci::Platform;
 use kiln_plan::{LocalSource, Op, PlanBuilder, VertexId, VertexMetadata};
 use stage::Stages;
 use state::StageState;
+use std::rc::Rc;
 
 /// What is lowered, and for whom.
 pub(crate) struct Request<'a> {
     pub(crate) source: &'a SourceFile,
     pub(crate) dockerfile: &'a Dockerfile,
     pub(crate) options: &'a CompileOptions,
-    pub(crate) resolver: &'a dyn ImageResolver,
+    pub(crate) resolutions: &'a Resolutions<'a>,
     pub(crate) platform: &'a Platform,
     pub(crate) is_one_of_several: bool,
 }
@@ -45,11 +47,17 @@ pub(crate) struct Request<'a> {
 /// The result of lowering, or what stops it.
 type Lowered<T> = Result<T, Diagnostic>;
 
+/// What lowering comes to, besides the plan.
+pub(crate) struct Target {
+    pub(crate) image: PlannedImage,
+    pub(crate) source_date_epoch_seconds: Option<i64>,
+}
+
 /// Lowers the target of `request`; returns its image, and warnings.
 pub(crate) fn lower(
     request: &Request<'_>,
     plan: &mut PlanBuilder,
-) -> (Lowered<PlannedImage>, Vec<Diagnostic>) {
+) -> (Lowered<Target>, Vec<Diagnostic>) {
     let mut lowering = match Lowering::new(request, plan) {
         Ok(lowering) => lowering,
         Err(error) => return (Err(error), Vec::new()),
@@ -63,7 +71,7 @@ enum Progress {
     Waiting,
     /// It is being lowered: whoever asks for it now is part of a cycle.
     Started,
-    Done(Box<StageState>),
+    Done(Rc<StageState>),
 }
 
 /// The work on one platform.
@@ -94,28 +102,35 @@ impl<'a> Lowering<'a> {
         })
     }
 
-    fn target(&mut self) -> Lowered<PlannedImage> {
-        for index in self.stages.needed() {
+    fn target(&mut self) -> Lowered<Target> {
+        let source_date_epoch_seconds = self.globals.source_date_epoch(&self.stages)?;
+        let needed = self.stages.needed();
+        self.look_for_images(&needed);
+        for index in needed {
             self.stage(index, self.stages.all[index].span())?;
         }
         let target = self.stages.target;
         let state = self.stage(target, self.stages.all[target].span())?;
         arguments::warn_of_unused(self.request, &mut self.warnings);
-        let mut config = state.config;
+        let mut config = state.config.clone();
         let labels = self.request.options.labels.iter().cloned();
         config.config.labels.extend(labels);
-        Ok(PlannedImage {
+        let image = PlannedImage {
             platform: config.platform(),
             result: state.result,
             config,
-            history: state.history,
+            history: state.history.clone(),
+        };
+        Ok(Target {
+            image,
+            source_date_epoch_seconds,
         })
     }
 
     /// Returns the state at the end of the stage at `index`, which `span` asks for.
-    fn stage(&mut self, index: usize, span: Span) -> Lowered<StageState> {
+    fn stage(&mut self, index: usize, span: Span) -> Lowered<Rc<StageState>> {
         match &self.progress[index] {
-            Progress::Done(state) => return Ok((**state).clone()),
+            Progress::Done(state) => return Ok(Rc::clone(state)),
             Progress::Started => {
                 let name = self.stages.all[index].display_name();
                 let message = format!("stage `{name}` needs itself");
@@ -124,8 +139,8 @@ impl<'a> Lowering<'a> {
             Progress::Waiting => {}
         }
         self.progress[index] = Progress::Started;
-        let state = self.lower_stage(index)?;
-        self.progress[index] = Progress::Done(Box::new(state.clone()));
+        let state = Rc::new(self.lower_stage(index)?);
+        self.progress[index] = Progress::Done(Rc::clone(&state));
         Ok(state)
     }
 
