@@ -233,7 +233,7 @@ impl Tree {
         let place = self.place(path)?;
         self.clear_upper(&place)?;
         if place.lies_below(self.flavor)? {
-            make_whiteout(&place)?;
+            self.make_whiteout(&place)?;
         }
         Ok(true)
     }
@@ -243,7 +243,7 @@ impl Tree {
     pub fn whiteout(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let place = self.place(path.as_ref())?;
         self.clear_upper(&place)?;
-        make_whiteout(&place)
+        self.make_whiteout(&place)
     }
 
     /// Hides what layers below have in the directory at `path`.
@@ -345,13 +345,26 @@ impl Tree {
             other => other.map_err(TreeError::io("look up", &place.path))?,
         };
         if metadata.is_directory() {
-            self.lock().clear();
-            self.directory_times
-                .retain(|path, _| !path.starts_with(&place.path));
+            self.forget(&place.path);
         }
         remove_recursively(place.upper(), place.name())
             .map_err(TreeError::io("remove", &place.path))?;
         Ok(metadata.is_whiteout())
+    }
+
+    fn make_whiteout(&mut self, place: &Place) -> Result<()> {
+        // Also a directory that only lies below may be open.
+        self.forget(&place.path);
+        let (name, device) = (place.name(), (0, 0));
+        make_node(place.upper(), name, FileType::CharacterDevice, device)
+            .map_err(TreeError::io("make the whiteout", &place.path))
+    }
+
+    /// Forgets what is known of a directory that goes away, and of all in it.
+    fn forget(&mut self, path: &Path) {
+        self.lock().clear();
+        self.directory_times
+            .retain(|known, _| !known.starts_with(path));
     }
 
     /// Returns the directory at the resolved `path`, copied up if it was not yet.
@@ -454,16 +467,6 @@ impl Tree {
         }
         self.place(path)
     }
-}
-
-fn make_whiteout(place: &Place) -> Result<()> {
-    make_node(
-        place.upper(),
-        place.name(),
-        FileType::CharacterDevice,
-        (0, 0),
-    )
-    .map_err(TreeError::io("make the whiteout", &place.path))
 }
 
 fn check_device(path: &Path, kind: FileKind, device: (u32, u32)) -> Result<()> {
