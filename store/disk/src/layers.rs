@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use kiln_layer::tree::WhiteoutFormat;
 use kiln_oci::{ChainId, DiffId, Digest};
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
@@ -45,6 +46,16 @@ pub enum LayerOrigin {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         capture_digest: Option<Digest>,
     },
+}
+
+/// Returns the format in which this process' overlay mounts read whiteouts: the initial user
+/// namespace, which maps every ID to itself, may use the `trusted` attributes.
+pub fn whiteout_format() -> WhiteoutFormat {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    match map.split_whitespace().eq(["0", "0", "4294967295"]) {
+        true => WhiteoutFormat::Trusted,
+        false => WhiteoutFormat::User,
+    }
 }
 
 /// The layers of a store.

@@ -42,7 +42,7 @@ pub use compressed::Compressed;
 pub use error::{Error, Result};
 pub use images::{Images, NamedImage};
 pub use layer_id::{InvalidLayerId, LayerId};
-pub use layers::{ActiveLayer, Chains, LayerFacts, LayerOrigin, Layers};
+pub use layers::{ActiveLayer, Chains, LayerFacts, LayerOrigin, Layers, whiteout_format};
 pub use lock::{KeyLock, Patience, Waiting};
 pub use logs::Logs;
 pub use records::{Record, Records};

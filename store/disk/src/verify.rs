@@ -4,12 +4,14 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use kiln_layer::capture::{CaptureError, CaptureOptions, capture};
+use kiln_layer::digest::DigestWriter;
 use kiln_oci::{Algorithm, Descriptor, Digest};
 
 use crate::blobs::digest_of;
 use crate::error::{At, Error, Result};
 use crate::images::{NamedImage, list_files};
-use crate::{LayerId, Record, Store, durable};
+use crate::{LayerFacts, LayerId, LayerOrigin, Record, Store, durable, whiteout_format};
 
 /// What [`Store::verify`] looks at next, for those who show progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,9 +61,9 @@ impl Report {
     }
 
     /// Adds `error` as a problem; one that names a path already is put into one line.
-    fn add_error(&mut self, path: &Path, error: &Error) {
+    fn add_error(&mut self, path: &Path, error: &dyn std::error::Error) {
         let mut reason = error.to_string();
-        let mut source = std::error::Error::source(error);
+        let mut source = error.source();
         while let Some(cause) = source {
             reason = format!("{reason}: {cause}");
             source = cause.source();
@@ -170,7 +172,50 @@ fn verify_blob(path: &Path, algorithm: Algorithm) -> Result<Option<String>> {
 }
 
 impl Store {
-    fn verify_layer(&self, _layer: &LayerId, report: &mut Report) {
-        report.layers_unknown += 1;
+    /// Captures a layer again, if it is known what comes out, and compares.
+    fn verify_layer(&self, layer: &LayerId, report: &mut Report) {
+        let path = self.layers().diff_path(layer);
+        let facts = match self.layers().facts(layer) {
+            Ok(facts) => facts,
+            Err(error) => return report.add_error(&path, &error),
+        };
+        let Some((expected, clamp_mtime_seconds)) = facts.and_then(expected_capture) else {
+            report.layers_unknown += 1;
+            return;
+        };
+        match capture_digest(&path, clamp_mtime_seconds) {
+            Ok(found) if found == expected => report.layers += 1,
+            Ok(found) => {
+                report.add(
+                    &path,
+                    format!("its archive has digest {found}, expected {expected}"),
+                );
+            }
+            Err(error) => report.add_error(&path, &error),
+        }
     }
+}
+
+/// Returns the digest of a layer's canonical archive, and how that was made.
+fn expected_capture(facts: LayerFacts) -> Option<(Digest, Option<i64>)> {
+    match facts.origin {
+        LayerOrigin::Captured {
+            clamp_mtime_seconds,
+        } => Some((facts.diff_id.0, clamp_mtime_seconds)),
+        LayerOrigin::Unpacked { capture_digest } => Some((capture_digest?, None)),
+    }
+}
+
+fn capture_digest(path: &Path, clamp_mtime_seconds: Option<i64>) -> Result<Digest, CaptureError> {
+    let mut sink = DigestWriter::new(std::io::sink());
+    capture(
+        path,
+        whiteout_format(),
+        &mut sink,
+        &CaptureOptions {
+            clamp_mtime_seconds,
+        },
+    )?;
+    let (_, digest, _) = sink.finish();
+    Ok(digest)
 }

@@ -1,3 +1,11 @@
 //! Moves images between sources and sinks: store, registry, OCI layout, archives, directories.
 
+mod error;
+pub mod image;
+mod json;
+pub mod layers;
+pub mod pack;
 pub mod pull;
+pub mod sink;
+
+pub use error::{Error, Result};

@@ -1,0 +1,247 @@
+//! An image as the store has it: a manifest, a configuration and layers.
+//!
+//! Keeping an image costs no compression: the manifest in the store describes layers that
+//! were built as plain archives, whose blobs need not exist. Layers of a pulled base keep
+//! the descriptors they were pulled with. Compressed blobs are made when an image leaves.
+
+use kiln_disk::{LayerFacts, LayerId, LayerOrigin, Store};
+use kiln_oci::{
+    Descriptor, DiffId, Document, ImageConfig, Index, LayerEncoding, Manifest, MediaFamily,
+    MediaKind, MediaType, Platform, chain_ids, check_layer_counts,
+};
+
+use crate::error::{Error, Result};
+use crate::{json, layers};
+
+/// The most bytes a document may have.
+const MAX_DOCUMENT_BYTES: u64 = kiln_oci::MAX_DOCUMENT_BYTES as u64;
+
+/// An image in the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Image {
+    /// Its manifest, with the platform.
+    pub manifest: Descriptor,
+    /// Its configuration.
+    pub config: ImageConfig,
+    /// The descriptor of the configuration.
+    pub config_descriptor: Descriptor,
+    /// Its layers, bottom first.
+    pub layers: Vec<ImageLayer>,
+    /// What it runs on.
+    pub platform: Platform,
+}
+
+/// A layer of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageLayer {
+    /// The layer's directory in the store, if it is there.
+    pub layer: Option<LayerId>,
+    /// The digest of the uncompressed archive.
+    pub diff_id: DiffId,
+    /// The layer as the manifest describes it; the store need not have the blob.
+    pub descriptor: Descriptor,
+}
+
+/// Stores the image of `config` and the stack `stack`, bottom first, and returns it.
+///
+/// The layers of `config` are filled in; its history is taken as it is. Layers whose
+/// digests nobody has computed yet are read ([`layers::facts`]).
+pub fn assemble(store: &Store, mut config: ImageConfig, stack: &[LayerId]) -> Result<Image> {
+    let layers = stack
+        .iter()
+        .map(|layer| describe(store, layer))
+        .collect::<Result<Vec<_>>>()?;
+    config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id.clone()).collect();
+    let config_bytes = config.to_bytes();
+    let media_type = MediaType::config(MediaFamily::Oci);
+    let config_descriptor = Descriptor::of_bytes(media_type, &config_bytes);
+    let descriptors = layers
+        .iter()
+        .map(|layer| layer.descriptor.clone())
+        .collect();
+    let manifest = Manifest::new(MediaFamily::Oci, config_descriptor.clone(), descriptors);
+    let manifest_bytes = json::indented(&manifest);
+    store.blobs().put(&config_bytes)?;
+    store.blobs().put(&manifest_bytes)?;
+    name_chains(store, &config.rootfs.diff_ids, stack)?;
+    let platform = platform_of(&config);
+    let mut manifest = Descriptor::of_bytes(manifest.media_type, &manifest_bytes);
+    manifest.platform = Some(platform.clone());
+    Ok(Image {
+        manifest,
+        config,
+        config_descriptor,
+        layers,
+        platform,
+    })
+}
+
+fn describe(store: &Store, layer: &LayerId) -> Result<ImageLayer> {
+    let facts = layers::facts(store, layer, None)?;
+    let descriptor = match facts.origin {
+        LayerOrigin::Captured { .. } => plain_descriptor(&facts),
+        LayerOrigin::Unpacked { .. } => match layers::pulled(store, &facts.diff_id)? {
+            Some(descriptor) => in_family(&descriptor, MediaFamily::Oci),
+            None => plain_descriptor(&facts),
+        },
+    };
+    Ok(ImageLayer {
+        layer: Some(layer.clone()),
+        diff_id: facts.diff_id,
+        descriptor,
+    })
+}
+
+/// Makes the layers of `stack` findable by chain ID, for whoever loads or extends the image.
+fn name_chains(store: &Store, diff_ids: &[DiffId], stack: &[LayerId]) -> Result<()> {
+    let mut unnamed = Vec::new();
+    for (chain_id, layer) in chain_ids(diff_ids).into_iter().zip(stack) {
+        if store.chains().get(&chain_id)?.is_none() {
+            unnamed.push((chain_id, layer));
+        }
+    }
+    if unnamed.is_empty() {
+        return Ok(());
+    }
+    // A chain never leads to a layer that is not on disk.
+    store.sync()?;
+    for (chain_id, layer) in unnamed {
+        store.chains().set(&chain_id, layer)?;
+    }
+    Ok(())
+}
+
+/// Returns the descriptor of a layer's uncompressed archive.
+fn plain_descriptor(facts: &LayerFacts) -> Descriptor {
+    let media_type = MediaType::layer(MediaFamily::Oci, LayerEncoding::Tar);
+    Descriptor::new(media_type, facts.diff_id.0.clone(), facts.uncompressed_size)
+}
+
+/// Returns `descriptor` with the media type that `family` has for the same thing.
+pub fn in_family(descriptor: &Descriptor, family: MediaFamily) -> Descriptor {
+    let media_type = match descriptor.media_type.kind() {
+        MediaKind::Layer(encoding) => MediaType::layer(family, encoding),
+        MediaKind::Config => MediaType::config(family),
+        MediaKind::Manifest => MediaType::manifest(family),
+        MediaKind::Index => MediaType::index(family),
+        MediaKind::Other => descriptor.media_type.clone(),
+    };
+    Descriptor {
+        media_type,
+        ..descriptor.clone()
+    }
+}
+
+/// Returns the platform that a configuration says.
+pub fn platform_of(config: &ImageConfig) -> Platform {
+    let platform = Platform {
+        architecture: config.architecture.clone(),
+        os: config.os.clone(),
+        os_version: config.os_version.clone(),
+        os_features: config.os_features.clone(),
+        variant: config.variant.clone(),
+    };
+    platform.normalized()
+}
+
+/// Stores an index of `images` and returns its descriptor; one image needs none, so for a
+/// single one that is its manifest's.
+pub fn index(store: &Store, images: &[Image]) -> Result<Descriptor> {
+    if let [image] = images {
+        return Ok(image.manifest.clone());
+    }
+    let manifests = images.iter().map(|image| image.manifest.clone()).collect();
+    let index = Index::new(MediaFamily::Oci, manifests);
+    let bytes = json::indented(&index);
+    store.blobs().put(&bytes)?;
+    Ok(Descriptor::of_bytes(index.media_type, &bytes))
+}
+
+/// Returns the image that `target` leads to: a manifest, or an index with one for `platform`.
+///
+/// Without a platform the host's is taken from an index.
+pub fn load(store: &Store, target: &Descriptor, platform: Option<&Platform>) -> Result<Image> {
+    match document(store, target)? {
+        Document::Manifest(manifest) => load_manifest(store, target, &manifest),
+        Document::Index(index) => {
+            let platform = platform.cloned().unwrap_or_else(Platform::host);
+            let missing = || Error::PlatformMissing {
+                index: target.digest.clone(),
+                platform: Box::new(platform.clone()),
+            };
+            let selected = index.select(&platform).ok_or_else(missing)?;
+            match document(store, selected)? {
+                Document::Manifest(manifest) => load_manifest(store, selected, &manifest),
+                Document::Index(_) => Err(Error::NestedIndex(selected.digest.clone())),
+            }
+        }
+    }
+}
+
+/// Returns all images that `target` leads to, in the order of its index.
+pub fn load_all(store: &Store, target: &Descriptor) -> Result<Vec<Image>> {
+    match document(store, target)? {
+        Document::Manifest(manifest) => Ok(vec![load_manifest(store, target, &manifest)?]),
+        Document::Index(index) => index
+            .manifests
+            .iter()
+            .map(|entry| load(store, entry, entry.platform.as_ref()))
+            .collect(),
+    }
+}
+
+fn document(store: &Store, descriptor: &Descriptor) -> Result<Document> {
+    let digest = &descriptor.digest;
+    let bytes = store.blobs().read(digest, MAX_DOCUMENT_BYTES)?;
+    Document::parse(&bytes, Some(descriptor.media_type.as_str())).map_err(|source| {
+        Error::Document {
+            digest: digest.clone(),
+            source,
+        }
+    })
+}
+
+fn load_manifest(store: &Store, target: &Descriptor, manifest: &Manifest) -> Result<Image> {
+    let digest = &manifest.config.digest;
+    let bytes = store.blobs().read(digest, MAX_DOCUMENT_BYTES)?;
+    let config = ImageConfig::parse(&bytes).map_err(|source| Error::Config {
+        digest: digest.clone(),
+        source,
+    })?;
+    check_layer_counts(manifest, &config).map_err(|source| Error::Document {
+        digest: target.digest.clone(),
+        source,
+    })?;
+    let platform = platform_of(&config);
+    Ok(Image {
+        manifest: Descriptor {
+            platform: Some(platform.clone()),
+            ..target.clone()
+        },
+        layers: load_layers(store, manifest, &config)?,
+        config,
+        config_descriptor: manifest.config.clone(),
+        platform,
+    })
+}
+
+fn load_layers(
+    store: &Store,
+    manifest: &Manifest,
+    config: &ImageConfig,
+) -> Result<Vec<ImageLayer>> {
+    let diff_ids = &config.rootfs.diff_ids;
+    let parts = diff_ids
+        .iter()
+        .zip(chain_ids(diff_ids))
+        .zip(&manifest.layers);
+    let layer = |((diff_id, chain_id), descriptor): ((&DiffId, _), &Descriptor)| {
+        let layer = store.chains().get(&chain_id)?;
+        Ok(ImageLayer {
+            layer,
+            diff_id: diff_id.clone(),
+            descriptor: descriptor.clone(),
+        })
+    };
+    parts.map(layer).collect()
+}

@@ -1,0 +1,182 @@
+//! Layers as blobs: captured, hashed and compressed when somebody needs it, and once.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use kiln_disk::{LayerFacts, LayerId, LayerOrigin, Patience, Store, whiteout_format};
+use kiln_layer::blob::write_layer_blob;
+use kiln_layer::capture::{CaptureOptions, capture};
+use kiln_layer::compress::Compression;
+use kiln_layer::digest::DigestWriter;
+use kiln_oci::{Descriptor, DiffId, MediaFamily};
+
+use crate::error::{Error, Result};
+use crate::image::ImageLayer;
+
+/// The name under which the index of compressed layers has the blob that a layer was pulled
+/// as: how its publisher compressed it is not known.
+pub const PULLED: &str = "pulled";
+
+/// Returns the blob that the layer was pulled as, if it was pulled.
+pub fn pulled(store: &Store, diff_id: &DiffId) -> Result<Option<Descriptor>> {
+    Ok(store.compressed().get(diff_id, PULLED)?)
+}
+
+/// Returns what is known about a layer, reading it all if nobody has done so before.
+///
+/// `clamp_mtime_seconds` is the latest modification time that its archive will have; it has
+/// no effect on a layer that is known already. Processes that ask at once read it once.
+pub fn facts(
+    store: &Store,
+    layer: &LayerId,
+    clamp_mtime_seconds: Option<i64>,
+) -> Result<LayerFacts> {
+    if let Some(facts) = store.layers().facts(layer)? {
+        return Ok(facts);
+    }
+    let _lock = store.lock_key(&format!("capture {layer}"), |_| Patience::Wait)?;
+    if let Some(facts) = store.layers().facts(layer)? {
+        return Ok(facts);
+    }
+    let mut digest = DigestWriter::new(io::sink());
+    capture_layer(store, layer, clamp_mtime_seconds, &mut digest)?;
+    let (_, digest, uncompressed_size) = digest.finish();
+    let origin = LayerOrigin::Captured {
+        clamp_mtime_seconds,
+    };
+    let facts = LayerFacts {
+        diff_id: DiffId(digest),
+        uncompressed_size,
+        origin,
+    };
+    store.layers().set_facts(layer, &facts)?;
+    Ok(facts)
+}
+
+fn capture_layer(
+    store: &Store,
+    layer: &LayerId,
+    clamp_mtime_seconds: Option<i64>,
+    sink: &mut dyn Write,
+) -> Result<()> {
+    let options = CaptureOptions {
+        clamp_mtime_seconds,
+    };
+    let path = store.layers().diff_path(layer);
+    let captured = capture(&path, whiteout_format(), sink, &options);
+    captured
+        .map(drop)
+        .map_err(|source| capture_error(layer, source))
+}
+
+fn capture_error(
+    layer: &LayerId,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    Error::Capture {
+        layer: layer.to_string(),
+        source: source.into(),
+    }
+}
+
+/// Returns the blob of a layer: it is in the store when this returns.
+///
+/// A layer that was pulled keeps the blob that it was pulled as, however compressed; one
+/// that was built is compressed as asked, once for all images and processes.
+/// Errors: [`Error::ArchiveMissing`] for a pulled layer whose blob was not kept.
+pub fn ensure_blob(
+    store: &Store,
+    layer: &ImageLayer,
+    compression: Compression,
+) -> Result<Descriptor> {
+    if let Some(descriptor) = existing(store, layer, compression)? {
+        return Ok(descriptor);
+    }
+    let name = compression.to_string();
+    let lock = format!("compress {} {name}", layer.diff_id.0);
+    let _lock = store.lock_key(&lock, |_| Patience::Wait)?;
+    match existing(store, layer, compression)? {
+        Some(descriptor) => Ok(descriptor),
+        None => compress(store, layer, compression),
+    }
+}
+
+/// Returns a blob of the layer that is in the store and will do.
+fn existing(
+    store: &Store,
+    layer: &ImageLayer,
+    compression: Compression,
+) -> Result<Option<Descriptor>> {
+    let is_packed = layer.descriptor.digest != layer.diff_id.0;
+    let candidates = [
+        is_packed.then(|| layer.descriptor.clone()),
+        pulled(store, &layer.diff_id)?,
+        store
+            .compressed()
+            .get(&layer.diff_id, &compression.to_string())?,
+    ];
+    let is_here = |one: &Descriptor| {
+        store
+            .blobs()
+            .size(&one.digest)
+            .is_ok_and(|size| size == one.size)
+    };
+    Ok(candidates.into_iter().flatten().find(is_here))
+}
+
+fn compress(store: &Store, layer: &ImageLayer, compression: Compression) -> Result<Descriptor> {
+    let missing = || Error::ArchiveMissing(layer.diff_id.clone());
+    let id = layer.layer.as_ref().ok_or_else(missing)?;
+    let LayerOrigin::Captured {
+        clamp_mtime_seconds,
+    } = facts(store, id, None)?.origin
+    else {
+        return Err(missing());
+    };
+    let mut writer = store.blobs().ingest()?;
+    let path = writer.path();
+    let produce = |sink: &mut dyn Write| {
+        capture_layer(store, id, clamp_mtime_seconds, sink).map_err(Failure::Capture)
+    };
+    let written = write_layer_blob(produce, compression, &mut writer);
+    let (blob, ()) = written.map_err(|failure| failure.into_error(&path))?;
+    if blob.diff_id != layer.diff_id {
+        let (expected, found) = (layer.diff_id.clone(), blob.diff_id.0);
+        return Err(Error::LayerChanged {
+            layer: id.to_string(),
+            expected,
+            found,
+        });
+    }
+    writer.commit(Some((&blob.digest, blob.size)))?;
+    let descriptor = blob.descriptor(MediaFamily::Oci);
+    store
+        .compressed()
+        .put(&layer.diff_id, &compression.to_string(), &descriptor)?;
+    Ok(descriptor)
+}
+
+/// What ends the making of a blob: reading the layer, or writing the blob.
+enum Failure {
+    Capture(Error),
+    Write(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Write(error)
+    }
+}
+
+impl Failure {
+    fn into_error(self, path: &Path) -> Error {
+        match self {
+            Self::Capture(error) => error,
+            Self::Write(source) => Error::Io {
+                action: "write",
+                path: path.to_owned(),
+                source,
+            },
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! An image made ready to leave: all blobs compressed, a manifest that names them.
+
+use kiln_disk::Store;
+use kiln_layer::compress::Compression;
+use kiln_oci::{Descriptor, DiffId, Index, Manifest, MediaFamily};
+
+use crate::error::Result;
+use crate::image::{Image, in_family};
+use crate::{json, layers};
+
+/// How images are made ready to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packing {
+    /// How layers that were built are compressed; pulled ones stay as they are.
+    pub compression: Compression,
+    /// Whose media types are used.
+    pub family: MediaFamily,
+    /// What to do about layers whose blobs are not here.
+    pub absent: Absent,
+}
+
+/// What to do about the layers of a pulled base whose blobs were not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absent {
+    /// Fail: whoever gets the image needs all of it.
+    Refuse,
+    /// Describe them as they were pulled: the receiver may have them.
+    Describe,
+}
+
+impl Packing {
+    /// Returns gzip and OCI media types, with all blobs: what is understood everywhere.
+    pub fn standard() -> Self {
+        Self {
+            compression: Compression::GZIP,
+            family: MediaFamily::Oci,
+            absent: Absent::Refuse,
+        }
+    }
+}
+
+/// A step of making images ready and writing them, for those who show progress.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// A layer is being compressed, or its blob found.
+    Packing(DiffId),
+    /// A layer's blob is ready.
+    Packed(Descriptor),
+    /// A blob is being written to the target.
+    Writing(Descriptor),
+    /// A manifest is complete.
+    Manifest(Descriptor),
+}
+
+/// Who is told of the progress.
+pub type Observer<'a> = &'a dyn Fn(Progress);
+
+/// An image that is ready to leave.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PackedImage {
+    /// The descriptor of the manifest, with the platform.
+    pub manifest: Descriptor,
+    /// The manifest.
+    pub manifest_bytes: Vec<u8>,
+    /// The descriptor of the configuration.
+    pub config: Descriptor,
+    /// The configuration.
+    pub config_bytes: Vec<u8>,
+    /// The descriptors of the layers, bottom first.
+    pub layers: Vec<Descriptor>,
+    /// The digests of the uncompressed layers, bottom first.
+    pub diff_ids: Vec<DiffId>,
+}
+
+/// Makes `image` ready; its layers' blobs are in the store then, except absent ones that may
+/// be described. The manifest is not put into the store.
+pub fn pack(
+    store: &Store,
+    image: &Image,
+    packing: Packing,
+    observe: Observer<'_>,
+) -> Result<PackedImage> {
+    let mut descriptors = Vec::with_capacity(image.layers.len());
+    for layer in &image.layers {
+        observe(Progress::Packing(layer.diff_id.clone()));
+        let descriptor = match layers::ensure_blob(store, layer, packing.compression) {
+            Err(crate::Error::ArchiveMissing(_)) if packing.absent == Absent::Describe => {
+                layer.descriptor.clone()
+            }
+            other => other?,
+        };
+        let descriptor = in_family(&descriptor, packing.family);
+        observe(Progress::Packed(descriptor.clone()));
+        descriptors.push(descriptor);
+    }
+    let config_bytes = store.blobs().read(
+        &image.config_descriptor.digest,
+        kiln_oci::MAX_DOCUMENT_BYTES as u64,
+    )?;
+    let packed = describe(image, packing.family, config_bytes, descriptors);
+    observe(Progress::Manifest(packed.manifest.clone()));
+    Ok(packed)
+}
+
+fn describe(
+    image: &Image,
+    family: MediaFamily,
+    config_bytes: Vec<u8>,
+    layers: Vec<Descriptor>,
+) -> PackedImage {
+    let config = in_family(&image.config_descriptor, family);
+    let manifest = Manifest::new(family, config.clone(), layers.clone());
+    let manifest_bytes = json::indented(&manifest);
+    let mut descriptor = Descriptor::of_bytes(manifest.media_type, &manifest_bytes);
+    descriptor.platform = Some(image.platform.clone());
+    PackedImage {
+        manifest: descriptor,
+        manifest_bytes,
+        config,
+        config_bytes,
+        layers,
+        diff_ids: image
+            .layers
+            .iter()
+            .map(|layer| layer.diff_id.clone())
+            .collect(),
+    }
+}
+
+/// Returns the index of several images, with its descriptor; one image needs none.
+pub fn pack_index(images: &[PackedImage], family: MediaFamily) -> Option<(Descriptor, Vec<u8>)> {
+    if images.len() == 1 {
+        return None;
+    }
+    let manifests = images.iter().map(|image| image.manifest.clone()).collect();
+    let index = Index::new(family, manifests);
+    let bytes = json::indented(&index);
+    Some((Descriptor::of_bytes(index.media_type, &bytes), bytes))
+}

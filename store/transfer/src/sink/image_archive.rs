@@ -1,0 +1,98 @@
+//! The parts of an image as a tar archive: sorted, without clocks, users or machines in it.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use kiln_disk::Store;
+use kiln_layer::archive::{Entry, EntryKind, LayerWriter};
+
+use super::parts::{Part, Parts};
+use crate::error::{Error, Result};
+use crate::pack::{Observer, Progress};
+
+/// Writes `parts` as an archive to `output`; `target` names it in errors.
+pub(super) fn write(
+    store: &Store,
+    parts: &Parts,
+    target: &Path,
+    output: &mut dyn Write,
+    observe: Observer<'_>,
+) -> Result<()> {
+    let mut archive = LayerWriter::new(output);
+    let mut directories = BTreeSet::new();
+    for (path, part) in parts {
+        for directory in parents(path) {
+            if directories.insert(directory.clone()) {
+                append(
+                    &mut archive,
+                    target,
+                    &entry(&directory, EntryKind::Directory),
+                    io::empty(),
+                )?;
+            }
+        }
+        if let Part::Blob(descriptor) = part {
+            observe(Progress::Writing(descriptor.clone()));
+        }
+        let kind = EntryKind::Regular { size: part.size() };
+        append(&mut archive, target, &entry(path, kind), part.open(store)?)?;
+    }
+    archive
+        .finish()
+        .map(drop)
+        .map_err(|source| failed(target, source))
+}
+
+fn append(
+    archive: &mut LayerWriter<&mut dyn Write>,
+    target: &Path,
+    entry: &Entry,
+    content: impl io::Read,
+) -> Result<()> {
+    archive
+        .append(entry, content)
+        .map_err(|source| failed(target, source))
+}
+
+/// The stream's own error is what matters: a full disk stays recognisable.
+pub(super) fn failed(target: &Path, error: kiln_layer::archive::ArchiveError) -> Error {
+    let source = match error {
+        kiln_layer::archive::ArchiveError::Stream(source) => source,
+        other => io::Error::other(other),
+    };
+    Error::Io {
+        action: "write",
+        path: target.to_owned(),
+        source,
+    }
+}
+
+fn entry(path: &Path, kind: EntryKind) -> Entry {
+    let mode = if kind == EntryKind::Directory {
+        0o755
+    } else {
+        0o644
+    };
+    let path = path.to_owned();
+    Entry {
+        path,
+        kind,
+        mode,
+        uid: 0,
+        gid: 0,
+        mtime: 0,
+        xattrs: Default::default(),
+    }
+}
+
+/// Returns the directories above `path`, the highest first.
+fn parents(path: &Path) -> Vec<PathBuf> {
+    let above = path
+        .ancestors()
+        .skip(1)
+        .filter(|path| !path.as_os_str().is_empty());
+    let mut directories: Vec<_> = above.map(Path::to_owned).collect();
+    directories.reverse();
+    directories
+}
