@@ -195,7 +195,7 @@ impl Lowering<'_> {
                 Some(value) => format!("{name}={value}"),
                 None => name.clone(),
             });
-            state.arguments.push((name, value));
+            state.declare_argument(&name, value.as_deref());
         }
         state.record(history::metadata(format!("ARG {}", entries.join(" "))));
         Ok(())

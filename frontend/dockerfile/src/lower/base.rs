@@ -27,12 +27,7 @@ impl Lowering<'_> {
             Base::Stage(parent) => {
                 let span = self.stages.all[index].from.image.span;
                 let state = self.stage(parent, span)?;
-                let state = StageState {
-                    index,
-                    has_command: false,
-                    ..(*state).clone()
-                };
-                Ok((state, None))
+                Ok((state.next_stage(index), None))
             }
             Base::Image(reference) => self.image_base(index, &reference),
         }
@@ -128,11 +123,10 @@ impl Lowering<'_> {
         if let Some(index) = self.stages.find(from, limit)? {
             return Ok(self.stage(index, from.span)?.result);
         }
-        if self.stages.is_later(&from.text, state.index) {
-            let message = format!("`{}` is taken for an image", from.text);
-            let warning = Diagnostic::warning(code::LATER_STAGE, from.span, message)
-                .with_help("the stage of this name does not come before; only earlier ones count");
-            self.warnings.push(warning);
+        if let Some(later) = self.stages.later(&from.text, state.index) {
+            let message = format!("stage `{}` does not come before this one", from.text);
+            let error = Diagnostic::error(code::LATER_STAGE, from.span, message);
+            return Err(error.with_label(later, "it starts here"));
         }
         let reference = image_reference(&from.text, from.span)?;
         let resolved = self.resolve(&reference, self.request.platform, from.span)?;

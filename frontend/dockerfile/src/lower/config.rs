@@ -69,13 +69,14 @@ impl Lowering<'_> {
             Instruction::Stopsignal(signal) => self.stop_signal(state, &signal.signal)?,
             Instruction::Healthcheck(check) => {
                 let check = healthcheck::healthcheck(check);
-                let text = format!("HEALTHCHECK {}", healthcheck::quoted(&check));
+                let text = format!("HEALTHCHECK {}", healthcheck::text(&check));
                 state.config.config.healthcheck = Some(check);
                 text
             }
             Instruction::Onbuild(onbuild) => {
+                // Other builders keep triggers out of the history, too.
                 state.config.config.on_build.push(onbuild.trigger.clone());
-                format!("ONBUILD {}", onbuild.trigger)
+                return Ok(());
             }
             Instruction::Run(_)
             | Instruction::Copy(_)

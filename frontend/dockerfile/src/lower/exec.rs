@@ -50,7 +50,7 @@ impl Lowering<'_> {
         mounts: Vec<Mount>,
     ) -> Exec {
         let options = self.request.options;
-        let mut environment = state.environment();
+        let mut environment = state.environment().to_vec();
         add_agent_socket(&mut environment, &mounts);
         let is_set = |name: &str| environment.iter().any(|(known, _)| known == name);
         let proxies = proxy_environment(options).into_iter();

@@ -45,18 +45,16 @@ fn nanoseconds(duration: Option<Duration>) -> i64 {
 }
 
 /// Returns the check as other builders write it in a history.
-pub(super) fn quoted(check: &Healthcheck) -> String {
-    let durations = [
-        check.interval,
-        check.timeout,
-        check.start_period,
-        check.start_interval,
-    ];
-    let durations = durations.map(|nanoseconds| history::quoted(&go_duration(nanoseconds)));
-    let retries = u32::try_from(check.retries).ok().and_then(char::from_u32);
-    let retries = history::quoted_character(retries.unwrap_or(char::REPLACEMENT_CHARACTER));
-    let test = history::quoted_list(&check.test);
-    format!("&{{{test} {} {retries}}}", durations.join(" "))
+pub(super) fn text(check: &Healthcheck) -> String {
+    format!(
+        "{{Test:{} Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
+        history::plain_list(&check.test),
+        go_duration(check.interval),
+        go_duration(check.timeout),
+        go_duration(check.start_period),
+        go_duration(check.start_interval),
+        check.retries,
+    )
 }
 
 /// Returns `nanoseconds` (not negative) as Go prints a duration: `1m30s`, `1.5s`, `20ms`.
@@ -108,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn check_is_quoted_as_in_histories_of_other_builders() {
+    fn check_reads_as_in_histories_of_other_builders() {
         let check = Healthcheck {
             test: vec!["CMD-SHELL".into(), "kong health".into()],
             interval: 60_000_000_000,
@@ -116,7 +114,8 @@ mod tests {
             retries: 10,
             ..Healthcheck::default()
         };
-        let expected = r#"&{["CMD-SHELL" "kong health"] "1m0s" "10s" "0s" "0s" '\n'}"#;
-        assert_eq!(quoted(&check), expected);
+        let expected = "{Test:[CMD-SHELL kong health] Interval:1m0s Timeout:10s \
+                        StartPeriod:0s StartInterval:0s Retries:10}";
+        assert_eq!(text(&check), expected);
     }
 }

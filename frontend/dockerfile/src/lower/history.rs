@@ -52,7 +52,7 @@ pub(super) fn plain_list(words: &[String]) -> String {
 }
 
 /// Returns `text` as Go quotes it: escapes for what is not printable, the rest as it is.
-pub(super) fn quoted(text: &str) -> String {
+fn quoted(text: &str) -> String {
     let mut result = String::from('"');
     for character in text.chars() {
         match character {
@@ -61,17 +61,6 @@ pub(super) fn quoted(text: &str) -> String {
         }
     }
     result.push('"');
-    result
-}
-
-/// Returns `character` as a Go character literal.
-pub(super) fn quoted_character(character: char) -> String {
-    let mut result = String::from('\'');
-    match character {
-        '\'' => result.push_str("\\'"),
-        _ => push_escaped(&mut result, character),
-    }
-    result.push('\'');
     result
 }
 
@@ -110,8 +99,6 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(quoted(text), expected);
         }
-        assert_eq!(quoted_character('\u{3}'), "'\\x03'");
-        assert_eq!(quoted_character('\n'), "'\\n'");
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::instruction::{Dockerfile, Instruction, Statement};
 use crate::resolutions::Resolutions;
 use crate::syntax::{SourceFile, Span};
 use arguments::GlobalArguments;
-use kiln_oci::Platform;
+use kiln_oci::{ImageConfig, Platform};
 use kiln_plan::{LocalSource, Op, PlanBuilder, VertexId, VertexMetadata};
 use stage::Stages;
 use state::StageState;
@@ -64,6 +64,22 @@ pub(crate) fn lower(
     };
     let image = lowering.target();
     (image, lowering.warnings)
+}
+
+/// Makes `config` say what was asked for, whatever the stage was built on.
+fn set_platform(config: &mut ImageConfig, platform: &Platform) {
+    let is_same = config.os == platform.os && config.architecture == platform.architecture;
+    config.os.clone_from(&platform.os);
+    config.architecture.clone_from(&platform.architecture);
+    if platform.variant.is_some() || !is_same {
+        config.variant.clone_from(&platform.variant);
+    }
+    if platform.os_version.is_some() || !is_same {
+        config.os_version.clone_from(&platform.os_version);
+    }
+    if !platform.os_features.is_empty() {
+        config.os_features.clone_from(&platform.os_features);
+    }
 }
 
 /// How far a stage is.
@@ -115,6 +131,9 @@ impl<'a> Lowering<'a> {
         let mut config = state.config.clone();
         let labels = self.request.options.labels.iter().cloned();
         config.config.labels.extend(labels);
+        if !self.request.options.platforms.is_empty() {
+            set_platform(&mut config, self.request.platform);
+        }
         let image = PlannedImage {
             platform: config.platform(),
             result: state.result,

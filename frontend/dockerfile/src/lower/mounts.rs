@@ -68,7 +68,13 @@ impl Options {
 
     /// Refuses options that have no meaning for the type `kind`.
     fn allow(&self, kind: &str, allowed: &[MountKey]) -> Lowered<()> {
-        let common = [MountKey::Type, MountKey::Target];
+        // Whether it may be written to is said, and true, of any mount.
+        let common = [
+            MountKey::Type,
+            MountKey::Target,
+            MountKey::ReadOnly,
+            MountKey::ReadWrite,
+        ];
         for (key, _, span) in &self.values {
             if !common.contains(key) && !allowed.contains(key) {
                 let message = format!("a mount of type {kind} has no such option");
@@ -141,7 +147,8 @@ impl Lowering<'_> {
         options: &Options,
         agents: usize,
     ) -> Lowered<Mount> {
-        match options.text(MountKey::Type).unwrap_or("bind") {
+        let kind = options.text(MountKey::Type).unwrap_or("bind");
+        match kind.to_lowercase().as_str() {
             "bind" => self.bind(state, statement, options),
             "cache" => self.cache(state, statement, options),
             "tmpfs" => tmpfs(state, options),
@@ -162,7 +169,7 @@ impl Lowering<'_> {
         options: &Options,
     ) -> Lowered<Mount> {
         use MountKey::{From, ReadOnly, ReadWrite, Source};
-        options.allow("bind", &[From, Source, ReadOnly, ReadWrite])?;
+        options.allow("bind", &[From, Source])?;
         let from = match &options.from {
             Some(from) => self.mount_source(state, from, statement)?,
             None => self.context(),
@@ -185,9 +192,7 @@ impl Lowering<'_> {
         options: &Options,
     ) -> Lowered<Mount> {
         use MountKey::{From, Gid, Id, Mode, ReadOnly, ReadWrite, Sharing, Source, Uid};
-        let allowed = [
-            From, Gid, Id, Mode, ReadOnly, ReadWrite, Sharing, Source, Uid,
-        ];
+        let allowed = [From, Gid, Id, Mode, Sharing, Source, Uid];
         options.allow("cache", &allowed)?;
         let target = required_target(state, options)?;
         let from = match &options.from {
@@ -200,7 +205,8 @@ impl Lowering<'_> {
             Some(namespace) => format!("{namespace}/{id}"),
             None => id.to_owned(),
         };
-        let sharing = match options.text(Sharing) {
+        let sharing = options.text(Sharing).map(str::to_lowercase);
+        let sharing = match sharing.as_deref() {
             None | Some("shared") => CacheSharing::Shared,
             Some("private") => CacheSharing::Private,
             Some("locked") => CacheSharing::Locked,

@@ -9,7 +9,8 @@ const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
 /// Errors: what is wrong, in words.
 pub(super) fn parse(text: &str) -> Result<Vec<String>, String> {
     let (range, protocol) = match text.split_once('/') {
-        Some((range, protocol)) => (range, protocol.to_lowercase()),
+        Some((range, protocol)) if !protocol.is_empty() => (range, protocol.to_lowercase()),
+        Some((range, _)) => (range, "tcp".to_owned()),
         None => (text, "tcp".to_owned()),
     };
     if !PROTOCOLS.contains(&protocol.as_str()) {
@@ -43,8 +44,9 @@ mod tests {
 
     #[test]
     fn ports_follow_the_table() {
-        let table: [(&str, Result<&[&str], &str>); 8] = [
+        let table: [(&str, Result<&[&str], &str>); 9] = [
             ("80", Ok(&["80/tcp"])),
+            ("80/", Ok(&["80/tcp"])),
             ("53/UDP", Ok(&["53/udp"])),
             ("7000-7002/tcp", Ok(&["7000/tcp", "7001/tcp", "7002/tcp"])),
             ("127.0.0.1:8080:80", Ok(&["80/tcp"])),

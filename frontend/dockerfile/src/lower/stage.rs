@@ -195,9 +195,10 @@ impl<'a> Stages<'a> {
         Err(Diagnostic::error(code::UNKNOWN_STAGE, from.span, message))
     }
 
-    /// Returns whether a stage at or after `index` has the name `name`.
-    pub(super) fn is_later(&self, name: &str, index: usize) -> bool {
-        by_name(&self.all[index..], name).is_some()
+    /// Returns where the stage `name` at or after `index` starts.
+    pub(super) fn later(&self, name: &str, index: usize) -> Option<Span> {
+        let later = &self.all[index..];
+        by_name(later, name).map(|found| later[found].span())
     }
 
     /// Returns the stages that the target needs without regard to triggers, in order.

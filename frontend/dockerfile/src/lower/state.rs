@@ -8,6 +8,9 @@ use kiln_plan::VertexId;
 /// Shell of shell forms unless SHELL or the base image say otherwise.
 const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-c"];
 
+/// Arguments that tell the builder something and no command.
+const HIDDEN_ARGUMENTS: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
+
 /// What the instructions so far have come to.
 #[derive(Clone)]
 pub(super) struct StageState {
@@ -15,8 +18,9 @@ pub(super) struct StageState {
     pub(super) result: Option<VertexId>,
     pub(super) config: ImageConfig,
     pub(super) history: Vec<HistoryEntry>,
-    /// Arguments in order of declaration; a later one of the same name wins.
-    pub(super) arguments: Vec<(String, Option<String>)>,
+    environment: Vec<(String, String)>,
+    /// Arguments in order of declaration.
+    arguments: Vec<(String, Option<String>)>,
     pub(super) platform: Platform,
     /// Whether this stage has a CMD, so that ENTRYPOINT keeps it.
     pub(super) has_command: bool,
@@ -29,16 +33,38 @@ pub(super) struct StageState {
 impl StageState {
     /// Returns the state of a stage on nothing, or on an image that is still to be added.
     pub(super) fn new(config: ImageConfig, platform: Platform, index: usize) -> Self {
-        StageState {
+        let mut state = StageState {
             result: None,
             config,
             history: Vec::new(),
+            environment: Vec::new(),
             arguments: Vec::new(),
             platform,
             has_command: false,
             naming: Naming::default(),
             index,
             is_in_trigger: false,
+        };
+        state.see_variables();
+        state
+    }
+
+    /// Returns the state of the stage at `index`, which starts from this one.
+    pub(super) fn next_stage(&self, index: usize) -> Self {
+        let mut state = StageState {
+            index,
+            has_command: false,
+            ..self.clone()
+        };
+        state.see_variables();
+        state
+    }
+
+    /// Makes variables of the image seen again, over arguments.
+    fn see_variables(&mut self) {
+        for variable in &self.config.config.env {
+            let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
+            set(&mut self.environment, name, value);
         }
     }
 
@@ -46,38 +72,36 @@ impl StageState {
         self.history.push(entry);
     }
 
-    /// Returns the environment in order: `ENV`, then arguments that no ENV covers.
-    pub(super) fn environment(&self) -> Vec<(String, String)> {
-        let mut environment: Vec<(String, String)> = Vec::new();
-        for variable in &self.config.config.env {
-            let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
-            set(&mut environment, name, value);
+    /// Returns what words and commands see: variables of the image and arguments in the order
+    /// they were first set, each with the value that was set last.
+    pub(super) fn environment(&self) -> &[(String, String)] {
+        &self.environment
+    }
+
+    /// Declares an argument. With a value it is seen from here on, over an older variable.
+    pub(super) fn declare_argument(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value
+            && !HIDDEN_ARGUMENTS.contains(&name)
+        {
+            set(&mut self.environment, name, value);
         }
-        let covered = environment.len();
-        for (name, value) in &self.arguments {
-            let is_covered = environment[..covered]
-                .iter()
-                .any(|(known, _)| known == name);
-            if let Some(value) = value
-                && !is_covered
-            {
-                set(&mut environment, name, value);
-            }
-        }
-        environment
+        let value = value.map(str::to_owned);
+        self.arguments.push((name.to_owned(), value));
     }
 
     /// Returns the arguments that a command sees, each name once, in order of declaration.
     pub(super) fn visible_arguments(&self) -> Vec<(String, String)> {
         let mut visible = Vec::new();
-        for (name, _) in &self.arguments {
-            set(&mut visible, name, self.value(name).unwrap_or_default());
+        for (name, value) in &self.arguments {
+            let value = self.value(name).or(value.as_deref());
+            set(&mut visible, name, value.unwrap_or_default());
         }
         visible
     }
 
     /// Sets a variable of the image, in its place when it is set already.
     pub(super) fn set_environment(&mut self, name: &str, value: &str) {
+        set(&mut self.environment, name, value);
         let variables = &mut self.config.config.env;
         let known = variables.iter_mut().find(|variable| {
             let known = variable.split_once('=').map_or(&***variable, |pair| pair.0);
@@ -111,17 +135,8 @@ impl StageState {
 
 impl Variables for StageState {
     fn value(&self, name: &str) -> Option<&str> {
-        let variables = self.config.config.env.iter().rev();
-        let of_image = variables
-            .filter_map(|variable| variable.split_once('='))
-            .find(|(known, _)| *known == name)
-            .map(|(_, value)| value);
-        let arguments = self.arguments.iter().rev();
-        of_image.or_else(|| {
-            arguments
-                .filter(|(known, _)| known == name)
-                .find_map(|(_, value)| value.as_deref())
-        })
+        let found = self.environment.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
     }
 }
 
