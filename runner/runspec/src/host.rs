@@ -11,6 +11,8 @@ pub struct Host {
     pub isolation: Isolation,
     /// Where control groups can be made.
     pub control_groups: ControlGroups,
+    /// What names of this process' control groups begin with.
+    pub control_group_prefix: String,
     /// Capabilities that this process can hand on, as a bit set.
     pub capabilities: u64,
     /// The highest capability number that the kernel knows.

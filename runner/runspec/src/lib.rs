@@ -12,7 +12,7 @@ mod host;
 mod spec;
 mod step;
 
-pub use assemble::{GroupPlan, RunGroup, SpecError, group_plan, steps};
+pub use assemble::{GroupPlan, RunGroup, SpecError, device_group, group_plan, steps};
 pub use host::{ControlGroups, Host, Isolation, ProcessorArchitecture};
 pub use spec::{
     Limits, MountKind, MountSpec, NetworkSpec, OverlayScratch, ResolvedUser, ResourceLimit, Root,

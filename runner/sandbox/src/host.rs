@@ -16,6 +16,7 @@ pub fn probe() -> Host {
     Host {
         isolation: isolation(capability_set("CapEff")),
         control_groups: groups::probe(),
+        control_group_prefix: format!("kiln-{}", std::process::id()),
         capabilities,
         last_capability: read_number("/proc/sys/kernel/cap_last_cap").unwrap_or(40),
         terminal_group_mapped: is_mapped("/proc/self/gid_map", defaults::TERMINAL_GROUP),

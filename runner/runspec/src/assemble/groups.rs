@@ -7,15 +7,10 @@ use crate::spec::{Limits, RunSpec};
 
 use super::SpecError;
 
-/// Directory below the caller's own group that all groups of runs lie in.
-const PARENT: &str = "kiln";
-
 /// The control groups of one run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupPlan {
-    /// Groups shared by all runs: made when missing, never removed.
-    pub shared: Vec<PathBuf>,
-    /// Groups of this run alone, with the files to write: made before it, removed after it.
+    /// Groups with the files to write: made before the run, removed after it.
     pub own: Vec<RunGroup>,
 }
 
@@ -33,24 +28,38 @@ pub struct RunGroup {
 impl GroupPlan {
     /// Returns every directory that process 1 enters.
     pub fn directories(&self) -> Vec<PathBuf> {
-        let own = self.own.iter().map(|group| group.directory.clone());
-        self.shared.iter().cloned().chain(own).collect()
+        let directories = self.own.iter().map(|group| group.directory.clone());
+        directories.collect()
     }
+}
+
+/// Returns the group in which only harmless devices open, if this host has such groups.
+///
+/// All runs of a process share it: entering a group can cost more than all mounts.
+pub fn device_group(host: &Host) -> Option<PathBuf> {
+    if !super::mounts::filters_devices(host) {
+        return None;
+    }
+    let ControlGroups::PerController { controllers } = &host.control_groups else {
+        return None;
+    };
+    let (_, directory) = controllers.iter().find(|(name, _)| name == "devices")?;
+    Some(directory.join(format!("{}-devices", host.control_group_prefix)))
 }
 
 /// Returns the control groups that `spec` needs on `host`.
 ///
-/// Without limits there is no group of its own: making and entering one costs more
-/// than all mounts together. Errors: [`SpecError::LimitUnsupported`],
+/// Without limits there is none. Errors: [`SpecError::LimitUnsupported`],
 /// [`SpecError::GroupName`].
 pub fn group_plan(spec: &RunSpec, host: &Host) -> Result<GroupPlan, SpecError> {
     check_name(&spec.cgroup_name)?;
+    let name = format!("{}-{}", host.control_group_prefix, spec.cgroup_name);
     match &host.control_groups {
-        ControlGroups::PerController { controllers } => per_controller(spec, controllers),
+        ControlGroups::PerController { controllers } => per_controller(spec, &name, controllers),
         ControlGroups::Unified {
             directory,
             controllers,
-        } => unified(spec, directory, controllers),
+        } => unified(spec, &directory.join(name), controllers),
         ControlGroups::Unavailable { reason } => match wanted(&spec.limits).first() {
             Some((controller, _)) => Err(unsupported(controller, reason)),
             None => Ok(GroupPlan::default()),
@@ -60,21 +69,21 @@ pub fn group_plan(spec: &RunSpec, host: &Host) -> Result<GroupPlan, SpecError> {
 
 fn per_controller(
     spec: &RunSpec,
+    name: &str,
     controllers: &[(String, PathBuf)],
 ) -> Result<GroupPlan, SpecError> {
-    let find = |name: &str| {
+    let find = |wanted: &str| {
         let found = controllers
             .iter()
-            .find(|(controller, _)| controller == name);
-        found.map(|(_, directory)| directory.join(PARENT))
+            .find(|(controller, _)| controller == wanted);
+        found.map(|(_, directory)| directory)
     };
     let mut plan = GroupPlan::default();
-    plan.shared.extend(find("devices"));
     for (controller, settings) in wanted(&spec.limits) {
         let parent = find(controller)
             .ok_or_else(|| unsupported(controller, "no writable group of this controller"))?;
         plan.own.push(RunGroup {
-            directory: parent.join(&spec.cgroup_name),
+            directory: parent.join(name),
             controllers: vec![controller],
             settings: settings
                 .into_iter()
@@ -101,7 +110,7 @@ fn unified(
     }
     let period = spec.limits.cpu_period_microseconds;
     let group = RunGroup {
-        directory: directory.join(PARENT).join(&spec.cgroup_name),
+        directory: directory.to_owned(),
         controllers: wanted.iter().map(|(controller, _)| *controller).collect(),
         settings: wanted
             .into_iter()
@@ -109,10 +118,7 @@ fn unified(
             .filter_map(|setting| setting.unified(period, spec.limits.memory_bytes))
             .collect(),
     };
-    Ok(GroupPlan {
-        shared: Vec::new(),
-        own: vec![group],
-    })
+    Ok(GroupPlan { own: vec![group] })
 }
 
 /// One limit, before it is spelled for a hierarchy.

@@ -13,7 +13,7 @@ use crate::spec::{NetworkSpec, ResolvedUser, Root, RunSpec, SecurityMode};
 use crate::step::{Namespace, OverlayMount, SetupStep};
 
 pub use check::SpecError;
-pub use groups::{GroupPlan, RunGroup, group_plan};
+pub use groups::{GroupPlan, RunGroup, device_group, group_plan};
 
 /// Returns the steps that set up and start `spec` on `host`, in order.
 ///

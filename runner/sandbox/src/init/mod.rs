@@ -16,6 +16,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use kiln_runspec::SetupStep;
 use rustix::process::{DumpableBehavior, Signal};
@@ -42,15 +43,19 @@ pub fn run_init() -> ! {
     let Ok(control) = prepare() else {
         syscall::exit_now(125)
     };
-    let failure = match protocol::receive_setup(&control) {
-        Ok((steps, filter)) => match carry_out(&steps, filter, &control) {
-            Ok(never) => match never {},
-            Err(failure) => failure,
-        },
-        Err(error) => failed("read the steps of the sandbox")(error),
-    };
+    let Err(failure) = set_up(&control);
     report(&control, &Report::SetupFailed(failure));
     syscall::exit_now(125)
+}
+
+fn set_up(control: &UnixStream) -> Result<Never, StepFailure> {
+    // Before there is anything to do: this takes long, and steps may come much later.
+    for group in std::env::args_os().skip(2) {
+        perform::join_control_group(Path::new(&group))?;
+    }
+    let (steps, filter) =
+        protocol::receive_setup(control).map_err(failed("read the steps of the sandbox"))?;
+    carry_out(&steps, filter, control)
 }
 
 /// Takes the control socket from standard input and hides from those inside.

@@ -82,7 +82,9 @@ pub(super) fn perform(step: &SetupStep, context: &mut Context) -> Result<(), Ste
         SetupStep::UnshareControlGroups => {
             syscall::unshare(libc::CLONE_NEWCGROUP).map_err(failed("get a control group namespace"))
         }
-        SetupStep::JoinControlGroups { directories } => join_control_groups(directories),
+        SetupStep::JoinControlGroups { directories } => directories
+            .iter()
+            .try_for_each(|directory| join_control_group(directory)),
         SetupStep::IsolateMounts => isolate_mounts().map_err(failed("isolate mounts")),
         SetupStep::BringLoopbackUp => {
             syscall::bring_loopback_up().map_err(failed("bring the loopback interface up"))
@@ -159,15 +161,9 @@ fn unshare(namespaces: &[Namespace]) -> Result<(), StepFailure> {
     syscall::unshare(flags).map_err(failed(format!("get new namespaces {namespaces:?}")))
 }
 
-fn join_control_groups(directories: &[PathBuf]) -> Result<(), StepFailure> {
-    for directory in directories {
-        let file = directory.join("cgroup.procs");
-        std::fs::write(&file, "0").map_err(failed(format!(
-            "enter control group {}",
-            directory.display()
-        )))?;
-    }
-    Ok(())
+pub(super) fn join_control_group(directory: &Path) -> Result<(), StepFailure> {
+    let action = format!("enter control group {}", directory.display());
+    std::fs::write(directory.join("cgroup.procs"), "0").map_err(failed(action))
 }
 
 fn isolate_mounts() -> io::Result<()> {

@@ -35,9 +35,6 @@ pub(super) struct RunGroups {
 impl RunGroups {
     /// Makes the groups and writes their limits.
     pub(super) fn prepare(plan: GroupPlan) -> Result<Self, SandboxError> {
-        for directory in &plan.shared {
-            prepare_devices(directory)?;
-        }
         // From here on they are removed whatever happens.
         let groups = Self { own: plan.own };
         let prepared = groups.own.iter().try_for_each(prepare_own);
@@ -66,16 +63,17 @@ impl RunGroups {
         }
     }
 
-    /// Removes the groups. The last process may be a moment from gone.
+    /// Removes the groups.
     pub(super) fn remove(&self) {
         for group in &self.own {
-            remove_group(&group.directory, 50);
+            remove_group(&group.directory);
         }
     }
 }
 
-fn remove_group(directory: &Path, attempts: u32) {
-    for _ in 0..attempts {
+/// Removes a group whose last process may be a moment from gone.
+pub(super) fn remove_group(directory: &Path) {
+    for _ in 0..50 {
         match fs::remove_dir(directory) {
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
                 std::thread::sleep(Duration::from_millis(2));
@@ -93,16 +91,13 @@ fn counts_kills(text: &str) -> bool {
     lines.into_iter().any(|count| count.trim() != "0")
 }
 
-/// Makes the group whose processes may open only harmless devices; once.
-fn prepare_devices(directory: &Path) -> Result<(), SandboxError> {
+/// Makes the group whose processes may open only harmless devices.
+pub(super) fn prepare_devices(directory: &Path) -> Result<(), SandboxError> {
     match fs::create_dir(directory) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            if allows_few(directory) {
-                return Ok(());
-            }
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(failure("make", directory, error));
         }
-        Err(error) => return Err(failure("make", directory, error)),
+        _ => {}
     }
     write(directory, "devices.deny", "a")?;
     DEVICE_RULES
@@ -110,28 +105,15 @@ fn prepare_devices(directory: &Path) -> Result<(), SandboxError> {
         .try_for_each(|rule| write(directory, "devices.allow", rule))
 }
 
-/// Another process may have made the group a moment ago: it is ready with its last rule.
-fn allows_few(directory: &Path) -> bool {
-    let Ok(rules) = fs::read_to_string(directory.join("devices.list")) else {
-        return false;
-    };
-    let last = DEVICE_RULES[DEVICE_RULES.len() - 1];
-    !rules.contains("a *:*") && rules.lines().any(|rule| rule == last)
-}
-
 fn prepare_own(group: &RunGroup) -> Result<(), SandboxError> {
     let directory = &group.directory;
     let parent = directory.parent().unwrap_or(directory);
-    fs::create_dir_all(parent).map_err(|error| failure("make", parent, error))?;
     if group.settings.iter().any(|(name, _)| is_unified(name)) {
         enable(parent, &group.controllers)?;
     }
-    // A new group of processors is empty, and then nothing can enter it.
-    if group.controllers == ["cpuset"] {
-        inherit_cpuset(parent)?;
-    }
     fs::create_dir(directory).map_err(|error| failure("make", directory, error))?;
     if group.controllers == ["cpuset"] {
+        // It begins empty, and then nothing can enter it.
         inherit_cpuset(directory)?;
     }
     group
@@ -149,17 +131,9 @@ fn is_unified(setting: &str) -> bool {
 
 /// Hands controllers down to the groups of runs.
 fn enable(parent: &Path, controllers: &[&'static str]) -> Result<(), SandboxError> {
-    let above = parent.parent().unwrap_or(parent);
-    for directory in [above, parent] {
-        for controller in controllers {
-            write(
-                directory,
-                "cgroup.subtree_control",
-                &format!("+{controller}"),
-            )?;
-        }
-    }
-    Ok(())
+    controllers.iter().try_for_each(|controller| {
+        write(parent, "cgroup.subtree_control", &format!("+{controller}"))
+    })
 }
 
 fn inherit_cpuset(directory: &Path) -> Result<(), SandboxError> {
@@ -194,15 +168,13 @@ fn failure(action: &'static str, path: &Path, source: io::Error) -> SandboxError
     }
 }
 
-/// Removes groups of runs whose caller was killed. A live one's are busy and stay.
+/// Removes groups of processes that are gone. Those of live ones stay.
 pub(super) fn remove_leftovers(host: &Host) {
-    let parents: Vec<PathBuf> = match &host.control_groups {
-        ControlGroups::PerController { controllers } => controllers
-            .iter()
-            .filter(|(name, _)| name != "devices")
-            .map(|(_, directory)| directory.join("kiln"))
-            .collect(),
-        ControlGroups::Unified { directory, .. } => vec![directory.join("kiln")],
+    let parents: Vec<&PathBuf> = match &host.control_groups {
+        ControlGroups::PerController { controllers } => {
+            controllers.iter().map(|(_, directory)| directory).collect()
+        }
+        ControlGroups::Unified { directory, .. } => vec![directory],
         ControlGroups::Unavailable { .. } => Vec::new(),
     };
     for entry in parents
@@ -210,17 +182,18 @@ pub(super) fn remove_leftovers(host: &Host) {
         .filter_map(|parent| fs::read_dir(parent).ok())
     {
         for group in entry.flatten() {
-            remove_old(&group.path());
+            if owner_is_gone(&group.file_name().to_string_lossy()) {
+                let _ = fs::remove_dir(group.path());
+            }
         }
     }
 }
 
-/// A group is empty for a moment before its run enters it: only old ones are left over.
-fn remove_old(group: &Path) {
-    let age = fs::metadata(group)
-        .and_then(|metadata| metadata.modified())
-        .map(|made| made.elapsed().unwrap_or_default());
-    if age.is_ok_and(|age| age > Duration::from_secs(60)) {
-        let _ = fs::remove_dir(group);
-    }
+/// Names are `kiln-PROCESS-…`, see `Host::control_group_prefix`.
+fn owner_is_gone(name: &str) -> bool {
+    let process = name
+        .strip_prefix("kiln-")
+        .and_then(|rest| rest.split('-').next())
+        .and_then(|process| process.parse::<u32>().ok());
+    process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists())
 }

@@ -3,29 +3,27 @@
 mod groups;
 mod program;
 mod reaper;
+mod starter;
 mod watch;
 
-use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::sync::Arc;
 
 use kiln_runspec::{Host, RunSpec};
 
-use crate::init::HIDDEN_ARGUMENT;
 use crate::{Cancellation, SandboxError, protocol};
 use groups::RunGroups;
-use program::Program;
 use reaper::Reaper;
+use starter::Starter;
 
 /// Runs commands on one host. Shared by threads: each may run a command.
 #[derive(Debug)]
 pub struct Sandbox {
     host: Host,
-    program: Program,
     filter: Vec<u8>,
+    // Before the starter: it is done with processes when the starter removes their group.
     reaper: Reaper,
+    starter: Arc<Starter>,
 }
 
 /// How a run ended.
@@ -70,10 +68,12 @@ impl Sandbox {
     pub fn with_program(host: Host, program: &Path) -> Result<Self, SandboxError> {
         let start = |source| SandboxError::Start { source };
         groups::remove_leftovers(&host);
+        let device_group = kiln_runspec::device_group(&host);
+        let starter = Arc::new(Starter::new(program, device_group).map_err(start)?);
         Ok(Self {
-            program: Program::open(program).map_err(start)?,
             filter: kiln_runspec::filter::compile(host.architecture),
-            reaper: Reaper::start().map_err(start)?,
+            reaper: Reaper::start(Arc::clone(&starter)).map_err(start)?,
+            starter,
             host,
         })
     }
@@ -96,32 +96,20 @@ impl Sandbox {
     ) -> Result<Outcome, SandboxError> {
         let steps = kiln_runspec::steps(spec, &self.host)?;
         let groups = RunGroups::prepare(kiln_runspec::group_plan(spec, &self.host)?)?;
-        let (mut child, control) = self.spawn()?;
-        let sent = protocol::send_setup(&control, &steps, &self.filter);
-        let ended = match (child.stdout.take(), child.stderr.take()) {
-            (Some(stdout), Some(stderr)) if sent.is_ok() => {
-                let pipes = [stdout.into(), stderr.into()];
-                watch::watch(&mut child, &control, pipes, output, cancellation)
+        let mut started = match self.starter.take() {
+            Ok(started) => started,
+            Err(error) => {
+                groups.remove();
+                return Err(error);
             }
-            _ => Err(SandboxError::InitEnded),
         };
+        self.reaper.start_spare();
+        // When nobody listens any more, a report tells why, or the end of the socket.
+        let _ = protocol::send_setup(&started.control, &steps, &self.filter);
+        let ended = watch::watch(&mut started, output, cancellation);
         let outcome = ended.map(|status| groups.outcome(status));
         // It ends by itself now; unmounting takes it a while.
-        self.reaper.take(child, control, groups);
+        self.reaper.finish(started, groups);
         outcome
-    }
-
-    fn spawn(&self) -> Result<(Child, UnixStream), SandboxError> {
-        let start = |source: io::Error| SandboxError::Start { source };
-        let (ours, theirs) = UnixStream::pair().map_err(start)?;
-        let mut command = self.program.command();
-        command
-            .arg(HIDDEN_ARGUMENT)
-            .env_clear()
-            .stdin(OwnedFd::from(theirs))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let child = command.spawn().map_err(start)?;
-        Ok((child, ours))
     }
 }

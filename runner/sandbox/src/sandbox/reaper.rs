@@ -1,39 +1,52 @@
-//! Joins what is left of finished runs, off the path of those who wait for results.
+//! What is done beside runs: joining what is left of them, starting processes for the next.
 
 use std::io;
-use std::os::unix::net::UnixStream;
-use std::process::Child;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
 
 use super::groups::RunGroups;
+use super::starter::{Started, Starter};
 
-/// A thread that waits for first processes and removes control groups after them.
+/// A thread that works off the path of those who wait for results.
 #[derive(Debug)]
 pub(super) struct Reaper {
-    queue: Option<Sender<Rest>>,
+    queue: Option<Sender<Work>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What is left of a run.
-type Rest = (Child, UnixStream, RunGroups);
+/// Something to do.
+enum Work {
+    /// A run is about to begin: the next one shall find a process waiting.
+    StartSpare,
+    /// A run is over.
+    Finish(Started, RunGroups),
+}
 
 impl Reaper {
-    pub(super) fn start() -> io::Result<Self> {
-        let (queue, rests) = mpsc::channel::<Rest>();
+    pub(super) fn start(starter: Arc<Starter>) -> io::Result<Self> {
+        let (queue, works) = mpsc::channel::<Work>();
         let thread = std::thread::Builder::new()
             .name("sandbox-reaper".to_owned())
-            .spawn(move || rests.into_iter().for_each(finish))?;
+            .spawn(move || works.into_iter().for_each(|work| carry_out(work, &starter)))?;
         Ok(Self {
             queue: Some(queue),
             thread: Some(thread),
         })
     }
 
-    pub(super) fn take(&self, child: Child, control: UnixStream, groups: RunGroups) {
+    pub(super) fn start_spare(&self) {
+        self.send(Work::StartSpare);
+    }
+
+    pub(super) fn finish(&self, started: Started, groups: RunGroups) {
+        self.send(Work::Finish(started, groups));
+    }
+
+    fn send(&self, work: Work) {
         let Some(queue) = &self.queue else { return };
-        if let Err(refused) = queue.send((child, control, groups)) {
-            finish(refused.0);
+        if let Err(mpsc::SendError(Work::Finish(started, groups))) = queue.send(work) {
+            finish(started, &groups);
         }
     }
 }
@@ -47,9 +60,14 @@ impl Drop for Reaper {
     }
 }
 
-fn finish((mut child, control, groups): Rest) {
-    // With the socket gone the watcher kills whatever is still there.
-    drop(control);
-    let _ = child.wait();
+fn carry_out(work: Work, starter: &Starter) {
+    match work {
+        Work::StartSpare => starter.start_spare(),
+        Work::Finish(started, groups) => finish(started, &groups),
+    }
+}
+
+fn finish(started: Started, groups: &RunGroups) {
+    started.end();
     groups.remove();
 }

@@ -4,13 +4,13 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::Child;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::starter::Started;
 use super::{Status, Stream};
 use crate::protocol::Report;
 use crate::{Cancellation, SandboxError};
@@ -20,13 +20,16 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Listens until the run is over and returns how its command ended.
 pub(super) fn watch(
-    child: &mut Child,
-    control: &UnixStream,
-    pipes: [OwnedFd; 2],
+    started: &mut Started,
     output: impl FnMut(Stream, &[u8]),
     cancellation: &Cancellation,
 ) -> Result<Status, SandboxError> {
     let contact = |source| SandboxError::Contact { source };
+    let Started { child, control } = started;
+    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+        return Err(SandboxError::InitEnded);
+    };
+    let pipes = [stdout.into(), stderr.into()];
     let mut run = Watch::new(control, pipes, output).map_err(contact)?;
     let mut cancelled: Option<Instant> = None;
     let ended = loop {

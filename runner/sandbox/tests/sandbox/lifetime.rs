@@ -19,6 +19,10 @@ pub const CASES: &[Case] = &[
         "cancelling_ends_a_run_quickly",
         cancelling_ends_a_run_quickly,
     ),
+    (
+        "killing_the_caller_ends_its_runs",
+        killing_the_caller_ends_its_runs,
+    ),
     ("large_output_is_complete", large_output_is_complete),
     ("run_costs_milliseconds", run_costs_milliseconds),
 ];
@@ -85,6 +89,39 @@ fn cancelling_ends_a_run_quickly() {
     assert!(begin.elapsed() < Duration::from_secs(2));
     assert!(!is_running("sleep\0986"), "a process survived");
     asker.join().expect("the asker");
+}
+
+/// Environment variable that says: this is the caller that will be killed.
+pub const MARK: &str = "KILN_SANDBOX_TO_BE_KILLED";
+
+/// What that caller does.
+pub fn run_for_long() -> ! {
+    let fixture = Fixture::new();
+    let spec = fixture.spec("setsid sleep 985 & sleep 985");
+    let cancellation = Cancellation::new().expect("a cancellation");
+    let ran = fixture.run_cancellable(&spec, &cancellation);
+    panic!("it came to an end: {:?}", ran.result);
+}
+
+fn killing_the_caller_ends_its_runs() {
+    let directory = tempfile::tempdir().expect("a place for what it leaves");
+    let mut caller = std::process::Command::new("/proc/self/exe")
+        .env(MARK, "1")
+        .env("TMPDIR", directory.path())
+        .spawn()
+        .expect("a caller");
+    wait_until(|| is_running("sleep\0985"), "nothing was started");
+    caller.kill().expect("a kill");
+    caller.wait().expect("the end");
+    wait_until(|| !is_running("sleep\0985"), "a process survived");
+}
+
+fn wait_until(condition: impl Fn() -> bool, complaint: &str) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < Duration::from_secs(5), "{complaint}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn large_output_is_complete() {

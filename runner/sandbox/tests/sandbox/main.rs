@@ -4,6 +4,7 @@
 mod fixture;
 mod isolation;
 mod lifetime;
+mod limits;
 mod mounts;
 mod rootless;
 
@@ -15,6 +16,9 @@ type Case = (&'static str, fn());
 fn main() {
     if kiln_sandbox::init::is_requested() {
         kiln_sandbox::init::run_init();
+    }
+    if std::env::var_os(lifetime::MARK).is_some() {
+        lifetime::run_for_long();
     }
     if std::env::var_os(rootless::MARK).is_some() {
         rootless::run_as_unprivileged();
@@ -30,6 +34,7 @@ fn main() {
         lifetime::CASES,
         isolation::CASES,
         mounts::CASES,
+        limits::CASES,
         rootless::CASES,
     ]
     .concat();
