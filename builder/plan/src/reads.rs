@@ -114,3 +114,85 @@ fn file_uses(file: &FileOp) -> Vec<InputUse> {
     });
     base.into_iter().chain(copied).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{GitSource, HttpSource, LocalSource, Merge, Unpack, VertexId};
+
+    fn copy(from: usize, sources: &[&str]) -> FileAction {
+        FileAction::Copy(Copy {
+            from: VertexId::from_index(from),
+            sources: sources.iter().map(|source| (*source).to_owned()).collect(),
+            destination: "/".into(),
+            owner: None,
+            mode: None,
+            exclude: vec!["*.log".into()],
+            parents: true,
+            unpack: Unpack::Never,
+        })
+    }
+
+    #[test]
+    fn file_operation_builds_on_its_base_and_reads_what_it_copies() {
+        let make = FileAction::MakeDirectory {
+            path: "/d".into(),
+            mode: 0o755,
+            owner: None,
+        };
+        let op = Op::File(FileOp {
+            base: Some(VertexId::from_index(0)),
+            actions: vec![copy(1, &["a"]), make, copy(1, &["b", "c"])],
+        });
+        let selector = |paths: &[&str]| InputUse::Content {
+            selector: Selector {
+                paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+                patterns: true,
+                parents: true,
+                exclude: vec!["*.log".into()],
+            },
+        };
+        assert_eq!(op.inputs().len(), 3);
+        assert_eq!(op.reads(0), InputUse::Base);
+        assert_eq!(op.reads(1), selector(&["a"]));
+        assert_eq!(op.reads(2), selector(&["b", "c"]));
+    }
+
+    #[test]
+    fn every_operation_says_how_it_uses_each_input() {
+        let merge = Op::Merge(Merge {
+            layers: vec![VertexId::from_index(0), VertexId::from_index(1)],
+        });
+        assert_eq!(merge.input_uses(), [InputUse::Base, InputUse::Base]);
+        let local = Op::Local(LocalSource { name: "x".into() });
+        assert_eq!(local.input_uses(), []);
+    }
+
+    #[test]
+    fn only_what_cannot_change_is_pinned() {
+        let git = |checksum: Option<&str>| {
+            Op::Git(GitSource {
+                remote: "https://example.com/a.git".into(),
+                reference: Some("main".into()),
+                subdirectory: None,
+                checksum: checksum.map(str::to_owned),
+                keep_git_directory: false,
+                submodules: false,
+            })
+        };
+        let http = |checksum| {
+            Op::Http(HttpSource {
+                url: "https://example.com/a".into(),
+                checksum,
+                filename: "a".into(),
+                mode: 0o600,
+            })
+        };
+        assert!(git(Some("0123456789012345678901234567890123456789")).is_pinned());
+        assert!(!git(Some("0123456")).is_pinned());
+        assert!(!git(None).is_pinned());
+        assert!(http(Some(kiln_oci::Digest::sha256("a"))).is_pinned());
+        assert!(!http(None).is_pinned());
+        assert!(!Op::Local(LocalSource { name: "x".into() }).is_pinned());
+    }
+}

@@ -193,3 +193,49 @@ fn vertex_ids_are_not_in_the_key() {
     let elsewhere = exec(|exec| exec.root = Some(VertexId::from_index(7)));
     assert_eq!(canonical_bytes(&elsewhere), canonical_bytes(&exec(|_| ())));
 }
+
+#[test]
+fn copy_key_has_all_that_shows_in_the_result() {
+    let owner = |user: &str, group: Option<&str>| {
+        Some(Owner {
+            user: user.into(),
+            group: group.map(str::to_owned),
+        })
+    };
+    type Change = Box<dyn Fn(&mut Copy)>;
+    let changes: [Change; 9] = [
+        Box::new(|_| ()),
+        Box::new(|copy| copy.destination = "/app".into()),
+        Box::new(move |copy| copy.owner = owner("1", None)),
+        Box::new(move |copy| copy.owner = owner("1", Some("1"))),
+        Box::new(|copy| copy.mode = Some(ModeChange::Octal(0o644))),
+        Box::new(|copy| copy.mode = Some(ModeChange::Symbolic("0644".into()))),
+        Box::new(|copy| copy.exclude = vec!["*".into()]),
+        Box::new(|copy| copy.unpack = Unpack::Detect),
+        Box::new(|copy| copy.sources = vec!["src/main.c".into(), "src/x".into()]),
+    ];
+    let inputs = [result("base"), content("files")];
+    let mut keys: Vec<_> = changes
+        .iter()
+        .map(|change| content_key(&copy(change), &inputs))
+        .collect();
+    let count = keys.len();
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), count);
+}
+
+#[test]
+fn values_never_run_into_each_other() {
+    let with = |arguments: &[&str]| {
+        exec(|exec| exec.arguments = arguments.iter().map(|text| (*text).into()).collect())
+    };
+    let pairs = [
+        (with(&["ab", "c"]), with(&["a", "bc"])),
+        (with(&["a", ""]), with(&["a"])),
+        (with(&["a\0b"]), with(&["a", "b"])),
+    ];
+    for (left, right) in pairs {
+        assert_ne!(canonical_bytes(&left), canonical_bytes(&right));
+    }
+}
