@@ -101,6 +101,11 @@ impl Glob {
         let characters: Vec<char> = pattern.chars().collect();
         let mut tokens = Vec::with_capacity(characters.len());
         let mut at = 0;
+        if double_star == DoubleStar::CrossesDirectories && is_suffix(pattern) {
+            // `**.log` is found within a name; with more wildcards `**` ends at a `/`.
+            tokens.push(Token::Rest);
+            at = 2;
+        }
         while at < characters.len() {
             let double = characters[at] == '*' && characters.get(at + 1) == Some(&'*');
             match characters[at] {
@@ -161,6 +166,14 @@ impl Glob {
             tokens => simulate(tokens, rest),
         }
     }
+}
+
+/// Whether a pattern is `**` and literal characters, the first of them not `/`.
+fn is_suffix(pattern: &str) -> bool {
+    pattern.strip_prefix("**").is_some_and(|suffix| {
+        let literal = !suffix.contains(['*', '?', '[', ']', '\\']);
+        literal && !suffix.is_empty() && !suffix.starts_with('/')
+    })
 }
 
 /// Whether `text` is `name`, or ends in `/` and `name`.

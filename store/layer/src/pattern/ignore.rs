@@ -19,7 +19,7 @@ struct Pattern {
     includes: bool,
     glob: Glob,
     components: Vec<Glob>,
-    /// Whether the component at the same place is `**` or contains it.
+    /// Whether the component at the same place may match a `/`: by `**`, or by a class.
     crosses: Vec<bool>,
 }
 
@@ -136,7 +136,10 @@ impl Pattern {
             includes,
             glob: Glob::with_double_star(pattern)?,
             components: components.collect::<Result<_, _>>()?,
-            crosses: pattern.split('/').map(|part| part.contains("**")).collect(),
+            crosses: pattern
+                .split('/')
+                .map(|part| part.contains("**") || part.contains('['))
+                .collect(),
         })
     }
 
@@ -228,6 +231,9 @@ mod tests {
             ("**/dir2/*", "dir/dir2/dir2/file", true),
             ("**file", "file", true),
             ("**file", "dir/file", true),
+            ("**file", "dir/a-file", true),
+            ("**f*", "dir/a-file", false),
+            ("**.log", "dir/x.log", true),
             ("**/file", "dir/dir/file", true),
             ("**/file*", "dir/dir/file.txt", true),
             ("**/file*txt", "dir/dir/file.txt", true),
@@ -287,7 +293,7 @@ mod tests {
 
     #[test]
     fn directories_are_pruned_unless_something_in_them_may_be_included() {
-        let cases: [(&[&str], &str, bool); 9] = [
+        let cases: [(&[&str], &str, bool); 10] = [
             (&["node_modules"], "node_modules", true),
             (&["node_modules"], "src", false),
             (&["*", "!src"], "node_modules", true),
@@ -297,6 +303,7 @@ mod tests {
             (&["*", "!*/keep"], "src", false),
             (&["*", "!*/keep"], "src/sub", true),
             (&["!src/a", "src"], "src", true),
+            (&["*", "!sr[^a]a"], "sr", false),
         ];
         for (patterns, path, expected) in cases {
             let patterns = IgnorePatterns::new(patterns).unwrap();
