@@ -1,11 +1,11 @@
 //! FROM: what a stage starts from.
 
 use super::name::Naming;
-use super::stage::{Base, image_reference};
+use super::stage::{self, Base, image_reference};
 use super::state::StageState;
 use super::{Lowered, Lowering, code};
 use crate::compile::ResolvedBase;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, with_suggestion};
 use crate::instruction::Statement;
 use crate::syntax::{Span, Word};
 use kiln_oci::{ChainId, ImageConfig, Platform, Reference};
@@ -88,7 +88,10 @@ impl Lowering<'_> {
         resolved.map_err(|error| {
             let message = format!("cannot find image {reference} for {platform}");
             let error: &(dyn Error + 'static) = &*error;
-            Diagnostic::error(code::IMAGE_NOT_FOUND, span, message).with_text(chain(error))
+            let error =
+                Diagnostic::error(code::IMAGE_NOT_FOUND, span, message).with_text(chain(error));
+            let names = stage::names(&self.stages.all);
+            with_suggestion(error, &reference.familiar(), "", &names)
         })
     }
 

@@ -23,7 +23,7 @@ mod trigger;
 mod words;
 
 use crate::compile::{CompileOptions, PlannedImage};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Label};
 use crate::instruction::{Dockerfile, Instruction, Statement};
 use crate::resolutions::Resolutions;
 use crate::syntax::{SourceFile, Span};
@@ -60,10 +60,11 @@ pub(crate) fn lower(
 ) -> (Lowered<Target>, Vec<Diagnostic>) {
     let mut lowering = match Lowering::new(request, plan) {
         Ok(lowering) => lowering,
-        Err(error) => return (Err(error), Vec::new()),
+        Err(error) => return (Err(printable(error)), Vec::new()),
     };
-    let image = lowering.target();
-    (image, lowering.warnings)
+    let target = lowering.target().map_err(printable);
+    let warnings = lowering.warnings.into_iter().map(printable);
+    (target, warnings.collect())
 }
 
 /// Makes `config` say what was asked for, whatever the stage was built on.
@@ -79,6 +80,19 @@ fn set_platform(config: &mut ImageConfig, platform: &Platform) {
     }
     if !platform.os_features.is_empty() {
         config.os_features.clone_from(&platform.os_features);
+    }
+}
+
+/// Returns `finding` with words of the Dockerfile made fit to be shown.
+fn printable(finding: Diagnostic) -> Diagnostic {
+    let labels = finding.labels.into_iter().map(|label| Label {
+        text: name::printable(&label.text),
+        ..label
+    });
+    Diagnostic {
+        message: name::printable(&finding.message),
+        labels: labels.collect(),
+        ..finding
     }
 }
 

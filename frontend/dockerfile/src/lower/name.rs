@@ -101,7 +101,7 @@ impl Lowering<'_> {
     /// Returns the metadata of something fetched for `statement`: not a step of its own.
     pub(super) fn source_metadata(&self, name: String, statement: &Statement) -> VertexMetadata {
         VertexMetadata {
-            name,
+            name: printable(&name),
             location: Some(location(self.request, statement)),
             ignore_cache: false,
             platform: None,
@@ -127,10 +127,22 @@ fn display_text(statement: &Statement, summary: Option<&str>) -> String {
         Some(rest) => format!("{}{rest}", keyword.to_uppercase()),
         None => text,
     };
-    match summary {
+    printable(&match summary {
         Some(summary) => format!("{text} ({summary})"),
         None => text,
+    })
+}
+
+/// Returns `text` with control characters escaped: a Dockerfile does not steer a terminal.
+pub(super) fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_control() {
+            true => printable.extend(character.escape_default()),
+            false => printable.push(character),
+        }
     }
+    printable
 }
 
 /// Returns the first line of a here-document, marked when there are more.

@@ -3,7 +3,7 @@
 use super::arguments::GlobalArguments;
 use super::words;
 use super::{Lowered, Request, code};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, with_suggestion};
 use crate::instruction::{Arg, Dockerfile, FromBase, Instruction, MountKey, Statement};
 use crate::syntax::{Span, Word};
 use kiln_oci::Reference;
@@ -123,16 +123,22 @@ pub(super) fn find_target(stages: &[StageSource<'_>], target: Option<&str>) -> L
     let number = target.parse().ok().filter(|index| *index <= last);
     by_name(stages, target).or(number).ok_or_else(|| {
         let message = format!("there is no stage `{target}` to build");
-        let names: Vec<_> = stages
-            .iter()
-            .filter_map(|stage| stage.name.clone())
-            .collect();
+        let names = names(stages);
         let error = Diagnostic::error(code::UNKNOWN_TARGET, stages[last].span(), message);
-        match names.as_slice() {
+        let error = match names.as_slice() {
             [] => error.with_help("no stage has a name; stages can be named by number, from 0"),
             names => error.with_help(format!("the stages are: {}", names.join(", "))),
-        }
+        };
+        with_suggestion(error, target, "", &names)
     })
+}
+
+/// Returns the names of stages that have one.
+pub(super) fn names<'s>(stages: &'s [StageSource<'_>]) -> Vec<&'s str> {
+    stages
+        .iter()
+        .filter_map(|stage| stage.name.as_deref())
+        .collect()
 }
 
 fn by_name(stages: &[StageSource<'_>], name: &str) -> Option<usize> {
