@@ -279,6 +279,19 @@ pub(crate) fn attribute_bits(attributes: MountAttributes) -> u64 {
         .fold(0, |all, (_, bit)| all | bit)
 }
 
+/// Leaves the caller's keys: this process gets a keyring of its own, where keys exist.
+pub(crate) fn new_session_keyring() {
+    const JOIN_SESSION_KEYRING: libc::c_int = 1;
+    // SAFETY: the name is null, which asks for one without a name.
+    unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            JOIN_SESSION_KEYRING,
+            std::ptr::null::<c_char>(),
+        )
+    };
+}
+
 /// Brings the loopback interface of this network namespace up.
 pub(crate) fn bring_loopback_up() -> io::Result<()> {
     let socket = rustix::net::socket(

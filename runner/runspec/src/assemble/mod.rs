@@ -7,6 +7,8 @@ mod check;
 mod groups;
 mod mounts;
 
+use std::path::{Path, PathBuf};
+
 use crate::defaults;
 use crate::host::{Host, Isolation};
 use crate::spec::{NetworkSpec, ResolvedUser, Root, RunSpec, SecurityMode};
@@ -22,14 +24,20 @@ pub use groups::{GroupPlan, RunGroup, device_group, group_plan};
 pub fn steps(spec: &RunSpec, host: &Host) -> Result<Vec<SetupStep>, SpecError> {
     check::check(spec, host)?;
     let groups = group_plan(spec, host)?;
-    let mut steps = isolate(spec, groups.directories());
+    let mut directories = groups.directories();
+    if spec.security == SecurityMode::Insecure {
+        // Out of the group in which few devices open.
+        let group = device_group(host).and_then(|group| group.parent().map(Path::to_owned));
+        directories.extend(group);
+    }
+    let mut steps = isolate(spec, directories);
     steps.extend(mounts::mount_everything(spec, host));
     steps.extend(enter(spec));
     steps.extend(become_command(spec, host));
     Ok(steps)
 }
 
-fn isolate(spec: &RunSpec, groups: Vec<std::path::PathBuf>) -> Vec<SetupStep> {
+fn isolate(spec: &RunSpec, groups: Vec<PathBuf>) -> Vec<SetupStep> {
     let mut namespaces = vec![Namespace::Mount, Namespace::HostName, Namespace::Ipc];
     if spec.network == NetworkSpec::None {
         namespaces.push(Namespace::Network);
@@ -136,3 +144,6 @@ fn root_overlay(spec: &RunSpec) -> OverlayMount {
 fn in_user_namespace(host: &Host) -> bool {
     host.isolation == Isolation::UserNamespace
 }
+
+#[cfg(test)]
+mod tests;

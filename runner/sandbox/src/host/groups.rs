@@ -123,3 +123,43 @@ fn unavailable(reason: &str) -> ControlGroups {
         reason: reason.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "\
+30 24 0:26 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory
+31 24 0:27 /outer /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct
+32 24 0:28 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
+33 24 0:29 / /tmp rw - tmpfs tmpfs rw
+";
+    const OWN: &str = "4:memory:/a/b\n1:cpu,cpuacct:/outer/inner\n0::/user\n";
+
+    #[test]
+    fn own_group_of_each_controller_is_found_under_its_mount() {
+        let found = choose(&parse_mounts(HYBRID), OWN, |_| true, |_| String::new());
+        let controllers = vec![
+            (
+                "memory".to_owned(),
+                PathBuf::from("/sys/fs/cgroup/memory/a/b"),
+            ),
+            ("cpu".to_owned(), PathBuf::from("/sys/fs/cgroup/cpu/inner")),
+        ];
+        assert_eq!(found, ControlGroups::PerController { controllers });
+    }
+
+    #[test]
+    fn unified_hierarchy_is_taken_when_no_controller_stands_alone() {
+        let mounts = "32 24 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        let available = |_: &Path| "cpu memory\n".to_owned();
+        let found = choose(&parse_mounts(mounts), OWN, |_| true, available);
+        let expected = ControlGroups::Unified {
+            directory: "/sys/fs/cgroup/user".into(),
+            controllers: vec!["cpu".into(), "memory".into()],
+        };
+        assert_eq!(found, expected);
+        let refused = choose(&parse_mounts(mounts), OWN, |_| false, available);
+        assert_eq!(refused, unavailable("/sys/fs/cgroup/user is not writable"));
+    }
+}

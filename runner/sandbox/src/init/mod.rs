@@ -62,6 +62,7 @@ fn set_up(control: &UnixStream) -> Result<Never, StepFailure> {
 fn prepare() -> io::Result<UnixStream> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    rustix::thread::set_name(c"kiln-init")?;
     let control: OwnedFd = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     syscall::close_leaked_descriptors(control.as_fd());
     let null = File::open("/dev/null")?;

@@ -120,9 +120,12 @@ pub(super) fn perform(step: &SetupStep, context: &mut Context) -> Result<(), Ste
 
 fn perform_in_command(step: &SetupStep, context: &mut Context) -> Result<(), StepFailure> {
     match step {
-        SetupStep::StartSession => rustix::process::setsid()
-            .map(drop)
-            .map_err(|error| failed("start a session")(error.into())),
+        SetupStep::StartSession => {
+            syscall::new_session_keyring();
+            rustix::process::setsid()
+                .map(drop)
+                .map_err(|error| failed("start a session")(error.into()))
+        }
         SetupStep::OwnOutput { uid, gid } => {
             own_output(*uid, *gid);
             Ok(())

@@ -1,0 +1,337 @@
+//! The order of steps, compared as lists.
+
+use super::*;
+use crate::host::{ControlGroups, ProcessorArchitecture};
+use crate::spec::{Limits, MountKind, MountSpec, ResourceLimit};
+use crate::step::{DeviceSource, MountAttributes, MountSource, Target};
+use crate::{RunGroup, SecretData};
+
+fn root_host() -> Host {
+    let controllers = ["memory", "pids", "devices"];
+    Host {
+        isolation: Isolation::Root,
+        control_groups: ControlGroups::PerController {
+            controllers: controllers
+                .map(|name| (name.to_owned(), PathBuf::from(format!("/cg/{name}"))))
+                .into(),
+        },
+        control_group_prefix: "kiln-7".into(),
+        capabilities: u64::MAX >> 23,
+        last_capability: 40,
+        terminal_group_mapped: true,
+        filters_system_calls: true,
+        architecture: ProcessorArchitecture::X86_64,
+        kernel_release: "6.12".into(),
+    }
+}
+
+fn rootless_host() -> Host {
+    Host {
+        isolation: Isolation::UserNamespace,
+        control_groups: ControlGroups::Unavailable {
+            reason: "not writable".into(),
+        },
+        terminal_group_mapped: false,
+        ..root_host()
+    }
+}
+
+fn spec() -> RunSpec {
+    RunSpec {
+        root: Root::Overlay {
+            lowers: vec!["/l/1".into(), "/l/2".into()],
+            upper: "/a/upper".into(),
+            work: "/a/work".into(),
+            user_xattrs: false,
+        },
+        arguments: vec!["/bin/sh".into()],
+        environment: vec!["A=b".into()],
+        working_directory: "/src".into(),
+        user: ResolvedUser::default(),
+        hostname: "host".into(),
+        hosts: String::new(),
+        resolv_conf: String::new(),
+        mounts: Vec::new(),
+        network: NetworkSpec::None,
+        security: SecurityMode::Sandbox,
+        limits: Limits::default(),
+        resource_limits: Vec::new(),
+        shm_size_bytes: None,
+        cgroup_name: "step".into(),
+    }
+}
+
+/// First words of each step: `Mount /proc`, `Mask`, `PivotRoot`.
+fn words(spec: &RunSpec, host: &Host) -> Vec<String> {
+    let steps = steps(spec, host).expect("steps");
+    let word = |step: &SetupStep| match step {
+        SetupStep::Mount { target, .. } => format!("Mount {}", target.path()),
+        other => {
+            let text = format!("{other:?}");
+            let end = text.find([' ', '{']).unwrap_or(text.len());
+            text[..end].to_owned()
+        }
+    };
+    let mut words: Vec<String> = steps.iter().map(word).collect();
+    words.dedup();
+    words
+}
+
+fn position(words: &[String], word: &str) -> usize {
+    let found = words.iter().position(|one| one == word);
+    found.unwrap_or_else(|| panic!("{word} is not in {words:?}"))
+}
+
+#[test]
+fn steps_come_in_the_order_that_carries_the_safety() {
+    let expected = [
+        "Unshare",
+        "ForkInit",
+        "Unshare",
+        "UnshareControlGroups",
+        "IsolateMounts",
+        "BringLoopbackUp",
+        "SetHostname",
+        "MountScratch",
+        "MountRoot",
+        "Mount /proc",
+        "Mount /dev",
+        "Mount /dev/pts",
+        "Mount /dev/shm",
+        "Mount /dev/mqueue",
+        "Mount /sys",
+        "Mount /etc/hosts",
+        "Mount /etc/resolv.conf",
+        "MakeReadOnly",
+        "Mask",
+        "PivotRoot",
+        "EnterWorkingDirectory",
+        "ForkCommand",
+        "StartSession",
+        "OwnOutput",
+        "FilterSystemCalls",
+        "LimitCapabilities",
+        "BecomeUser",
+        "SetCapabilities",
+        "CheckWorkingDirectory",
+        "Exec",
+    ];
+    assert_eq!(words(&spec(), &root_host()), expected);
+}
+
+#[test]
+fn control_groups_are_entered_before_their_namespace_is_made() {
+    let mut spec = spec();
+    spec.limits.memory_bytes = Some(1 << 20);
+    let words = words(&spec, &root_host());
+    let joined = position(&words, "JoinControlGroups");
+    assert!(position(&words, "ForkInit") < joined);
+    assert!(joined < position(&words, "UnshareControlGroups"));
+}
+
+#[test]
+fn parents_are_mounted_before_what_lies_below() {
+    let mut spec = spec();
+    let tmpfs = MountKind::Tmpfs { size_bytes: None };
+    for target in ["/a/b/c", "/z", "//a/./b/"] {
+        spec.mounts.push(MountSpec {
+            target: target.into(),
+            kind: tmpfs.clone(),
+        });
+    }
+    let words = words(&spec, &root_host());
+    assert!(position(&words, "Mount //a/./b/") < position(&words, "Mount /a/b/c"));
+    assert!(position(&words, "Mount /a/b/c") < position(&words, "MakeReadOnly"));
+}
+
+#[test]
+fn other_users_keep_no_effective_capabilities() {
+    let mut spec = spec();
+    spec.user = ResolvedUser {
+        uid: 5,
+        gid: 6,
+        groups: vec![8, 6],
+    };
+    let steps = steps(&spec, &root_host()).expect("steps");
+    assert!(steps.contains(&SetupStep::SetCapabilities { effective: 0 }));
+    let bounding = defaults::capability_set();
+    assert_eq!(bounding, 0xa804_25fb);
+    assert!(steps.contains(&SetupStep::LimitCapabilities { bounding }));
+    assert!(steps.contains(&SetupStep::BecomeUser {
+        uid: 5,
+        gid: 6,
+        groups: vec![6, 8],
+    }));
+}
+
+#[test]
+fn rootless_hands_devices_on_and_refuses_all_others() {
+    let mut spec = spec();
+    spec.network = NetworkSpec::Host;
+    let steps = steps(&spec, &rootless_host()).expect("steps");
+    let find = |path: &str| {
+        let mounts = steps.iter().find_map(|step| match step {
+            SetupStep::Mount {
+                target,
+                source,
+                attributes,
+            } if target.path() == path => Some((source.clone(), *attributes)),
+            _ => None,
+        });
+        mounts.unwrap_or_else(|| panic!("{path} is not mounted"))
+    };
+    let (dev, attributes) = find("/dev");
+    let nodes = DeviceSource::Host;
+    assert_eq!(dev, MountSource::Devices { nodes });
+    assert!(attributes.no_devices);
+    assert_eq!(find("/dev/pts").0, MountSource::Terminals { group: None });
+    assert_eq!(
+        find("/sys"),
+        (MountSource::HostSys, MountAttributes::READ_ONLY_DATA)
+    );
+    let root = steps.iter().find_map(|step| match step {
+        SetupStep::MountRoot { attributes, .. } => Some(*attributes),
+        _ => None,
+    });
+    assert!(root.is_some_and(|attributes| attributes.no_devices));
+}
+
+#[test]
+fn kernel_mounts_never_follow_links_of_the_image() {
+    for step in steps(&spec(), &root_host()).expect("steps") {
+        if let SetupStep::Mount { target, source, .. } = step {
+            let is_file = matches!(source, MountSource::File { .. });
+            assert_eq!(matches!(target, Target::Resolved(_)), is_file, "{target:?}");
+        }
+    }
+}
+
+#[test]
+fn insecure_runs_have_neither_filter_nor_masks_nor_device_group() {
+    let mut spec = spec();
+    spec.security = SecurityMode::Insecure;
+    let words = words(&spec, &root_host());
+    for absent in ["FilterSystemCalls", "Mask", "MakeReadOnly"] {
+        assert!(!words.iter().any(|word| word == absent), "{absent}");
+    }
+    let steps = steps(&spec, &root_host()).expect("steps");
+    assert!(steps.contains(&SetupStep::JoinControlGroups {
+        directories: vec!["/cg/devices".into()],
+    }));
+}
+
+#[test]
+fn limits_become_groups_of_their_controllers() {
+    let mut spec = spec();
+    spec.limits.memory_bytes = Some(1000);
+    spec.limits.pids = Some(5);
+    let plan = group_plan(&spec, &root_host()).expect("a plan");
+    let group = |controller: &'static str, name: &'static str, value: &str| RunGroup {
+        directory: format!("/cg/{controller}/kiln-7-step").into(),
+        controllers: vec![controller],
+        settings: vec![(name, value.to_owned())],
+    };
+    let expected = vec![
+        group("memory", "memory.limit_in_bytes", "1000"),
+        group("pids", "pids.max", "5"),
+    ];
+    assert_eq!(plan.own, expected);
+}
+
+#[test]
+fn unified_hierarchy_gets_one_group() {
+    let mut spec = spec();
+    spec.limits = Limits {
+        memory_bytes: Some(1000),
+        memory_and_swap_bytes: Some(1500),
+        cpu_quota_microseconds: Some(50_000),
+        cpu_shares: Some(1024),
+        ..Limits::default()
+    };
+    let host = Host {
+        control_groups: ControlGroups::Unified {
+            directory: "/cg".into(),
+            controllers: vec!["cpu".into(), "memory".into()],
+        },
+        ..root_host()
+    };
+    let plan = group_plan(&spec, &host).expect("a plan");
+    let settings = vec![
+        ("memory.max", "1000".to_owned()),
+        ("memory.swap.max", "500".to_owned()),
+        ("cpu.max", "50000 100000".to_owned()),
+        ("cpu.weight", "39".to_owned()),
+    ];
+    assert_eq!(plan.own[0].settings, settings);
+    assert_eq!(plan.own[0].directory, PathBuf::from("/cg/kiln-7-step"));
+}
+
+#[test]
+fn limits_that_nothing_enforces_are_an_error() {
+    let mut spec = spec();
+    spec.limits.memory_bytes = Some(1000);
+    let error = steps(&spec, &rootless_host()).expect_err("no limits here");
+    assert_eq!(error.to_string(), "cannot limit memory: not writable");
+}
+
+#[test]
+fn contradicting_specifications_are_refused() {
+    let limit = |soft, hard| ResourceLimit {
+        name: "nofile".into(),
+        soft,
+        hard,
+    };
+    let root_mount = MountSpec {
+        target: "/a/..".into(),
+        kind: MountKind::Tmpfs { size_bytes: None },
+    };
+    type Change = Box<dyn Fn(&mut RunSpec)>;
+    let table: [(Change, &str); 7] = [
+        (Box::new(|s| s.arguments.clear()), "without arguments"),
+        (Box::new(|s| s.arguments.push("a\0b".into())), "zero byte"),
+        (
+            Box::new(|s| s.environment.push("KEY=se\0cret".into())),
+            "`KEY\\u{0}`",
+        ),
+        (
+            Box::new(|s| s.working_directory = "src".into()),
+            "not absolute",
+        ),
+        (
+            Box::new(move |s| s.mounts.push(root_mount.clone())),
+            "over the root",
+        ),
+        (
+            Box::new(|s| s.cgroup_name = "../x".into()),
+            "control group name",
+        ),
+        (
+            Box::new(move |s| s.resource_limits.push(limit(2, 1))),
+            "above hard limit",
+        ),
+    ];
+    for (change, expected) in table {
+        let mut spec = spec();
+        change(&mut spec);
+        let error = steps(&spec, &root_host()).expect_err(expected).to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(!error.contains("cret"), "{error}");
+    }
+}
+
+#[test]
+fn secrets_do_not_show_in_debug_output() {
+    let mut spec = spec();
+    spec.mounts.push(MountSpec {
+        target: "/run/secrets/x".into(),
+        kind: MountKind::SecretFile {
+            data: SecretData(b"hidden".to_vec()),
+            mode: 0o400,
+            uid: 0,
+            gid: 0,
+        },
+    });
+    let bytes = format!("{:?}", b"hidden");
+    let text = format!("{spec:?} {:?}", steps(&spec, &root_host()));
+    assert!(!text.contains("hidden") && !text.contains(&bytes), "{text}");
+}
