@@ -10,6 +10,7 @@
 //! that nothing outside is reached, whatever a layer or a context contains and whoever
 //! changes it meanwhile. Specification: kernel documentation, filesystems/overlayfs.rst.
 
+mod attributes;
 mod directory;
 mod error;
 mod metadata;
@@ -18,6 +19,7 @@ mod read;
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod upper;
 mod write;
 mod xattr;
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use super::{Attributes, Result, write};
+use super::{Attributes, Result, attributes};
 
 /// A regular file that is being written; it has its attributes once it is finished.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ impl NewFile {
     /// Gives the file its attributes. They come last: writing changes the time, and clears
     /// capabilities and set-user-ID bits.
     pub fn finish(self) -> Result<()> {
-        write::apply_to_handle(self.file.as_fd(), &self.attributes, &self.path)
+        attributes::apply_to_handle(self.file.as_fd(), &self.attributes, &self.path)
     }
 }
 

@@ -1,0 +1,92 @@
+//! Giving files their attributes, by handle.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, Uid};
+use rustix::io::Errno;
+
+use super::directory::stat_handle;
+use super::{Attributes, FileKind, Result, Timestamp, TreeError, xattr};
+
+pub(super) fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    let metadata = stat_handle(from).map_err(TreeError::io("look up", path))?;
+    let mut attributes = metadata.attributes();
+    attributes.xattrs =
+        xattr::read_handle(from).map_err(TreeError::io("read the extended attributes of", path))?;
+    apply_to_handle(to, &attributes, path)
+}
+
+/// Sets all attributes of an open file or directory.
+pub(super) fn apply_to_handle(
+    handle: BorrowedFd<'_>,
+    attributes: &Attributes,
+    path: &Path,
+) -> Result<()> {
+    // The owner first: changing it clears set-user-ID bits and capabilities.
+    let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
+    rustix::fs::fchown(handle, Some(uid), Some(gid))
+        .map_err(TreeError::io("set the owner of", path))?;
+    rustix::fs::fchmod(handle, Mode::from(attributes.mode & 0o7777))
+        .map_err(TreeError::io("set the permissions of", path))?;
+    xattr::set_handle(handle, &attributes.xattrs)
+        .map_err(TreeError::io("set the extended attributes of", path))?;
+    if attributes.modified.is_none() {
+        return Ok(());
+    }
+    rustix::fs::futimens(handle, &times(attributes.modified))
+        .map_err(TreeError::io("set the time of", path))
+}
+
+/// Sets all attributes of `name` in `parent`, never of what a link there points to.
+pub(super) fn apply_to_name(
+    parent: BorrowedFd<'_>,
+    name: &OsStr,
+    kind: FileKind,
+    attributes: &Attributes,
+    path: &Path,
+) -> Result<()> {
+    let no_follow = AtFlags::SYMLINK_NOFOLLOW;
+    let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
+    rustix::fs::chownat(parent, name, Some(uid), Some(gid), no_follow)
+        .map_err(TreeError::io("set the owner of", path))?;
+    if kind != FileKind::Symlink {
+        chmod(parent, name, Mode::from(attributes.mode & 0o7777))
+            .map_err(TreeError::io("set the permissions of", path))?;
+    }
+    xattr::set(parent, name, &attributes.xattrs)
+        .map_err(TreeError::io("set the extended attributes of", path))?;
+    if attributes.modified.is_none() {
+        return Ok(());
+    }
+    rustix::fs::utimensat(parent, name, &times(attributes.modified), no_follow)
+        .map_err(TreeError::io("set the time of", path))
+}
+
+/// Sets the permissions of a file by a handle that neither opens a device nor follows links.
+fn chmod(parent: BorrowedFd<'_>, name: &OsStr, mode: Mode) -> std::result::Result<(), Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let handle = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+    rustix::fs::chmod(format!("/proc/self/fd/{}", handle.as_raw_fd()), mode)
+}
+
+pub(super) fn times(modified: Option<Timestamp>) -> Timestamps {
+    let last_modification = match modified {
+        Some(at) => Timespec {
+            tv_sec: at.seconds,
+            tv_nsec: i64::from(at.nanoseconds),
+        },
+        None => Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_NOW,
+        },
+    };
+    Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        last_modification,
+    }
+}

@@ -1,0 +1,251 @@
+//! The upper directory: where changes go, and what is copied up to it.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, FileType, Mode};
+use rustix::io::Errno;
+
+use super::attributes::copy_attributes;
+use super::directory::{self, Directory, Found, stat_handle};
+use super::{Attributes, FileKind, Flavor, Follow, Result, Tree, TreeError, xattr};
+
+/// Where something is about to be made.
+pub(super) struct Place {
+    pub parent: Arc<Directory>,
+    pub path: PathBuf,
+    pub found: Option<Found>,
+}
+
+impl Place {
+    pub fn name(&self) -> &OsStr {
+        self.path.file_name().unwrap_or_default()
+    }
+
+    pub fn upper(&self) -> BorrowedFd<'_> {
+        self.parent.parts[0].as_fd()
+    }
+
+    /// Whether a layer below the upper directory has the name.
+    pub fn lies_below(&self, flavor: Flavor) -> Result<bool> {
+        for part in &self.parent.parts[1..] {
+            match directory::stat(part.as_fd(), self.name()) {
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(TreeError::io("look up", &self.path)(error)),
+                Ok(metadata) => return Ok(flavor == Flavor::Host || !metadata.is_whiteout()),
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Tree {
+    /// Finds where `path` is or would be, its parent being writable.
+    pub(super) fn place(&mut self, path: &Path) -> Result<Place> {
+        let resolved = self.resolve(path, Follow::ParentsOnly)?;
+        if resolved.path.as_os_str().is_empty() {
+            return Err(TreeError::Root);
+        }
+        let Some(seen) = resolved.parent.as_ref() else {
+            return Err(TreeError::NotFound(resolved.parent_path().to_path_buf()));
+        };
+        let parent = self.writable(resolved.parent_path())?;
+        let found = match Arc::ptr_eq(seen, &parent) {
+            true => resolved.found,
+            false => self.find(&parent, resolved.parent_path(), resolved.name())?,
+        };
+        Ok(Place {
+            parent,
+            path: resolved.path,
+            found,
+        })
+    }
+
+    /// Finds where a file at `path` can be made: what is there may be replaced.
+    pub(super) fn free_place(&mut self, path: &Path) -> Result<Place> {
+        let place = self.place(path)?;
+        match place.found {
+            Some(found) if found.metadata.is_directory() => {
+                Err(TreeError::IsADirectory(path.to_path_buf()))
+            }
+            _ => Ok(place),
+        }
+    }
+
+    /// Makes something with `make`, which fails if anything is there; then that is removed.
+    pub(super) fn make_at<T>(
+        &mut self,
+        place: &Place,
+        action: &'static str,
+        make: impl Fn(BorrowedFd<'_>, &OsStr) -> std::result::Result<T, Errno>,
+    ) -> Result<T> {
+        let made = match make(place.upper(), place.name()) {
+            Err(Errno::EXIST) => {
+                self.clear_upper(place)?;
+                make(place.upper(), place.name())
+            }
+            made => made,
+        };
+        made.map_err(TreeError::io(action, &place.path))
+    }
+
+    /// Removes what the upper directory has under a name; whether it was a whiteout.
+    pub(super) fn clear_upper(&mut self, place: &Place) -> Result<bool> {
+        let metadata = match directory::stat(place.upper(), place.name()) {
+            Err(Errno::NOENT) => return Ok(false),
+            other => other.map_err(TreeError::io("look up", &place.path))?,
+        };
+        if metadata.is_directory() {
+            self.forget(&place.path);
+        }
+        remove_recursively(place.upper(), place.name())
+            .map_err(TreeError::io("remove", &place.path))?;
+        Ok(metadata.is_whiteout())
+    }
+
+    pub(super) fn make_whiteout(&mut self, place: &Place) -> Result<()> {
+        // Also a directory that only lies below may be open.
+        self.forget(&place.path);
+        let (name, device) = (place.name(), (0, 0));
+        make_node(place.upper(), name, FileType::CharacterDevice, device)
+            .map_err(TreeError::io("make the whiteout", &place.path))
+    }
+
+    /// Forgets what is known of a directory that goes away, and of all in it.
+    fn forget(&mut self, path: &Path) {
+        self.lock().clear();
+        self.directory_times
+            .retain(|known, _| !known.starts_with(path));
+    }
+
+    /// Returns the directory at the resolved `path`, copied up if it was not yet.
+    pub(super) fn writable(&mut self, path: &Path) -> Result<Arc<Directory>> {
+        let directory = self
+            .directory_at(path)?
+            .ok_or_else(|| TreeError::NotADirectory(path.to_path_buf()))?;
+        if directory.has_upper {
+            self.note_time(path, &directory)?;
+            return Ok(directory);
+        }
+        let (false, Some(name)) = (self.is_read_only(), path.file_name()) else {
+            return Err(TreeError::ReadOnly(path.to_path_buf()));
+        };
+        let parent = self.writable(path.parent().unwrap_or(Path::new("")))?;
+        let upper = parent.parts[0].as_fd();
+        rustix::fs::mkdirat(upper, name, Mode::from(0o700))
+            .map_err(TreeError::io("make the directory", path))?;
+        let handle = directory::open_child(upper, name)
+            .map_err(TreeError::io("open the directory", path))?;
+        copy_attributes(directory.parts[0].as_fd(), handle.as_fd(), path)?;
+        let mut parts = vec![handle];
+        for lower in &directory.parts {
+            let duplicate = rustix::io::fcntl_dupfd_cloexec(lower, 0)
+                .map_err(TreeError::io("open the directory", path))?;
+            parts.push(duplicate);
+        }
+        let copied = self.remember(path, parts);
+        self.note_time(path, &copied)?;
+        Ok(copied)
+    }
+
+    fn is_read_only(&self) -> bool {
+        !self.root.has_upper
+    }
+
+    pub(super) fn remember(&mut self, path: &Path, parts: Vec<OwnedFd>) -> Arc<Directory> {
+        let directory = Arc::new(Directory {
+            parts,
+            has_upper: true,
+            parent_match: Default::default(),
+        });
+        self.lock().insert(path, directory.clone());
+        directory
+    }
+
+    /// Remembers a directory's time before its content changes, unless one is already set.
+    fn note_time(&mut self, path: &Path, directory: &Directory) -> Result<()> {
+        if !self.directory_times.contains_key(path) {
+            let metadata =
+                stat_handle(directory.parts[0].as_fd()).map_err(TreeError::io("look up", path))?;
+            self.directory_times
+                .insert(path.to_path_buf(), metadata.modified);
+        }
+        Ok(())
+    }
+
+    pub(super) fn keep_time(&mut self, path: &Path, attributes: &Attributes) {
+        if let Some(modified) = attributes.modified {
+            self.directory_times.insert(path.to_path_buf(), modified);
+        }
+    }
+
+    pub(super) fn mark_opaque(&self, directory: BorrowedFd<'_>, path: &Path) -> Result<()> {
+        match self.flavor {
+            Flavor::Host => Ok(()),
+            Flavor::Layers(format) => {
+                xattr::set_opaque(format, directory).map_err(TreeError::io("mark as opaque", path))
+            }
+        }
+    }
+
+    /// Returns the place of an existing file that is not a directory, copied up.
+    pub(super) fn copied_up(&mut self, path: &Path) -> Result<Place> {
+        let place = self.place(path)?;
+        let Some(found) = place.found else {
+            return Err(TreeError::NotFound(path.to_path_buf()));
+        };
+        if found.part == 0 {
+            return Ok(place);
+        }
+        let mut attributes = found.metadata.attributes();
+        attributes.xattrs = self.xattrs(&place.path)?;
+        match found.metadata.kind {
+            FileKind::Directory => return Err(TreeError::IsADirectory(path.to_path_buf())),
+            FileKind::Regular => {
+                let (mut content, _) = self.open_exactly(&place.path)?;
+                let mut copy = self.create_file(&place.path, &attributes)?;
+                std::io::copy(&mut content, copy.file()).map_err(TreeError::io("copy up", path))?;
+                copy.finish()?;
+            }
+            FileKind::Symlink => {
+                let target = self.read_link(&place.path)?;
+                self.symlink(&place.path, target, &attributes)?;
+            }
+            kind => {
+                let device = found.metadata.special_device;
+                self.special(&place.path, kind, device, &attributes)?;
+            }
+        }
+        self.place(path)
+    }
+}
+
+pub(super) fn make_node(
+    parent: BorrowedFd<'_>,
+    name: &OsStr,
+    file_type: FileType,
+    (major, minor): (u32, u32),
+) -> std::result::Result<(), Errno> {
+    let device = rustix::fs::makedev(major, minor);
+    rustix::fs::mknodat(parent, name, file_type, Mode::empty(), device)
+}
+
+fn remove_recursively(parent: BorrowedFd<'_>, name: &OsStr) -> std::result::Result<(), Errno> {
+    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+        Err(Errno::ISDIR | Errno::PERM) => {}
+        other => return other,
+    }
+    let directory = directory::open_child(parent, name)?;
+    let mut names = Vec::new();
+    directory::for_each_name(directory.as_fd(), |name, _| {
+        names.push(name.to_vec());
+        Ok(())
+    })?;
+    for name in names {
+        use std::os::unix::ffi::OsStrExt;
+        remove_recursively(directory.as_fd(), OsStr::from_bytes(&name))?;
+    }
+    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
+}
