@@ -3,6 +3,7 @@
 //! Where an image lies is said in skopeo's words: `oci:DIR:TAG`, `oci-archive:FILE`,
 //! `docker-archive:FILE`, `docker://HOST/NAME`.
 
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Map, Value};
@@ -50,6 +51,24 @@ pub fn root_file_system(image: &str) -> Table {
             .arg(&root),
     );
     read_tree(&root)
+}
+
+/// Returns the owners that an uncompressed layer gives `path`; nothing for other files.
+pub fn owners_in_tar(layer: &Path, path: &str) -> Vec<(u32, u32)> {
+    let file = std::fs::File::open(layer).expect("a layer");
+    let mut archive = tar::Archive::new(file);
+    let entries = archive
+        .entries()
+        .into_iter()
+        .flatten()
+        .map_while(Result::ok);
+    entries
+        .filter(|entry| entry.path().is_ok_and(|name| name == Path::new(path)))
+        .filter_map(|entry| {
+            let (uid, gid) = (entry.header().uid().ok()?, entry.header().gid().ok()?);
+            Some((uid as u32, gid as u32))
+        })
+        .collect()
 }
 
 /// Returns the fields of a configuration that two builders must agree on.
