@@ -1,9 +1,13 @@
 //! Files that appear whole or not at all.
+//!
+//! What a store says about itself, cache records and names are a line of JSON and its digest:
+//! a cache may forget, but a flipped bit must not make it lie.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
+use kiln_oci::Digest;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -48,6 +52,7 @@ pub(crate) fn write_json_lazily<T: Serialize>(
     temporary.rename(target)
 }
 
+/// Writes `value` as one line of JSON, and the digest of that line as a second one.
 fn write_json<T: Serialize>(temporary: &Temporary, value: &T) -> Result<()> {
     let path = temporary.path();
     let malformed = |source| Error::Malformed {
@@ -55,28 +60,53 @@ fn write_json<T: Serialize>(temporary: &Temporary, value: &T) -> Result<()> {
         source,
     };
     let mut bytes = serde_json::to_vec(value).map_err(malformed)?;
-    bytes.push(b'\n');
+    let digest = Digest::sha256(&bytes);
+    bytes.extend_from_slice(format!("\n{digest}\n").as_bytes());
     (&temporary.file).write_all(&bytes).at("write", path)
 }
 
 /// Returns what the JSON file `path` says; `None` when there is none.
+///
+/// Errors: [`Error::Damaged`] when the second line is not the digest of the first.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).at("read", path),
-    };
-    let malformed = |source| Error::Malformed {
-        path: path.to_owned(),
-        source,
-    };
-    serde_json::from_slice(&bytes).map(Some).map_err(malformed)
+    match std::fs::read(path) {
+        Ok(bytes) => parse(path, &bytes).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).at("read", path),
+    }
 }
 
-/// Like [`read_json`], but a malformed file counts as none: for what was written lazily.
+fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let json = lines.next().unwrap_or_default();
+    let digest = lines.next().unwrap_or_default();
+    if digest != Digest::sha256(json).as_str().as_bytes() {
+        return Err(Error::Damaged(path.to_owned()));
+    }
+    serde_json::from_slice(json).map_err(|source| Error::Malformed {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Like [`read_json`], for what was written lazily: a file without content counts as none,
+/// for that is what a power cut leaves of one.
+pub(crate) fn read_lazy_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    match read_json(path) {
+        Err(Error::Damaged(_)) if is_blank(path)? => Ok(None),
+        other => other,
+    }
+}
+
+fn is_blank(path: &Path) -> Result<bool> {
+    let bytes = std::fs::read(path).at("read", path)?;
+    Ok(bytes.iter().all(|byte| *byte == 0))
+}
+
+/// Like [`read_json`], but a damaged file counts as none: for what can be found again.
 pub(crate) fn read_json_or_forget<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     match read_json(path) {
-        Err(Error::Malformed { .. }) => Ok(None),
+        Err(Error::Malformed { .. } | Error::Damaged(_)) => Ok(None),
         other => other,
     }
 }

@@ -67,6 +67,9 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// A file of the store has changed since it was written.
+    #[error("{} is damaged: its content has another digest than it says", .0.display())]
+    Damaged(PathBuf),
     /// A blob is not in the store.
     #[error("blob {0} is not in the store")]
     BlobMissing(Digest),

@@ -133,7 +133,7 @@ impl<'store> Layers<'store> {
         self.store.path("layers").join(id.as_str())
     }
 
-    fn facts_path(&self, id: &LayerId) -> PathBuf {
+    pub(crate) fn facts_path(&self, id: &LayerId) -> PathBuf {
         self.folder(id).join("layer.json")
     }
 }
@@ -208,8 +208,9 @@ pub struct Chains<'store> {
     store: &'store Store,
 }
 
+/// What the file of a chain says.
 #[derive(Serialize, Deserialize)]
-struct Chain {
+pub(crate) struct Chain {
     layer: LayerId,
 }
 

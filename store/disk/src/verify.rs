@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 use kiln_layer::capture::{CaptureError, CaptureOptions, capture};
 use kiln_layer::digest::DigestWriter;
 use kiln_oci::{Algorithm, Descriptor, Digest};
+use serde::de::DeserializeOwned;
 
 use crate::blobs::digest_of;
+use crate::compressed::CompressedLayer;
 use crate::error::{At, Error, Result};
 use crate::images::{NamedImage, list_files};
+use crate::layers::Chain;
 use crate::{LayerFacts, LayerId, LayerOrigin, Record, Store, durable, whiteout_format};
 
 /// What [`Store::verify`] looks at next, for those who show progress.
@@ -88,6 +91,8 @@ impl Store {
             self.verify_layer(&layer, &mut report);
         }
         self.verify_records(&mut report)?;
+        self.verify_chains(&mut report)?;
+        self.verify_compressed(&mut report)?;
         self.verify_images(&mut report)?;
         Ok(report)
     }
@@ -112,12 +117,28 @@ impl Store {
     fn verify_records(&self, report: &mut Report) -> Result<()> {
         for folder in list_files(&self.path("records"))? {
             for path in list_files(&folder)? {
-                match durable::read_json::<Record>(&path) {
+                match durable::read_lazy_json::<Record>(&path) {
                     Ok(Some(record)) => self.verify_record(&path, &record, report),
-                    // Gone meanwhile.
+                    // Gone meanwhile, or lost in a power cut.
                     Ok(None) => {}
                     Err(error) => report.add_error(&path, &error),
                 }
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_chains(&self, report: &mut Report) -> Result<()> {
+        for path in list_files(&self.path("chains"))? {
+            verify_readable::<Chain>(&path, report);
+        }
+        Ok(())
+    }
+
+    fn verify_compressed(&self, report: &mut Report) -> Result<()> {
+        for folder in list_files(&self.path("compressed"))? {
+            for path in list_files(&folder)? {
+                verify_readable::<CompressedLayer>(&path, report);
             }
         }
         Ok(())
@@ -160,6 +181,14 @@ impl Store {
     }
 }
 
+/// Reports a lazily written file that is damaged.
+fn verify_readable<T: DeserializeOwned>(path: &Path, report: &mut Report) {
+    match durable::read_lazy_json::<T>(path) {
+        Ok(_) => report.names += 1,
+        Err(error) => report.add_error(path, &error),
+    }
+}
+
 /// Returns what is wrong with a blob.
 fn verify_blob(path: &Path, algorithm: Algorithm) -> Result<Option<String>> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -175,9 +204,10 @@ impl Store {
     /// Captures a layer again, if it is known what comes out, and compares.
     fn verify_layer(&self, layer: &LayerId, report: &mut Report) {
         let path = self.layers().diff_path(layer);
-        let facts = match self.layers().facts(layer) {
+        let facts_path = self.layers().facts_path(layer);
+        let facts = match durable::read_lazy_json::<LayerFacts>(&facts_path) {
             Ok(facts) => facts,
-            Err(error) => return report.add_error(&path, &error),
+            Err(error) => return report.add_error(&facts_path, &error),
         };
         let Some((expected, clamp_mtime_seconds)) = facts.and_then(expected_capture) else {
             report.layers_unknown += 1;

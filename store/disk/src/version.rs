@@ -5,7 +5,7 @@
 //! writing, an unknown *incompatible* one forbids use. This program always writes, so the
 //! last two are the same to it. A store that is refused is not touched.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -109,11 +109,20 @@ fn check_empty(root: &Path, version_file: &Path) -> Result<Presence> {
 
 /// Writes the file of a new store; several processes may do so at once.
 pub(crate) fn write(root: &Path) -> Result<()> {
+    let path = root.join(FILE_NAME);
+    let temporary = root.join(format!("{FILE_NAME}.{}", random::hexadecimal(8)));
+    let temporary = Temporary::create(temporary)?;
     let format = Format {
         version: VERSION,
         features: Features::default(),
     };
-    let path = root.join(FILE_NAME);
-    let temporary = root.join(format!("{FILE_NAME}.{}", random::hexadecimal(8)));
-    durable::write_json_through(Temporary::create(temporary)?, &path, &format)
+    let malformed = |source| Error::Malformed {
+        path: path.clone(),
+        source,
+    };
+    let bytes = serde_json::to_vec(&format).map_err(malformed)?;
+    (&temporary.file)
+        .write_all(&bytes)
+        .at("write", temporary.path())?;
+    durable::publish(temporary, &path)
 }

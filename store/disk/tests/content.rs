@@ -221,6 +221,51 @@ fn record_counts_only_while_whole_and_with_all_its_layers() {
 }
 
 #[test]
+fn flipped_bit_in_a_record_or_a_name_is_noticed() {
+    let fixture = Fixture::new("flip");
+    let key = Digest::sha256(b"key");
+    let record = Record {
+        result: vec![],
+        canonical_key: key.clone(),
+        created_seconds: 7,
+        description: String::new(),
+    };
+    fixture.store.records().put(&key, &record).unwrap();
+    let name: Reference = "app".parse().unwrap();
+    let digest = fixture.store.blobs().put(b"x").unwrap();
+    let target = Descriptor::new("text/plain", digest, 1);
+    fixture.store.images().put(&name, &target).unwrap();
+    let flip = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("_seconds\":"), "{text}");
+        std::fs::write(&path, text.replace("_seconds\":", "_seconds\": 1")).unwrap();
+        path
+    };
+    let folder = fixture.root.join("records").join(&key.hex()[..2]);
+    let record_path = flip(folder.join(key.hex()));
+    let name_digest = Digest::sha256(b"docker.io/library/app:latest");
+    let name_path = flip(fixture.root.join("images").join(name_digest.hex()));
+
+    assert_eq!(fixture.store.records().get(&key).unwrap(), None);
+    let error = fixture.store.images().get(&name).unwrap_err();
+    assert!(matches!(error, Error::Damaged(_)), "{error}");
+    let problems = fixture.store.verify(&mut |_| {}).unwrap().problems;
+    let paths: Vec<_> = problems.into_iter().map(|problem| problem.path).collect();
+    assert_eq!(paths, [record_path, name_path]);
+}
+
+#[test]
+fn record_that_a_power_cut_emptied_counts_as_none() {
+    let fixture = Fixture::new("emptied");
+    let key = Digest::sha256(b"key");
+    let folder = fixture.root.join("records").join(&key.hex()[..2]);
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join(key.hex()), "").unwrap();
+    assert_eq!(fixture.store.records().get(&key).unwrap(), None);
+    assert_eq!(fixture.store.verify(&mut |_| {}).unwrap().problems, vec![]);
+}
+
+#[test]
 fn name_leads_to_the_image_that_got_it_last() {
     let fixture = Fixture::new("name");
     let descriptor = |bytes: &[u8]| {
