@@ -130,9 +130,8 @@ impl Client {
         bytes: &[u8],
     ) -> Result<Descriptor> {
         let descriptor = Descriptor::of_bytes(media_type.clone(), bytes);
-        let name = target
-            .tag()
-            .map_or_else(|| descriptor.digest.to_string(), str::to_owned);
+        let tag = target.tag().filter(|_| target.digest().is_none());
+        let name = tag.map_or_else(|| descriptor.digest.to_string(), str::to_owned);
         let endpoint = Endpoint::of_registry(target.registry(), &self.settings)?;
         let scopes = [format!("repository:{}:pull,push", target.repository())];
         let url = endpoint.url(target.repository(), &format!("manifests/{name}"));

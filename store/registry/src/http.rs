@@ -282,8 +282,13 @@ fn in_words(error: &reqwest::Error) -> String {
     while let Some(source) = reason.source() {
         reason = source;
     }
+    let text = reason.to_string();
     match error.source() {
-        Some(_) => reason.to_string(),
+        // The resolver prints its query; the host stands beside this text anyway.
+        Some(_) if text.starts_with("no records found") => {
+            "no address is known for the host".into()
+        }
+        Some(_) => text,
         None => "the request failed".to_owned(),
     }
 }

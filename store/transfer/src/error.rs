@@ -79,6 +79,15 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The registry, or the way there, failed.
+    #[error("cannot push {image}")]
+    Push {
+        /// The name under which the image was to be pushed.
+        image: String,
+        /// Why.
+        #[source]
+        source: Box<kiln_registry::Error>,
+    },
     /// The target takes one image.
     #[error("a {target} holds one image, not {count}")]
     OneImageOnly {

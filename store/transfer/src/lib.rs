@@ -6,6 +6,7 @@ mod json;
 pub mod layers;
 pub mod pack;
 pub mod pull;
+pub mod push;
 pub mod sink;
 
 pub use error::{Error, Result};

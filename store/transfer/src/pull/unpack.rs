@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
-use kiln_disk::{KeyLock, LayerFacts, LayerId, LayerOrigin, Patience, Store};
+use kiln_disk::{KeyLock, LayerFacts, LayerId, LayerOrigin, Patience, Store, whiteout_format};
 use kiln_layer::archive::{DevicePolicy, UnpackOptions, UnpackSummary, unpack};
 use kiln_layer::compress::{ArchiveCompression, decompressor};
 use kiln_layer::digest::DigestReader;
@@ -15,18 +15,7 @@ use super::arrival::{Arrival, Follower};
 use super::download::{Downloads, PARALLEL_DOWNLOADS};
 use super::error::{PullError, Result};
 use super::{PullEvent, PullObserver, ResolvedImage};
-
-// TEMP
-const PULLED: &str = "pulled";
-
-fn whiteout_format() -> WhiteoutFormat {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    match map.split_whitespace().eq(["0", "0", "4294967295"]) {
-        true => WhiteoutFormat::Trusted,
-        false => WhiteoutFormat::User,
-    }
-}
-// /TEMP
+use crate::layers::PULLED;
 
 /// The name under which the index of compressed layers has where a layer was pulled from.
 const SOURCE: &str = "source";
@@ -87,7 +76,10 @@ pub fn unpack_layers(
 
 /// Returns the repository that a layer was pulled from, if it was pulled: a registry may
 /// take the blob from there instead of from us.
-pub fn source_of(store: &Store, diff_id: &DiffId) -> Result<Option<(Reference, Descriptor)>> {
+pub fn source_of(
+    store: &Store,
+    diff_id: &DiffId,
+) -> kiln_disk::Result<Option<(Reference, Descriptor)>> {
     let Some(mut descriptor) = store.compressed().get(diff_id, SOURCE)? else {
         return Ok(None);
     };
