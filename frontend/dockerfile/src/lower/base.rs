@@ -79,20 +79,30 @@ impl Lowering<'_> {
     }
 
     fn resolve(
-        &self,
+        &mut self,
         reference: &Reference,
         platform: &Platform,
         span: Span,
     ) -> Lowered<ResolvedBase> {
         let resolved = self.request.resolutions.get(reference, platform);
-        resolved.map_err(|error| {
+        let resolved = resolved.map_err(|error| {
             let message = format!("cannot find image {reference} for {platform}");
             let error: &(dyn Error + 'static) = &*error;
             let error =
                 Diagnostic::error(code::IMAGE_NOT_FOUND, span, message).with_text(chain(error));
             let names = stage::names(&self.stages.all);
             with_suggestion(error, &reference.familiar(), "", &names)
-        })
+        })?;
+        if !platform.matches(&resolved.platform) {
+            let offered = &resolved.platform;
+            let message = format!("image {reference} is for {offered}, not for {platform}");
+            let code = code::IMAGE_PLATFORM;
+            let warning = Diagnostic::warning(code, span, message);
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
+        Ok(resolved)
     }
 
     /// Adds the root file system of the image that a stage starts from.

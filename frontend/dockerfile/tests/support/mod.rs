@@ -54,12 +54,13 @@ impl ImageResolver for Fake {
                 ];
             }
             "broken-trigger" => container.on_build = vec!["RUN --mount=type=x true".to_owned()],
+            "arm-only" => config.architecture = "arm64".to_owned(),
             "empty" => config.rootfs.diff_ids.clear(),
             _ => return Err(format!("{name}: manifest unknown").into()),
         }
         Ok(ResolvedBase {
             digest: Digest::sha256(format!("manifest of {name} for {platform}")),
-            platform: platform.clone(),
+            platform: config.platform(),
             config,
         })
     }
