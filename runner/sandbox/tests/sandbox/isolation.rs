@@ -1,7 +1,7 @@
 //! What a command cannot see or do.
 
-use kiln_sandbox::Status;
-use kiln_sandbox::runspec::ResolvedUser;
+use kiln_sandbox::runspec::{ControlGroups, Host, ResolvedUser};
+use kiln_sandbox::{Sandbox, Status};
 
 use crate::Case;
 use crate::fixture::Fixture;
@@ -29,6 +29,10 @@ pub const CASES: &[Case] = &[
         working_directory_stays_inside,
     ),
     ("devices_of_the_image_do_not_open", devices_do_not_open),
+    (
+        "without_control_groups_mounts_refuse_devices",
+        without_control_groups,
+    ),
     ("mounts_cannot_be_changed", mounts_cannot_be_changed),
     (
         "program_of_the_hidden_mode_is_out_of_reach",
@@ -121,10 +125,28 @@ fn working_directory_stays_inside() {
 }
 
 fn devices_do_not_open() {
+    refuse_devices(&Fixture::new());
+}
+
+fn without_control_groups() {
+    let mut fixture = Fixture::new();
+    let host = Host {
+        control_groups: ControlGroups::Unavailable {
+            reason: "none here".into(),
+        },
+        ..fixture.sandbox.host().clone()
+    };
+    fixture.sandbox = Sandbox::new(host).expect("a sandbox");
+    refuse_devices(&fixture);
+    let ran = fixture.run("mknod /dev/disk b 8 0 && head -c1 /dev/disk || echo no");
+    assert_eq!(ran.succeeded(), "no\n");
+}
+
+fn refuse_devices(fixture: &Fixture) {
     let script = "mknod /tmp/disk b 8 0; mknod /tmp/memory c 1 1; mknod /tmp/null c 1 3
         head -c1 /tmp/disk || echo no; head -c1 /tmp/memory || echo no
         echo x >/dev/null && head -c4 /dev/zero | wc -c && head -c4 /dev/urandom | wc -c";
-    let ran = Fixture::new().run(script);
+    let ran = fixture.run(script);
     assert_eq!(ran.succeeded(), "no\nno\n4\n4\n", "{}", ran.stderr);
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use kiln_sandbox::runspec::Root;
 use kiln_sandbox::{Cancellation, SandboxError, Status};
 
 use crate::Case;
@@ -22,6 +23,14 @@ pub const CASES: &[Case] = &[
     (
         "killing_the_caller_ends_its_runs",
         killing_the_caller_ends_its_runs,
+    ),
+    (
+        "many_runs_at_once_do_not_disturb_each_other",
+        many_runs_at_once,
+    ),
+    (
+        "killing_process_1_ends_the_run_with_its_signal",
+        killing_process_1,
     ),
     ("large_output_is_complete", large_output_is_complete),
     ("run_costs_milliseconds", run_costs_milliseconds),
@@ -64,10 +73,18 @@ fn orphans_die_with_the_command() {
 }
 
 fn is_running(arguments: &str) -> bool {
+    !processes_with(arguments).is_empty()
+}
+
+fn processes_with(arguments: &str) -> Vec<u32> {
     let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
-    processes
-        .filter_map(|process| std::fs::read(process.path().join("cmdline")).ok())
-        .any(|line| String::from_utf8_lossy(&line).contains(arguments))
+    let has = |process: &std::fs::DirEntry| {
+        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(arguments)
+    };
+    let found = processes.filter(has);
+    let numbers = found.map(|process| process.file_name().to_string_lossy().into_owned());
+    numbers.filter_map(|number| number.parse().ok()).collect()
 }
 
 fn cancelling_ends_a_run_quickly() {
@@ -114,6 +131,53 @@ fn killing_the_caller_ends_its_runs() {
     caller.kill().expect("a kill");
     caller.wait().expect("the end");
     wait_until(|| !is_running("sleep\0985"), "a process survived");
+}
+
+fn many_runs_at_once() {
+    let fixture = Fixture::new();
+    let run = |number: usize| {
+        let mut spec = fixture.spec(&format!("sleep 0.1; echo {number} >/file; cat /file"));
+        let directories = ["upper", "work"].map(|name| fixture.path(&format!("{name}-{number}")));
+        for directory in &directories {
+            std::fs::create_dir(directory).expect("a directory");
+        }
+        let Root::Overlay { upper, work, .. } = &mut spec.root;
+        [*upper, *work] = directories;
+        spec.limits.pids = Some(100);
+        spec.cgroup_name = format!("many-{number}");
+        let mut output = Vec::new();
+        let cancellation = Cancellation::new().expect("a cancellation");
+        let take = |_, bytes: &[u8]| output.extend_from_slice(bytes);
+        let outcome = fixture.sandbox.run(&spec, take, &cancellation);
+        assert_eq!(outcome.expect("a run").status, Status::Exited(0));
+        assert_eq!(String::from_utf8_lossy(&output), format!("{number}\n"));
+    };
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            scope.spawn(move || (0..3).for_each(|round| run(thread * 3 + round)));
+        }
+    });
+}
+
+fn killing_process_1() {
+    let fixture = Fixture::new();
+    let killer = std::thread::spawn(|| {
+        wait_until(
+            || !processes_with("sleep\0984").is_empty(),
+            "nothing was started",
+        );
+        let command = processes_with("sleep\0984")[0];
+        let status = std::fs::read_to_string(format!("/proc/{command}/status")).expect("status");
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        let parent = parent.and_then(|parent| parent.trim().parse().ok());
+        let parent = rustix::process::Pid::from_raw(parent.expect("a parent")).expect("a process");
+        rustix::process::kill_process(parent, rustix::process::Signal::KILL).expect("a kill");
+    });
+    let mut spec = fixture.spec("");
+    spec.arguments = vec!["sleep".into(), "984".into()];
+    assert_eq!(fixture.run_spec(&spec).status(), Status::Signalled(9));
+    killer.join().expect("the killer");
+    assert!(!is_running("sleep\0984"), "a process survived");
 }
 
 fn wait_until(condition: impl Fn() -> bool, complaint: &str) {
