@@ -16,7 +16,7 @@ use kiln_oci::Digest;
 use sha2::{Digest as _, Sha256};
 
 use super::sources::{ResolvedSource, parents_of, resolve_sources};
-use super::walk::Walked;
+use super::walk::{Walk, Walked};
 use super::{CopyError, Result, Selection};
 use crate::tree::{FileKind, Follow, Metadata, Tree, Xattr};
 
@@ -125,17 +125,9 @@ impl Digester<'_> {
             self.add(&file.path, &file.name, &file.metadata)?;
         }
         let walked = Walked::start(&self.selection.exclude, &file.path, &relative);
-        self.add_content(&walked)
-    }
-
-    fn add_content(&mut self, directory: &Walked) -> Result<()> {
-        let exclude = &self.selection.exclude;
-        for child in directory.children(self.source, exclude)? {
-            let name = directory.relative.join(&child.name);
-            self.add(&child.path, &name, &child.metadata)?;
-            if child.metadata.is_directory() {
-                self.add_content(&directory.enter(exclude, &child))?;
-            }
+        let mut walk = Walk::new(self.source, &self.selection.exclude, walked)?;
+        while let Some(child) = walk.next()? {
+            self.add(&child.path, &relative.join(&child.below), &child.metadata)?;
         }
         Ok(())
     }

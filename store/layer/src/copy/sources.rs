@@ -150,7 +150,7 @@ fn expand(source: &Tree, base: &Path, pattern: &str, double_star: bool) -> Resul
     }
     if double_star && rest.iter().any(|component| component.contains("**")) {
         let glob = Glob::with_double_star(&rest.join("/"))?;
-        search(source, &start, Path::new(""), &glob, &mut found)?;
+        search(source, &start, &glob, &mut found)?;
     } else {
         let globs = rest.iter().map(|component| Glob::new(component));
         let globs: Vec<Glob> = globs.collect::<Result<_, _>>()?;
@@ -187,22 +187,20 @@ fn descend(source: &Tree, at: &Path, globs: &[Glob], found: &mut Vec<PathBuf>) -
 }
 
 /// Finds what matches one glob over the whole path; what lies in a match comes with it.
-fn search(
-    source: &Tree,
-    start: &Path,
-    relative: &Path,
-    glob: &Glob,
-    found: &mut Vec<PathBuf>,
-) -> Result<()> {
-    let directory = start.join(relative);
-    for entry in entries(source, &directory)? {
-        let path = relative.join(&entry.name);
-        if glob.matches(&path.to_string_lossy()) {
-            found.push(start.join(&path));
-        } else if entry.metadata.is_directory() {
-            search(source, start, &path, glob, found)?;
+fn search(source: &Tree, start: &Path, glob: &Glob, found: &mut Vec<PathBuf>) -> Result<()> {
+    let mut unread = vec![PathBuf::new()];
+    let first = found.len();
+    while let Some(relative) = unread.pop() {
+        for entry in entries(source, &start.join(&relative))? {
+            let path = relative.join(&entry.name);
+            if glob.matches(&path.to_string_lossy()) {
+                found.push(start.join(&path));
+            } else if entry.metadata.is_directory() {
+                unread.push(path);
+            }
         }
     }
+    found[first..].sort_unstable();
     Ok(())
 }
 

@@ -527,3 +527,24 @@ fn digest_does_not_depend_on_what_the_index_knows() {
     digests.dedup();
     assert_eq!(digests.len(), 1);
 }
+
+#[test]
+fn directories_deeper_than_a_path_can_say_are_an_error() {
+    if !is_root() {
+        return;
+    }
+    let setup = Setup::new();
+    let mut parent = fs::File::open(setup.path("context")).unwrap();
+    for _ in 0..2100 {
+        rustix::fs::mkdirat(&parent, "d", Mode::from(0o700)).unwrap();
+        let flags = rustix::fs::OFlags::DIRECTORY;
+        parent = rustix::fs::openat(&parent, "d", flags, Mode::empty())
+            .unwrap()
+            .into();
+    }
+    let error = setup.copy(&["."], "/o/").unwrap_err();
+    let CopyError::Source(TreeError::Io { source, .. }) = error else {
+        panic!("{error}");
+    };
+    assert_eq!(source.kind(), std::io::ErrorKind::InvalidFilename);
+}

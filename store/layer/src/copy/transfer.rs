@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::sources::{ResolvedSource, parents_of, resolve_sources};
-use super::walk::{Child, Walked};
+use super::walk::{Walk, Walked};
 use super::{CopyError, CopyRequest, ModeChange, Result};
 use crate::tree::{Attributes, FileKind, Follow, Metadata, Tree, TreeError};
 
@@ -148,23 +148,32 @@ impl Copier<'_> {
     }
 
     fn copy_directory(&mut self, from: Walked, metadata: &Metadata, to: &Path) -> Result<()> {
-        let attributes = self.attributes(&from.path, metadata)?;
-        match self.target.make_directory(to, &attributes) {
-            Err(TreeError::NotADirectory(_)) => return Err(directory_over_file(&from.path, to)),
-            made => made.map_err(CopyError::Target)?,
-        }
+        self.make_copy_of_directory(&from.path, metadata, to)?;
         self.copy_content(from, to)
+    }
+
+    fn make_copy_of_directory(
+        &mut self,
+        from: &Path,
+        metadata: &Metadata,
+        to: &Path,
+    ) -> Result<()> {
+        let attributes = self.attributes(from, metadata)?;
+        match self.target.make_directory(to, &attributes) {
+            Err(TreeError::NotADirectory(_)) => Err(directory_over_file(from, to)),
+            made => made.map_err(CopyError::Target),
+        }
     }
 
     fn copy_content(&mut self, from: Walked, to: &Path) -> Result<()> {
         let exclude = &self.request.selection.exclude;
-        for child in from.children(self.source, exclude)? {
-            let target_path = to.join(&child.name);
-            let Child { path, metadata, .. } = &child;
-            if metadata.is_directory() {
-                self.copy_directory(from.enter(exclude, &child), metadata, &target_path)?;
+        let mut walk = Walk::new(self.source, exclude, from)?;
+        while let Some(child) = walk.next()? {
+            let target_path = to.join(&child.below);
+            if child.metadata.is_directory() {
+                self.make_copy_of_directory(&child.path, &child.metadata, &target_path)?;
             } else {
-                self.copy_file(path, metadata, &target_path)?;
+                self.copy_file(&child.path, &child.metadata, &target_path)?;
             }
         }
         Ok(())

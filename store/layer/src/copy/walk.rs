@@ -6,6 +6,74 @@ use super::{CopyError, Result};
 use crate::pattern::{IgnorePatterns, ParentMatch};
 use crate::tree::{Metadata, Tree};
 
+/// A walk over all that is below a directory, in which a directory comes before its content.
+///
+/// It keeps its place in a list, not on the stack: a tree can be deeper than that.
+pub(super) struct Walk<'a> {
+    source: &'a Tree,
+    exclude: &'a IgnorePatterns,
+    open: Vec<Level>,
+}
+
+/// A directory of which a walk has seen a part.
+struct Level {
+    directory: Walked,
+    /// Path below the directory where the walk began.
+    below: PathBuf,
+    children: std::vec::IntoIter<Child>,
+}
+
+/// A file that a walk has come to.
+pub(super) struct Reached {
+    pub path: PathBuf,
+    /// Path below the directory where the walk began.
+    pub below: PathBuf,
+    pub metadata: Metadata,
+}
+
+impl<'a> Walk<'a> {
+    pub fn new(source: &'a Tree, exclude: &'a IgnorePatterns, start: Walked) -> Result<Self> {
+        let mut walk = Self {
+            source,
+            exclude,
+            open: Vec::new(),
+        };
+        walk.push(start, PathBuf::new())?;
+        Ok(walk)
+    }
+
+    fn push(&mut self, directory: Walked, below: PathBuf) -> Result<()> {
+        let children = directory.children(self.source, self.exclude)?.into_iter();
+        self.open.push(Level {
+            directory,
+            below,
+            children,
+        });
+        Ok(())
+    }
+
+    /// Returns the next file; a directory's content comes next.
+    pub fn next(&mut self) -> Result<Option<Reached>> {
+        while let Some(level) = self.open.last_mut() {
+            let Some(child) = level.children.next() else {
+                self.open.pop();
+                continue;
+            };
+            let below = level.below.join(&child.name);
+            if child.metadata.is_directory() {
+                let inside = level.directory.enter(self.exclude, &child);
+                self.push(inside, below.clone())?;
+            }
+            return Ok(Some(Reached {
+                path: child.path,
+                below,
+                metadata: child.metadata,
+            }));
+        }
+        Ok(None)
+    }
+}
+
 /// A directory that is walked.
 pub(super) struct Walked {
     /// Path in the source.
@@ -16,7 +84,7 @@ pub(super) struct Walked {
 }
 
 /// A file in a walked directory.
-pub(super) struct Child {
+struct Child {
     pub name: std::ffi::OsString,
     pub path: PathBuf,
     pub metadata: Metadata,
@@ -39,7 +107,7 @@ impl Walked {
     }
 
     /// Goes on in the directory `child`.
-    pub fn enter(&self, exclude: &IgnorePatterns, child: &Child) -> Self {
+    fn enter(&self, exclude: &IgnorePatterns, child: &Child) -> Self {
         let relative = self.relative.join(&child.name);
         let matched = exclude.enter(&relative, &self.matched);
         Self {
@@ -51,7 +119,7 @@ impl Walked {
 
     /// Returns the files in the directory that are not excluded, sorted by name. An excluded
     /// directory counts if something in it is included again.
-    pub fn children(&self, source: &Tree, exclude: &IgnorePatterns) -> Result<Vec<Child>> {
+    fn children(&self, source: &Tree, exclude: &IgnorePatterns) -> Result<Vec<Child>> {
         let entries = source.read_dir(&self.path).map_err(CopyError::Source)?;
         let mut children = Vec::with_capacity(entries.len());
         for entry in entries {

@@ -13,6 +13,8 @@ use super::{FileKind, Result, Tree, TreeError};
 
 /// As many as the kernel follows (`MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;
+/// As long as the kernel takes (`PATH_MAX`, with its final zero): it bounds the depth too.
+const MAX_PATH_BYTES: usize = 4095;
 
 /// Which symbolic links of a path are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,15 +59,30 @@ impl Tree {
     /// Resolves `path`. Components below a missing one are taken literally, so that the
     /// result is also where the file would be made.
     pub(super) fn resolve(&self, path: &Path, follow: Follow) -> Result<Resolved> {
-        let mut walk = Walk {
+        let (start, todo) = match self.known_parent(path) {
+            Some((parent, name)) => (parent, vec![name]),
+            None => (PathBuf::new(), components(path)),
+        };
+        let walk = Walk {
             tree: self,
             asked: path,
-            path: PathBuf::new(),
-            todo: components(path),
+            path: start,
+            todo,
             links: 0,
         };
-        walk.shortcut(path);
         walk.run(follow)
+    }
+
+    /// Splits `path` at its parent if that is known: what is in the cache was reached
+    /// without links.
+    fn known_parent(&self, path: &Path) -> Option<(PathBuf, OsString)> {
+        let path = path.strip_prefix("/").unwrap_or(path);
+        let Some(Component::Normal(name)) = path.components().next_back() else {
+            return None;
+        };
+        let parent = path.parent()?;
+        let known = !parent.as_os_str().is_empty() && self.lock().get(parent).is_some();
+        known.then(|| (parent.components().collect(), name.to_os_string()))
     }
 
     /// Returns the directory at a path that is already resolved, if it is there.
@@ -76,17 +93,30 @@ impl Tree {
         if let Some(cached) = self.lock().get(path) {
             return Ok(Some(cached));
         }
-        let parent_path = path.parent().unwrap_or(Path::new(""));
-        let Some(parent) = self.directory_at(parent_path)? else {
-            return Ok(None);
-        };
-        let name = path.file_name().unwrap_or_default();
-        match self.find(&parent, parent_path, name)? {
-            Some(found) if found.metadata.is_directory() => {
-                self.enter(&parent, path, found.part).map(Some)
+        let mut missing = vec![path];
+        let mut directory = self.root.clone();
+        for above in path.ancestors().skip(1) {
+            let known = self.lock().get(above);
+            if above.as_os_str().is_empty() {
+                break;
             }
-            _ => Ok(None),
+            if let Some(known) = known {
+                directory = known;
+                break;
+            }
+            missing.push(above);
         }
+        for path in missing.into_iter().rev() {
+            let above = path.parent().unwrap_or(Path::new(""));
+            let name = path.file_name().unwrap_or_default();
+            directory = match self.find(&directory, above, name)? {
+                Some(found) if found.metadata.is_directory() => {
+                    self.enter(&directory, path, found.part)?
+                }
+                _ => return Ok(None),
+            };
+        }
+        Ok(Some(directory))
     }
 
     /// Opens the directory at the resolved `path`, which `parent` shows from `part`.
@@ -98,6 +128,11 @@ impl Tree {
     ) -> Result<Arc<Directory>> {
         if let Some(cached) = self.lock().get(path) {
             return Ok(cached);
+        }
+        if path.as_os_str().len() > MAX_PATH_BYTES {
+            return Err(TreeError::io("open the directory", path)(
+                Errno::NAMETOOLONG,
+            ));
         }
         let name = path.file_name().unwrap_or_default();
         let mut directory = parent
@@ -206,16 +241,6 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Starts at the parent if it is known: what is in the cache was reached without links.
-    fn shortcut(&mut self, path: &Path) {
-        let path = path.strip_prefix("/").unwrap_or(path);
-        let Some(parent) = path.parent() else { return };
-        if !parent.as_os_str().is_empty() && self.tree.lock().get(parent).is_some() {
-            self.path = parent.components().collect();
-            self.todo.truncate(1);
-        }
-    }
-
     fn run(mut self, follow: Follow) -> Result<Resolved> {
         let mut directory = self.tree.directory_at(&self.path)?;
         while let Some(name) = self.todo.pop() {
