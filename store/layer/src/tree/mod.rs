@@ -55,6 +55,8 @@ pub struct Tree {
     root: Arc<Directory>,
     cache: Mutex<Cache>,
     ignore: Option<IgnorePatterns>,
+    /// A directory that is not shown: device and inode.
+    hidden: Option<(u64, u64)>,
     /// What directories that were written to get as modification time in the end.
     directory_times: BTreeMap<PathBuf, Timestamp>,
 }
@@ -98,6 +100,22 @@ impl Tree {
         self
     }
 
+    /// Hides the directory at `directory` on this machine, wherever in the tree it lies: a
+    /// store within a build context is neither read nor copied into itself.
+    pub fn without_directory(mut self, directory: &Path) -> Result<Self> {
+        let handle = directory::open_root(directory)
+            .map_err(TreeError::io("open the directory", directory))?;
+        let metadata =
+            directory::stat_handle(handle.as_fd()).map_err(TreeError::io("look up", directory))?;
+        self.lock().clear();
+        self.hidden = Some((metadata.device, metadata.inode));
+        Ok(self)
+    }
+
+    fn is_hidden(&self, metadata: &Metadata) -> bool {
+        metadata.is_directory() && self.hidden == Some((metadata.device, metadata.inode))
+    }
+
     /// The patterns whose matches are hidden.
     pub fn ignore(&self) -> Option<&IgnorePatterns> {
         self.ignore.as_ref()
@@ -128,6 +146,7 @@ impl Tree {
             root: Arc::new(root),
             cache: Mutex::default(),
             ignore: None,
+            hidden: None,
             directory_times: BTreeMap::new(),
         })
     }

@@ -91,7 +91,7 @@ impl Tree {
                 .map(|found| found.metadata));
         }
         match directory::stat(directory.parts[part].as_fd(), name) {
-            Ok(metadata) => Ok(Some(metadata)),
+            Ok(metadata) => Ok(Some(metadata).filter(|metadata| !self.is_hidden(metadata))),
             Err(rustix::io::Errno::NOENT) => Ok(None),
             Err(error) => Err(TreeError::io("look up", path.join(name))(error)),
         }

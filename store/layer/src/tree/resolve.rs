@@ -157,6 +157,7 @@ impl Tree {
             .find(self.flavor, name)
             .map_err(|error| TreeError::io("look up", parent_path.join(name))(error))?;
         match found {
+            Some(found) if self.is_hidden(&found.metadata) => Ok(None),
             Some(found) if self.ignore.is_some() => {
                 let visible = self.shows(parent, &parent_path.join(name), &found)?;
                 Ok(visible.then_some(found))

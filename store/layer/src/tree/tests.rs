@@ -447,3 +447,14 @@ fn devices_that_mean_something_else_are_refused() {
         );
     }
 }
+
+#[test]
+fn a_hidden_directory_is_not_there() {
+    let layers = Layers::new();
+    layers.write("top/store/inside/file", "x");
+    layers.write("top/shown", "x");
+    let tree = Tree::host(&layers.path("top")).unwrap();
+    let tree = tree.without_directory(&layers.path("top/store")).unwrap();
+    assert_eq!(names(&tree, "/"), ["shown"]);
+    assert_eq!(tree.lookup("store/inside", Follow::All).unwrap(), None);
+}
