@@ -63,8 +63,13 @@ fn choose(
     let Some(unified) = mounts.iter().find(|mount| mount.is_unified) else {
         return unavailable("none is mounted");
     };
-    let Some(directory) = directory_of(unified, own_path(own, "")) else {
-        return unavailable("this process' group is not mounted");
+    // A group that holds processes, as the own one does, hands no controllers down; the
+    // one at the top may.
+    let own = directory_of(unified, own_path(own, ""));
+    let directory = match own {
+        _ if is_writable(&unified.mount_point) => unified.mount_point.clone(),
+        Some(directory) => directory,
+        None => return unavailable("this process' group is not mounted"),
     };
     if !is_writable(&directory) {
         return unavailable(&format!("{} is not writable", directory.display()));
@@ -153,12 +158,15 @@ mod tests {
     fn unified_hierarchy_is_taken_when_no_controller_stands_alone() {
         let mounts = "32 24 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
         let available = |_: &Path| "cpu memory\n".to_owned();
-        let found = choose(&parse_mounts(mounts), OWN, |_| true, available);
-        let expected = ControlGroups::Unified {
-            directory: "/sys/fs/cgroup/user".into(),
+        let unified = |directory: &str| ControlGroups::Unified {
+            directory: directory.into(),
             controllers: vec!["cpu".into(), "memory".into()],
         };
-        assert_eq!(found, expected);
+        let found = choose(&parse_mounts(mounts), OWN, |_| true, available);
+        assert_eq!(found, unified("/sys/fs/cgroup"));
+        let delegated = |directory: &Path| directory.ends_with("user");
+        let found = choose(&parse_mounts(mounts), OWN, delegated, available);
+        assert_eq!(found, unified("/sys/fs/cgroup/user"));
         let refused = choose(&parse_mounts(mounts), OWN, |_| false, available);
         assert_eq!(refused, unavailable("/sys/fs/cgroup/user is not writable"));
     }

@@ -68,3 +68,21 @@ fn strings(texts: &[String]) -> io::Result<Vec<CString>> {
     let strings = texts.iter().map(|text| CString::new(text.as_str()));
     Ok(strings.collect::<Result<_, _>>()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_without_slash_are_looked_for_in_order() {
+        let table: [(&str, &[&str]); 4] = [
+            ("sh", &["/a/sh", "./sh", "/b/sh"]),
+            ("/bin/sh", &["/bin/sh"]),
+            ("./sh", &["./sh"]),
+            ("", &[]),
+        ];
+        for (program, expected) in table {
+            assert_eq!(candidates(program, "/a::/b"), expected, "{program}");
+        }
+    }
+}

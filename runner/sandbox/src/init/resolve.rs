@@ -236,3 +236,6 @@ fn is_empty_file(stub: &CreatedStub) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;
