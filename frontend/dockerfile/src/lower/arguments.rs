@@ -51,23 +51,22 @@ impl Variables for GlobalArguments {
 }
 
 impl GlobalArguments {
-    /// Returns the values of `arguments` and of the platform's, and warnings.
+    /// Returns the values of `arguments` and of the platform's.
     pub(super) fn evaluate(
         request: &Request<'_>,
         arguments: &[&Arg],
         target: &StageSource<'_>,
-    ) -> Lowered<(Self, Vec<Diagnostic>)> {
-        let mut warnings = Vec::new();
+        warnings: &mut Vec<Diagnostic>,
+    ) -> Lowered<Self> {
         let mut globals = GlobalArguments {
             values: platform_arguments(request, target),
         };
         let escape = request.dockerfile.directives.escape.character();
         for argument in arguments.iter().flat_map(|arg| &arg.arguments) {
-            let (name, value) =
-                evaluate(argument, escape, request.options, &globals, &mut warnings)?;
+            let (name, value) = evaluate(argument, escape, request.options, &globals, warnings)?;
             globals.values.push((name, value));
         }
-        Ok((globals, warnings))
+        Ok(globals)
     }
 }
 
@@ -188,7 +187,7 @@ impl Lowering<'_> {
         let mut entries = Vec::new();
         for argument in &arg.arguments {
             let options = self.request.options;
-            let warnings = &mut self.warnings;
+            let warnings = &mut *self.warnings;
             let (name, value) = evaluate(argument, escape, options, state, warnings)?;
             let value = value.or_else(|| self.globals.value(&name).map(str::to_owned));
             entries.push(match &value {

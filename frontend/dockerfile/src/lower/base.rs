@@ -69,7 +69,7 @@ impl Lowering<'_> {
         let escape = self.escape();
         let expansion = super::words::expansion(&word, escape, &self.globals)?;
         let code = code::UNDEFINED_IN_FROM;
-        super::words::warn_of_unset(code, &word, &expansion, &mut self.warnings);
+        super::words::warn_of_unset(code, &word, &expansion, self.warnings);
         expansion.text.parse().map_err(|error| {
             let error: kiln_oci::PlatformError = error;
             let message = format!("`{}` is no platform", expansion.text);

@@ -14,7 +14,7 @@ impl Lowering<'_> {
         let expansion = words::expansion(word, self.escape(), state)?;
         if !state.is_in_trigger {
             let code = code::UNDEFINED_VARIABLE;
-            words::warn_of_unset(code, word, &expansion, &mut self.warnings);
+            words::warn_of_unset(code, word, &expansion, self.warnings);
         }
         Ok(expansion)
     }

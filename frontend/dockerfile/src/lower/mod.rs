@@ -58,13 +58,11 @@ pub(crate) fn lower(
     request: &Request<'_>,
     plan: &mut PlanBuilder,
 ) -> (Lowered<Target>, Vec<Diagnostic>) {
-    let mut lowering = match Lowering::new(request, plan) {
-        Ok(lowering) => lowering,
-        Err(error) => return (Err(printable(error)), Vec::new()),
-    };
-    let target = lowering.target().map_err(printable);
-    let warnings = lowering.warnings.into_iter().map(printable);
-    (target, warnings.collect())
+    let mut warnings = Vec::new();
+    let target = Lowering::new(request, plan, &mut warnings)
+        .and_then(|mut lowering| lowering.target())
+        .map_err(printable);
+    (target, warnings.into_iter().map(printable).collect())
 }
 
 /// Makes `config` say what was asked for, whatever the stage was built on.
@@ -111,16 +109,24 @@ struct Lowering<'a> {
     globals: GlobalArguments,
     stages: Stages<'a>,
     progress: Vec<Progress>,
-    warnings: Vec<Diagnostic>,
+    warnings: &'a mut Vec<Diagnostic>,
 }
 
 impl<'a> Lowering<'a> {
-    fn new(request: &'a Request<'a>, plan: &'a mut PlanBuilder) -> Lowered<Self> {
+    fn new(
+        request: &'a Request<'a>,
+        plan: &'a mut PlanBuilder,
+        warnings: &'a mut Vec<Diagnostic>,
+    ) -> Lowered<Self> {
         let split = stage::split(request.dockerfile)?;
         let target = stage::find_target(&split.stages, request.options.target.as_deref())?;
-        let (globals, mut warnings) =
-            GlobalArguments::evaluate(request, &split.global_arguments, &split.stages[target])?;
-        let stages = Stages::resolve(split, target, request, &globals, &mut warnings)?;
+        let globals = GlobalArguments::evaluate(
+            request,
+            &split.global_arguments,
+            &split.stages[target],
+            warnings,
+        )?;
+        let stages = Stages::resolve(split, target, request, &globals, warnings)?;
         let progress = stages.all.iter().map(|_| Progress::Waiting).collect();
         Ok(Lowering {
             request,
@@ -141,7 +147,7 @@ impl<'a> Lowering<'a> {
         }
         let target = self.stages.target;
         let state = self.stage(target, self.stages.all[target].span())?;
-        arguments::warn_of_unused(self.request, &mut self.warnings);
+        arguments::warn_of_unused(self.request, self.warnings);
         let mut config = state.config.clone();
         let labels = self.request.options.labels.iter().cloned();
         config.config.labels.extend(labels);

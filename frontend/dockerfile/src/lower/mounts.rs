@@ -181,7 +181,7 @@ impl Lowering<'_> {
             source: path::clean_relative(options.text(Source).unwrap_or_default()),
             writable: writable.unwrap_or(false) || read_only == Some(false),
         };
-        let target = required_target(state, options)?;
+        let target = target_or_here(state, options)?;
         Ok(Mount { target, kind })
     }
 
@@ -194,7 +194,7 @@ impl Lowering<'_> {
         use MountKey::{From, Gid, Id, Mode, ReadOnly, ReadWrite, Sharing, Source, Uid};
         let allowed = [From, Gid, Id, Mode, Sharing, Source, Uid];
         options.allow("cache", &allowed)?;
-        let target = required_target(state, options)?;
+        let target = target_or_here(state, options)?;
         let from = match &options.from {
             Some(from) => Some(self.mount_source(state, from, statement)?),
             None => None,
@@ -258,15 +258,13 @@ impl Lowering<'_> {
     }
 }
 
-fn required_target(state: &StageState, options: &Options) -> Lowered<String> {
-    let Some(target) = options
-        .text(MountKey::Target)
-        .filter(|text| !text.is_empty())
-    else {
-        let message = "the mount needs a target";
-        return Err(options.error(MountKey::Target, message));
-    };
-    absolute_target(state, options, target)
+/// Returns where to mount: the working directory when no target is given.
+fn target_or_here(state: &StageState, options: &Options) -> Lowered<String> {
+    absolute_target(
+        state,
+        options,
+        options.text(MountKey::Target).unwrap_or_default(),
+    )
 }
 
 fn absolute_target(state: &StageState, options: &Options, target: &str) -> Lowered<String> {
@@ -288,7 +286,7 @@ fn tmpfs(state: &StageState, options: &Options) -> Lowered<Mount> {
             error.with_help("a size is a number with k, m or g behind it, or of bytes")
         })?),
     };
-    let target = required_target(state, options)?;
+    let target = target_or_here(state, options)?;
     let kind = MountKind::Tmpfs { size_bytes };
     Ok(Mount { target, kind })
 }
