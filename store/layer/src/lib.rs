@@ -1,5 +1,6 @@
 //! File trees and layer archives: whiteouts, canonical tar, digests, compression.
 
+pub mod ahead;
 pub mod archive;
 pub mod blob;
 pub mod capture;

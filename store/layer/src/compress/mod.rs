@@ -38,7 +38,8 @@ pub enum Compression {
 #[error("unknown compression {0:?}: expected none, gzip or zstd, with a level behind a colon")]
 pub struct CompressionError(String);
 
-const DEFAULT_GZIP_LEVEL: i32 = 4;
+// Half the time of level 6 for two to four percent more bytes.
+const DEFAULT_GZIP_LEVEL: i32 = 2;
 const DEFAULT_ZSTD_LEVEL: i32 = 3;
 
 impl Compression {
@@ -70,7 +71,7 @@ impl Compression {
     }
 }
 
-/// Writes `none`, `gzip-4`, `zstd-3`: one plain word that can be a file's name.
+/// Writes `none`, `gzip-2`, `zstd-3`: one plain word that can be a file's name.
 impl fmt::Display for Compression {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.settled() {
@@ -106,10 +107,10 @@ mod tests {
 
     #[test]
     fn the_written_form_is_read_back_with_the_level_named() {
-        for text in ["none", "gzip-4", "gzip-9", "zstd-3"] {
+        for text in ["none", "gzip-2", "gzip-9", "zstd-3"] {
             assert_eq!(text.parse::<Compression>().unwrap().to_string(), text);
         }
-        assert_eq!("gzip".parse::<Compression>().unwrap().to_string(), "gzip-4");
+        assert_eq!("gzip".parse::<Compression>().unwrap().to_string(), "gzip-2");
         assert!("lz4".parse::<Compression>().is_err());
         assert!("none:3".parse::<Compression>().is_err());
     }
