@@ -201,9 +201,16 @@ fn wanted(limits: &Limits) -> Vec<(&'static str, Vec<Setting>)> {
         .collect()
 }
 
+/// What file systems take, less the prefix.
+const MAXIMUM_NAME: usize = 220;
+
 fn check_name(name: &str) -> Result<(), SpecError> {
     let plain = |character: char| character.is_ascii_alphanumeric() || "_.-".contains(character);
-    if !name.is_empty() && name.len() <= 128 && !name.starts_with('.') && name.chars().all(plain) {
+    if !name.is_empty()
+        && name.len() <= MAXIMUM_NAME
+        && !name.starts_with('.')
+        && name.chars().all(plain)
+    {
         return Ok(());
     }
     Err(SpecError::GroupName {

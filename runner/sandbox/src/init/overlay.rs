@@ -93,6 +93,9 @@ fn overlay_over(
         let action = format!("open layer {}", path.display());
         context.open_host(path).map_err(failed(action))
     };
+    if overlay.lowers.is_empty() && overlay.scratch.is_none() {
+        return mount::bind(base.as_fd(), attributes).map_err(failed("mount an empty directory"));
+    }
     // The kernel wants the top one first.
     let mut lowers: Vec<OwnedFd> = overlay
         .lowers

@@ -24,6 +24,10 @@ pub const CASES: &[Case] = &[
         mount_kinds_show_their_content,
     ),
     (
+        "mount_of_no_layers_is_an_empty_directory",
+        mount_of_no_layers,
+    ),
+    (
         "mount_points_in_the_image_are_removed_again",
         made_mount_points_are_removed,
     ),
@@ -145,6 +149,20 @@ fn mount_kinds_show_their_content() {
     assert!(fixture.path("context/sub/file").exists());
     assert!(!fixture.path("context/y").exists());
     assert_eq!(fixture.changes(), Vec::<String>::new());
+}
+
+fn mount_of_no_layers() {
+    let fixture = Fixture::new();
+    let mut spec = fixture.spec("ls /empty; touch /empty/x 2>/dev/null || echo refused");
+    let nothing = MountKind::Overlay {
+        lowers: Vec::new(),
+        subpath: String::new(),
+        scratch: None,
+    };
+    spec.mounts = vec![mount("/empty", nothing)];
+    spec.cgroup_name = "n".repeat(200);
+    spec.limits.pids = Some(50);
+    assert_eq!(fixture.run_spec(&spec).succeeded(), "refused\n");
 }
 
 fn made_mount_points_are_removed() {
