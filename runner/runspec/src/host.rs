@@ -11,6 +11,8 @@ pub struct Host {
     pub isolation: Isolation,
     /// Where control groups can be made.
     pub control_groups: ControlGroups,
+    /// Whether a unified hierarchy decides by program which devices open.
+    pub device_programs: bool,
     /// What names of this process' control groups begin with.
     pub control_group_prefix: String,
     /// Capabilities that this process can hand on, as a bit set.

@@ -4,6 +4,7 @@ mod groups;
 
 use std::fs;
 
+use crate::device_program;
 use kiln_runspec::{ControlGroups, Isolation, ProcessorArchitecture, defaults};
 
 pub use kiln_runspec::Host;
@@ -13,9 +14,12 @@ const CAP_SYS_ADMIN: u64 = 1 << 21;
 /// Returns what this machine can do for this process.
 pub fn probe() -> Host {
     let capabilities = capability_set("CapPrm") & capability_set("CapBnd");
+    let control_groups = groups::probe();
+    let is_unified = matches!(control_groups, ControlGroups::Unified { .. });
     Host {
         isolation: isolation(capability_set("CapEff")),
-        control_groups: groups::probe(),
+        control_groups,
+        device_programs: is_unified && device_program::load().is_ok(),
         control_group_prefix: format!("kiln-{}", std::process::id()),
         capabilities,
         last_capability: read_number("/proc/sys/kernel/cap_last_cap").unwrap_or(40),
@@ -48,10 +52,15 @@ pub fn describe(host: &Host) -> Vec<(&'static str, String)> {
         true => "seccomp",
         false => "none: the kernel has no seccomp",
     };
+    let devices = match kiln_runspec::device_group(host) {
+        Some(_) => "control group",
+        None => "mounts without devices",
+    };
     vec![
         ("kernel", host.kernel_release.clone()),
         ("isolation", isolation),
         ("control groups", groups),
+        ("device filter", devices.to_owned()),
         ("system call filter", filter.to_owned()),
     ]
 }

@@ -5,6 +5,7 @@
 //! by step, and reports back. [`user_namespace::enter_if_unprivileged`] comes second.
 
 mod cancellation;
+mod device_program;
 mod error;
 pub mod host;
 pub mod init;

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString, c_char};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use kiln_runspec::MountAttributes;
 use rustix::process::Pid;
@@ -277,6 +277,71 @@ pub(crate) fn attribute_bits(attributes: MountAttributes) -> u64 {
     bits.iter()
         .filter(|(wanted, _)| *wanted)
         .fold(0, |all, (_, bit)| all | bit)
+}
+
+/// Loads a program of the kernel's device filter machine: instructions of 8 bytes.
+pub(crate) fn load_device_program(instructions: &[[u8; 8]]) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Load {
+        kind: u32,
+        count: u32,
+        instructions: u64,
+        license: u64,
+        log: [u32; 4],
+        kernel_version: u32,
+        flags: u32,
+    }
+    const BPF_PROG_LOAD: libc::c_int = 5;
+    const CGROUP_DEVICE: u32 = 15;
+    let request = Load {
+        kind: CGROUP_DEVICE,
+        count: instructions.len() as u32,
+        instructions: instructions.as_ptr() as u64,
+        license: c"Apache-2.0".as_ptr() as u64,
+        log: [0; 4],
+        kernel_version: 0,
+        flags: 0,
+    };
+    // SAFETY: the request has the kernel's layout and the size that is passed; what it
+    // points to lives until the call returns.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &request, size_of::<Load>()) };
+    check(result as libc::c_int)?;
+    // SAFETY: the call succeeded, so this is a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(result as libc::c_int) })
+}
+
+/// Lets a loaded program decide which devices open in a control group.
+pub(crate) fn attach_device_program(
+    group: BorrowedFd<'_>,
+    program: BorrowedFd<'_>,
+) -> io::Result<()> {
+    #[repr(C)]
+    struct Attach {
+        group: u32,
+        program: u32,
+        kind: u32,
+        flags: u32,
+    }
+    const BPF_PROG_ATTACH: libc::c_int = 8;
+    const CGROUP_DEVICE: u32 = 6;
+    const ALLOW_MULTI: u32 = 2;
+    let request = Attach {
+        group: group.as_raw_fd() as u32,
+        program: program.as_raw_fd() as u32,
+        kind: CGROUP_DEVICE,
+        flags: ALLOW_MULTI,
+    };
+    // SAFETY: the request has the kernel's layout and the size that is passed.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_ATTACH,
+            &request,
+            size_of::<Attach>(),
+        )
+    };
+    check(result as libc::c_int)
 }
 
 /// Leaves the caller's keys: this process gets a keyring of its own, where keys exist.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::host::{ControlGroups, Host};
-use crate::spec::{Limits, RunSpec};
+use crate::spec::{Limits, RunSpec, SecurityMode};
 
 use super::SpecError;
 
@@ -21,6 +21,8 @@ pub struct RunGroup {
     pub directory: PathBuf,
     /// The controllers that its limits need.
     pub controllers: Vec<&'static str>,
+    /// Whether few devices open in it: it takes the place of the group of all runs.
+    pub filters_devices: bool,
     /// File names and what is written, in order.
     pub settings: Vec<(&'static str, String)>,
 }
@@ -40,10 +42,14 @@ pub fn device_group(host: &Host) -> Option<PathBuf> {
     if !super::mounts::filters_devices(host) {
         return None;
     }
-    let ControlGroups::PerController { controllers } = &host.control_groups else {
-        return None;
+    let directory = match &host.control_groups {
+        ControlGroups::PerController { controllers } => {
+            let (_, directory) = controllers.iter().find(|(name, _)| name == "devices")?;
+            directory
+        }
+        ControlGroups::Unified { directory, .. } => directory,
+        ControlGroups::Unavailable { .. } => return None,
     };
-    let (_, directory) = controllers.iter().find(|(name, _)| name == "devices")?;
     Some(directory.join(format!("{}-devices", host.control_group_prefix)))
 }
 
@@ -59,7 +65,7 @@ pub fn group_plan(spec: &RunSpec, host: &Host) -> Result<GroupPlan, SpecError> {
         ControlGroups::Unified {
             directory,
             controllers,
-        } => unified(spec, &directory.join(name), controllers),
+        } => unified(spec, host, &directory.join(name), controllers),
         ControlGroups::Unavailable { reason } => match wanted(&spec.limits).first() {
             Some((controller, _)) => Err(unsupported(controller, reason)),
             None => Ok(GroupPlan::default()),
@@ -85,6 +91,7 @@ fn per_controller(
         plan.own.push(RunGroup {
             directory: parent.join(name),
             controllers: vec![controller],
+            filters_devices: false,
             settings: settings
                 .into_iter()
                 .map(|setting| setting.legacy())
@@ -96,6 +103,7 @@ fn per_controller(
 
 fn unified(
     spec: &RunSpec,
+    host: &Host,
     directory: &Path,
     controllers: &[String],
 ) -> Result<GroupPlan, SpecError> {
@@ -112,6 +120,8 @@ fn unified(
     let group = RunGroup {
         directory: directory.to_owned(),
         controllers: wanted.iter().map(|(controller, _)| *controller).collect(),
+        filters_devices: spec.security == SecurityMode::Sandbox
+            && super::mounts::filters_devices(host),
         settings: wanted
             .into_iter()
             .flat_map(|(_, settings)| settings)

@@ -113,11 +113,15 @@ fn device_attributes(host: &Host) -> MountAttributes {
 /// Whether a control group decides which devices open. Elsewhere no mount that the
 /// command can write to lets any device open.
 pub(super) fn filters_devices(host: &Host) -> bool {
+    if in_user_namespace(host) {
+        return false;
+    }
     match &host.control_groups {
         ControlGroups::PerController { controllers } => {
-            !in_user_namespace(host) && controllers.iter().any(|(name, _)| name == "devices")
+            controllers.iter().any(|(name, _)| name == "devices")
         }
-        ControlGroups::Unified { .. } | ControlGroups::Unavailable { .. } => false,
+        ControlGroups::Unified { .. } => host.device_programs,
+        ControlGroups::Unavailable { .. } => false,
     }
 }
 

@@ -15,6 +15,7 @@ fn root_host() -> Host {
                 .map(|name| (name.to_owned(), PathBuf::from(format!("/cg/{name}"))))
                 .into(),
         },
+        device_programs: false,
         control_group_prefix: "kiln-7".into(),
         capabilities: u64::MAX >> 23,
         last_capability: 40,
@@ -229,6 +230,7 @@ fn limits_become_groups_of_their_controllers() {
     let group = |controller: &'static str, name: &'static str, value: &str| RunGroup {
         directory: format!("/cg/{controller}/kiln-7-step").into(),
         controllers: vec![controller],
+        filters_devices: false,
         settings: vec![(name, value.to_owned())],
     };
     let expected = vec![

@@ -8,7 +8,7 @@ use std::time::Duration;
 use kiln_runspec::{ControlGroups, GroupPlan, Host, RunGroup};
 
 use super::{Outcome, Status};
-use crate::SandboxError;
+use crate::{SandboxError, device_program};
 
 /// Devices that a step may use, as runc allows them: making any node, opening these.
 const DEVICE_RULES: [&str; 12] = [
@@ -99,10 +99,20 @@ pub(super) fn prepare_devices(directory: &Path) -> Result<(), SandboxError> {
         }
         _ => {}
     }
+    if !directory.join("devices.deny").exists() {
+        return attach_program(directory);
+    }
     write(directory, "devices.deny", "a")?;
     DEVICE_RULES
         .iter()
         .try_for_each(|rule| write(directory, "devices.allow", rule))
+}
+
+/// A unified hierarchy has no list of devices but a program that decides.
+fn attach_program(directory: &Path) -> Result<(), SandboxError> {
+    device_program::load()
+        .and_then(|program| device_program::attach(&program, directory))
+        .map_err(|error| failure("filter devices of", directory, error))
 }
 
 fn prepare_own(group: &RunGroup) -> Result<(), SandboxError> {
@@ -112,6 +122,9 @@ fn prepare_own(group: &RunGroup) -> Result<(), SandboxError> {
         enable(parent, &group.controllers)?;
     }
     fs::create_dir(directory).map_err(|error| failure("make", directory, error))?;
+    if group.filters_devices {
+        attach_program(directory)?;
+    }
     if group.controllers == ["cpuset"] {
         // It begins empty, and then nothing can enter it.
         inherit_cpuset(directory)?;

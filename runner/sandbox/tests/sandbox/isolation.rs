@@ -1,7 +1,9 @@
 //! What a command cannot see or do.
 
+use std::path::Path;
+
 use kiln_sandbox::runspec::{ControlGroups, Host, ResolvedUser};
-use kiln_sandbox::{Sandbox, Status};
+use kiln_sandbox::{Sandbox, SandboxError, Status};
 
 use crate::Case;
 use crate::fixture::Fixture;
@@ -29,6 +31,10 @@ pub const CASES: &[Case] = &[
         working_directory_stays_inside,
     ),
     ("devices_of_the_image_do_not_open", devices_do_not_open),
+    (
+        "unified_hierarchies_filter_devices_by_program",
+        device_programs,
+    ),
     (
         "without_control_groups_mounts_refuse_devices",
         without_control_groups,
@@ -140,6 +146,46 @@ fn without_control_groups() {
     refuse_devices(&fixture);
     let ran = fixture.run("mknod /dev/disk b 8 0 && head -c1 /dev/disk || echo no");
     assert_eq!(ran.succeeded(), "no\n");
+}
+
+/// On a hybrid host the unified hierarchy has no controllers, but takes programs.
+fn device_programs() {
+    let mut fixture = Fixture::new();
+    let host = fixture.sandbox.host().clone();
+    let places = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
+    let unified = places
+        .iter()
+        .map(Path::new)
+        .find(|place| place.join("cgroup.procs").exists());
+    let Some(directory) = unified else {
+        println!("  SKIPPED: no unified hierarchy");
+        return;
+    };
+    let host = Host {
+        control_groups: ControlGroups::Unified {
+            directory: directory.to_owned(),
+            controllers: Vec::new(),
+        },
+        device_programs: true,
+        ..host
+    };
+    fixture.sandbox = Sandbox::new(host.clone()).expect("a sandbox");
+    if let Err(error @ SandboxError::ControlGroup { .. }) = fixture.run("true").result {
+        println!("  SKIPPED: {error}");
+        return;
+    }
+    refuse_devices(&fixture);
+    let script = "mknod /tmp/null c 1 3 && echo x >/tmp/null && mknod /tmp/pmem c 1 1
+        mknod /tmp/rtc c 10 135; cat /tmp/rtc 2>&1; cat /proc/self/cgroup | grep ^0:; ls /sys/fs/cgroup | head -1
+        touch /sys/fs/cgroup/x 2>/dev/null || echo no";
+    let ran = fixture.run(script);
+    let expected =
+        "cat: can't open '/tmp/rtc': Operation not permitted\n0::/\ncgroup.controllers\nno\n";
+    assert_eq!(ran.succeeded(), expected, "{}", ran.stderr);
+    let group = directory.join(format!("{}-devices", host.control_group_prefix));
+    assert!(group.exists());
+    drop(fixture);
+    assert!(!group.exists());
 }
 
 fn refuse_devices(fixture: &Fixture) {
