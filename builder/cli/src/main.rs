@@ -1,3 +1,54 @@
 //! The kiln command: arguments, progress, messages, exit codes.
+//!
+//! `main` first answers when this program was started as the first process of a sandbox,
+//! then becomes root of a user namespace if it is not root; both must happen while there is
+//! one thread. All else is a command of [`commands`].
 
-fn main() {}
+mod arguments;
+mod commands;
+mod configuration;
+mod error;
+mod interrupt;
+mod progress;
+mod resolver;
+mod session;
+
+use arguments::Arguments;
+use clap::Parser;
+use error::Failure;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if kiln_engine::sandbox::init::is_requested() {
+        kiln_engine::sandbox::init::run_init();
+    }
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Failure> {
+    raise_open_files_limit();
+    let entered = kiln_engine::sandbox::user_namespace::enter_if_unprivileged()?;
+    session::warn_about(&entered);
+    commands::run(arguments)
+}
+
+/// Files that this process may open: file trees keep a handle per layer and directory in use,
+/// and 1,024, which is usual, is too few for several large steps at once.
+const OPEN_FILES: u64 = 65_536;
+
+fn raise_open_files_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    let wanted = limit
+        .maximum
+        .map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
+    if limit.current.is_some_and(|current| current < wanted) {
+        limit.current = Some(wanted);
+        // With fewer the build may still succeed; what fails will say so.
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
+}

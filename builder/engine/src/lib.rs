@@ -1,1 +1,31 @@
 //! Carries out plans: joins solver, store, registry and sandbox.
+//!
+//! [`Builder::build`] solves the plan of a [`BuildRequest`] with a worker that knows what each
+//! operation does, makes images of the results, and hands them to the outputs. What happens
+//! meanwhile is told as [`Event`]s.
+
+mod assemble;
+mod builder;
+mod context;
+mod error;
+mod event;
+mod export;
+mod load;
+mod op;
+mod output;
+mod request;
+mod settle;
+mod worker;
+
+pub use builder::{Builder, EngineOptions};
+pub use error::{BuildError, StepError};
+pub use event::{Event, StepChange, TaskId};
+pub use kiln_disk as disk;
+pub use kiln_layer::compress::Compression;
+pub use kiln_layer::pattern::{IgnorePatterns, InvalidPattern};
+pub use kiln_registry as registry;
+pub use kiln_sandbox as sandbox;
+pub use output::{Destination, ImageFormat, Output};
+pub use request::{
+    BuildOutcome, BuildRequest, BuiltImage, LocalDirectory, PlannedImage, SecretSource,
+};

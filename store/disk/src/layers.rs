@@ -29,6 +29,9 @@ pub struct LayerFacts {
     pub uncompressed_size: u64,
     /// Where the layer is from.
     pub origin: LayerOrigin,
+    /// When the layer was made, in seconds since 1970: its time in the history of images.
+    #[serde(default)]
+    pub created_seconds: i64,
 }
 
 /// Where a layer is from: whether its archive can be made again, byte for byte.

@@ -142,6 +142,7 @@ fn facts_of_a_layer_are_remembered_and_need_the_layer() {
         origin: LayerOrigin::Unpacked {
             capture_digest: None,
         },
+        created_seconds: 1_700_000_000,
     };
     assert_eq!(fixture.store.layers().facts(&id).unwrap(), None);
     fixture.store.layers().set_facts(&id, &facts).unwrap();

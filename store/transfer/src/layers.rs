@@ -45,6 +45,7 @@ pub fn facts(
         clamp_mtime_seconds,
     };
     let facts = LayerFacts {
+        created_seconds: now_seconds(),
         diff_id: DiffId(digest),
         uncompressed_size,
         origin,
@@ -179,4 +180,12 @@ impl Failure {
             },
         }
     }
+}
+
+/// Returns the time, in seconds since 1970; 0 before that.
+pub(crate) fn now_seconds() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
 }

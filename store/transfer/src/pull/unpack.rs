@@ -265,6 +265,7 @@ impl Unpacking<'_> {
         self.store.layers().set_facts(
             layer,
             &LayerFacts {
+                created_seconds: crate::layers::now_seconds(),
                 diff_id,
                 uncompressed_size,
                 origin,

@@ -1,0 +1,123 @@
+//! The arguments of `kiln build`.
+
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub struct BuildArguments {
+    /// Directory of the build context, or - for a Dockerfile on standard input
+    #[arg(value_name = "PATH | -")]
+    pub context: String,
+    /// Dockerfile [default: PATH/Dockerfile]; - for standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<String>,
+    /// Name of the image (repeatable)
+    #[arg(short, long, value_name = "NAME[:TAG]")]
+    pub tag: Vec<String>,
+    /// Value of a build argument; from the environment without value (repeatable)
+    #[arg(long, value_name = "KEY[=VALUE]")]
+    pub build_arg: Vec<String>,
+    /// Additional named build context (repeatable)
+    #[arg(long, value_name = "NAME=DIR")]
+    pub build_context: Vec<String>,
+    /// Stage to build
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// Run every step again
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Run every step of these stages again
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub no_cache_filter: Vec<String>,
+    /// Ask the registry for base images even if the store has them
+    #[arg(long)]
+    pub pull: bool,
+    /// Platform to build for
+    #[arg(
+        long,
+        value_name = "OS/ARCH",
+        value_delimiter = ',',
+        env = "DOCKER_DEFAULT_PLATFORM"
+    )]
+    pub platform: Vec<String>,
+    /// Network of RUN: default, none or host
+    #[arg(long, default_value = "default")]
+    pub network: String,
+    /// Label of the image (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub label: Vec<String>,
+    /// Where the image goes besides the store: type=oci,dest=FILE … (repeatable)
+    #[arg(short, long, value_name = "SPEC")]
+    pub output: Vec<String>,
+    /// Load the image into the running Docker engine: type=docker
+    #[arg(long)]
+    pub load: bool,
+    /// Push the image to its registry: type=registry
+    #[arg(long)]
+    pub push: bool,
+    /// How progress is shown
+    #[arg(long, value_enum, default_value = "auto", env = "BUILDKIT_PROGRESS")]
+    pub progress: ProgressMode,
+    /// Print the image's ID only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Write the image's ID to this file
+    #[arg(long, value_name = "FILE")]
+    pub iidfile: Option<PathBuf>,
+    /// Write digests and names as JSON to this file
+    #[arg(long, value_name = "FILE")]
+    pub metadata_file: Option<PathBuf>,
+    /// Secret for RUN --mount=type=secret: id=ID[,src=FILE|,env=NAME] (repeatable)
+    #[arg(long, value_name = "SPEC")]
+    pub secret: Vec<String>,
+    /// SSH agent for RUN --mount=type=ssh: default|ID[=SOCKET] (repeatable)
+    #[arg(long, value_name = "SPEC")]
+    pub ssh: Vec<String>,
+    /// Line of /etc/hosts in RUN: HOST:IP (repeatable)
+    #[arg(long, value_name = "HOST:IP")]
+    pub add_host: Vec<String>,
+    /// Resource limit in RUN: NAME=SOFT[:HARD] (repeatable)
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    pub ulimit: Vec<String>,
+    /// Size of /dev/shm in RUN
+    #[arg(long, value_name = "BYTES")]
+    pub shm_size: Option<String>,
+    /// Privileges that the Dockerfile may ask for: network.host, security.insecure
+    #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',')]
+    pub allow: Vec<String>,
+    /// Memory limit of each RUN: 512m, 2g
+    #[arg(short, long, value_name = "BYTES")]
+    pub memory: Option<String>,
+    /// Processors each RUN may use: 1.5
+    #[arg(long, value_name = "NUMBER")]
+    pub cpus: Option<f64>,
+    /// Processes each RUN may have
+    #[arg(long, value_name = "NUMBER")]
+    pub pids_limit: Option<u64>,
+    /// Steps that run at once, at most
+    #[arg(long, value_name = "NUMBER")]
+    pub jobs: Option<usize>,
+    /// Print the plan and build nothing
+    #[arg(long)]
+    pub print_plan: bool,
+    /// Check the Dockerfile and build nothing
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// A live display on a terminal, else plain.
+    Auto,
+    /// A live display.
+    Tty,
+    /// One line after the other.
+    Plain,
+    /// One JSON object per line.
+    Rawjson,
+    /// Nothing but errors and the image's ID.
+    Quiet,
+    /// Nothing but errors.
+    None,
+}

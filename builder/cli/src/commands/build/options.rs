@@ -1,0 +1,286 @@
+//! Arguments of `kiln build` as what compiler and engine take.
+
+use crate::arguments::{BuildArguments, parse_output};
+use crate::error::Failure;
+use crate::session::{parse_platform, parse_reference};
+use kiln_dockerfile::CompileOptions;
+use kiln_engine::sandbox::runspec::Limits;
+use kiln_engine::{Output, SecretSource};
+use kiln_oci::Reference;
+use kiln_plan::NetworkMode;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Steps that run at once unless said otherwise: most of them wait for something.
+pub const DEFAULT_JOBS: usize = 16;
+
+/// Length of the period in which processor time is counted.
+const CPU_PERIOD_MICROSECONDS: u64 = 100_000;
+
+pub fn compile_options(arguments: &BuildArguments) -> Result<CompileOptions, Failure> {
+    let platforms = arguments
+        .platform
+        .iter()
+        .map(|platform| parse_platform(platform));
+    Ok(CompileOptions {
+        target: arguments.target.clone(),
+        build_args: arguments
+            .build_arg
+            .iter()
+            .map(|argument| build_argument(argument))
+            .collect(),
+        platforms: platforms.collect::<Result<_, _>>()?,
+        labels: pairs(&arguments.label, "label", '=')?,
+        network: network(arguments)?,
+        no_cache: arguments.no_cache,
+        no_cache_stages: arguments.no_cache_filter.clone(),
+        extra_hosts: extra_hosts(&arguments.add_host)?,
+        ulimits: arguments
+            .ulimit
+            .iter()
+            .map(|limit| ulimit(limit))
+            .collect::<Result<_, _>>()?,
+        shm_size_bytes: arguments.shm_size.as_deref().map(bytes).transpose()?,
+        ..CompileOptions::default()
+    })
+}
+
+/// Without a value it is that of the environment.
+fn build_argument(argument: &str) -> (String, Option<String>) {
+    match argument.split_once('=') {
+        Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+        None => (argument.to_owned(), std::env::var(argument).ok()),
+    }
+}
+
+fn network(arguments: &BuildArguments) -> Result<NetworkMode, Failure> {
+    match arguments.network.as_str() {
+        "default" | "" => Ok(NetworkMode::Default),
+        "none" => Ok(NetworkMode::None),
+        "host" => Ok(NetworkMode::Host),
+        other => Err(
+            Failure::usage(format!("network mode `{other}` is not supported"))
+                .with_hint("use default, none or host"),
+        ),
+    }
+}
+
+fn pairs(
+    arguments: &[String],
+    what: &str,
+    separator: char,
+) -> Result<Vec<(String, String)>, Failure> {
+    let pair = |argument: &String| match argument.split_once(separator) {
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        None if what == "label" => Ok((argument.clone(), String::new())),
+        None => Err(Failure::usage(format!("invalid {what} `{argument}`"))
+            .with_hint(format!("write it as KEY{separator}VALUE"))),
+    };
+    arguments.iter().map(pair).collect()
+}
+
+/// `HOST:IP`, or `HOST=IP`, where an IPv6 address may stand in brackets.
+fn extra_hosts(arguments: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    let host = |argument: &String| {
+        let (name, address) = argument
+            .split_once('=')
+            .or_else(|| argument.split_once(':'))
+            .ok_or_else(|| invalid_host(argument, "it has no address"))?;
+        let address = address.trim_start_matches('[').trim_end_matches(']');
+        match address.parse::<std::net::IpAddr>() {
+            Ok(_) => Ok((name.to_owned(), address.to_owned())),
+            Err(_) => Err(invalid_host(argument, "the address is not an IP address")),
+        }
+    };
+    arguments.iter().map(host).collect()
+}
+
+fn invalid_host(argument: &str, reason: &str) -> Failure {
+    Failure::usage(format!("invalid host `{argument}`: {reason}"))
+        .with_hint("write it as HOST:IP, such as db:10.0.0.2")
+}
+
+fn ulimit(argument: &str) -> Result<(String, u64, u64), Failure> {
+    let invalid = || {
+        Failure::usage(format!("invalid resource limit `{argument}`"))
+            .with_hint("write it as NAME=SOFT[:HARD], such as nofile=1024:2048")
+    };
+    let (name, values) = argument.split_once('=').ok_or_else(invalid)?;
+    let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+    let number = |text: &str| match text {
+        "-1" | "unlimited" => Some(u64::MAX),
+        text => text.parse().ok(),
+    };
+    match (number(soft), number(hard)) {
+        (Some(soft), Some(hard)) if soft <= hard => Ok((name.to_owned(), soft, hard)),
+        _ => Err(invalid()),
+    }
+}
+
+/// `512m`, `2g`, `1048576`: units of 1024.
+pub fn bytes(text: &str) -> Result<u64, Failure> {
+    let lower = text.to_lowercase();
+    let digits = lower.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+    let factor = match lower[digits.len()..]
+        .trim_end_matches('b')
+        .trim_end_matches('i')
+    {
+        "" => Some(1u64),
+        "k" => Some(1 << 10),
+        "m" => Some(1 << 20),
+        "g" => Some(1 << 30),
+        "t" => Some(1 << 40),
+        _ => None,
+    };
+    let number = digits.parse::<u64>().ok();
+    number
+        .zip(factor)
+        .and_then(|(number, factor)| number.checked_mul(factor))
+        .ok_or_else(|| {
+            Failure::usage(format!("invalid size `{text}`")).with_hint("write it as 512m or 2g")
+        })
+}
+
+pub fn names(arguments: &BuildArguments) -> Result<Vec<Reference>, Failure> {
+    arguments
+        .tag
+        .iter()
+        .map(|name| parse_reference(name))
+        .collect()
+}
+
+/// The outputs asked for, with what `--load` and `--push` stand for.
+pub fn outputs(arguments: &BuildArguments) -> Result<Vec<Output>, Failure> {
+    let load = arguments.load.then_some("type=docker");
+    let push = arguments.push.then_some("type=registry");
+    let written = arguments.output.iter().map(String::as_str);
+    written.chain(load).chain(push).map(parse_output).collect()
+}
+
+pub fn limits(arguments: &BuildArguments) -> Result<Limits, Failure> {
+    let quota = arguments.cpus.map(|cpus| {
+        // Processors are few and the period is short: nothing is lost.
+        (cpus * CPU_PERIOD_MICROSECONDS as f64).round().max(1_000.0) as u64
+    });
+    Ok(Limits {
+        memory_bytes: arguments.memory.as_deref().map(bytes).transpose()?,
+        cpu_quota_microseconds: quota,
+        cpu_period_microseconds: quota.map(|_| CPU_PERIOD_MICROSECONDS),
+        pids: arguments.pids_limit,
+        ..Limits::default()
+    })
+}
+
+/// `id=ID[,src=FILE|,env=NAME][,type=file|env]`.
+pub fn secrets(arguments: &BuildArguments) -> Result<BTreeMap<String, SecretSource>, Failure> {
+    arguments
+        .secret
+        .iter()
+        .map(|secret| parse_secret(secret))
+        .collect()
+}
+
+fn parse_secret(argument: &str) -> Result<(String, SecretSource), Failure> {
+    let invalid = || {
+        Failure::usage(format!("invalid secret `{argument}`"))
+            .with_hint("write it as id=ID,src=FILE or id=ID,env=NAME")
+    };
+    let mut fields = BTreeMap::new();
+    for field in argument.split(',') {
+        let (key, value) = field.split_once('=').ok_or_else(invalid)?;
+        fields.insert(key, value.to_owned());
+    }
+    let kind = fields.remove("type");
+    let file = fields.remove("src").or_else(|| fields.remove("source"));
+    let variable = fields.remove("env");
+    let id = fields.remove("id").ok_or_else(invalid)?;
+    if !fields.is_empty() {
+        return Err(invalid());
+    }
+    let source = match (kind.as_deref(), file, variable) {
+        (None | Some("file"), Some(file), None) => SecretSource::File(file.into()),
+        (None | Some("env"), None, Some(variable)) => SecretSource::Variable(variable),
+        (Some("env"), source, None) => SecretSource::Variable(source.unwrap_or(id.clone())),
+        (None, None, None) if std::env::var_os(&id).is_some() => SecretSource::Variable(id.clone()),
+        (None | Some("file"), None, None) => SecretSource::File(id.clone().into()),
+        _ => return Err(invalid()),
+    };
+    Ok((id, source))
+}
+
+/// `default`, `ID`, or `ID=SOCKET`; without a socket that of the running agent.
+pub fn ssh_agents(arguments: &BuildArguments) -> Result<BTreeMap<String, PathBuf>, Failure> {
+    let agent = |argument: &String| match argument.split_once('=') {
+        Some((id, socket)) => Ok((id.to_owned(), PathBuf::from(socket))),
+        None => match std::env::var_os("SSH_AUTH_SOCK") {
+            Some(socket) => Ok((argument.clone(), PathBuf::from(socket))),
+            None => Err(Failure::usage(format!("no SSH agent for `{argument}`"))
+                .with_hint("start one with ssh-agent, or name its socket: --ssh default=SOCKET")),
+        },
+    };
+    arguments.ssh.iter().map(agent).collect()
+}
+
+/// The build argument of this name, else the environment variable.
+pub fn source_date_epoch(arguments: &BuildArguments) -> Result<Option<i64>, Failure> {
+    const NAME: &str = "SOURCE_DATE_EPOCH";
+    let mut given = arguments
+        .build_arg
+        .iter()
+        .filter_map(|argument| argument.split_once('='));
+    let given = given
+        .rfind(|(key, _)| *key == NAME)
+        .map(|(_, value)| value.to_owned());
+    match given
+        .or_else(|| std::env::var(NAME).ok())
+        .filter(|value| !value.is_empty())
+    {
+        None => Ok(None),
+        Some(value) => value.parse().map(Some).map_err(|_| {
+            Failure::usage(format!("invalid {NAME} `{value}`"))
+                .with_hint("give seconds since 1970, such as $(git log -1 --format=%ct)")
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_counted_in_units_of_1024() {
+        let table = [
+            ("1024", 1024),
+            ("64m", 64 << 20),
+            ("2g", 2 << 30),
+            ("1KiB", 1024),
+        ];
+        for (text, expected) in table {
+            assert_eq!(bytes(text).unwrap(), expected, "{text}");
+        }
+        for text in ["", "m", "1x", "-1", "99999999999t"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn hosts_take_both_separators_and_brackets() {
+        let hosts = ["db:10.0.0.2", "db=[fe80::1]"].map(str::to_owned);
+        let expected = [("db", "10.0.0.2"), ("db", "fe80::1")];
+        let expected = expected.map(|(name, address)| (name.to_owned(), address.to_owned()));
+        assert_eq!(extra_hosts(&hosts).unwrap(), expected);
+        assert!(extra_hosts(&["db".to_owned()]).is_err());
+        assert!(extra_hosts(&["db:x".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn resource_limits_have_a_soft_and_a_hard_value() {
+        assert_eq!(ulimit("nofile=1:2").unwrap(), ("nofile".to_owned(), 1, 2));
+        assert_eq!(
+            ulimit("core=-1").unwrap(),
+            ("core".to_owned(), u64::MAX, u64::MAX)
+        );
+        assert!(ulimit("nofile=2:1").is_err());
+        assert!(ulimit("nofile").is_err());
+    }
+}

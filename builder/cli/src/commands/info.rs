@@ -1,0 +1,15 @@
+//! `kiln info`: what this machine lets kiln do.
+
+use crate::arguments::GlobalArguments;
+use crate::error::Failure;
+use crate::session;
+use kiln_engine::sandbox::host;
+
+pub fn run(global: &GlobalArguments) -> Result<(), Failure> {
+    println!("version       {}", env!("CARGO_PKG_VERSION"));
+    println!("store         {}", session::root(global)?.display());
+    for (name, value) in host::describe(&host::probe()) {
+        println!("{name:12}  {value}");
+    }
+    Ok(())
+}

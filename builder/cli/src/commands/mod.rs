@@ -1,0 +1,30 @@
+//! The commands, one module each.
+
+mod build;
+mod images;
+mod info;
+mod inspect;
+mod pull;
+mod push;
+mod rmi;
+mod store;
+mod tag;
+
+use crate::arguments::{Arguments, Command};
+use crate::error::Failure;
+
+/// Carries out the command that `arguments` name.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let global = &arguments.global;
+    match &arguments.command {
+        Command::Build(build) => build::run(global, build),
+        Command::Pull(pull) => pull::run(global, pull),
+        Command::Push(push) => push::run(global, push),
+        Command::Images(images) => images::run(global, images),
+        Command::Inspect(inspect) => inspect::run(global, inspect),
+        Command::Tag(tag) => tag::run(global, tag),
+        Command::Rmi(remove) => rmi::run(global, remove),
+        Command::Store(store) => store::run(global, store),
+        Command::Info => info::run(global),
+    }
+}

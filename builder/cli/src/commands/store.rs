@@ -1,0 +1,50 @@
+//! `kiln store`: verification and size of the store.
+
+use crate::arguments::{GlobalArguments, StoreCommand};
+use crate::error::{Class, Failure};
+use crate::progress::size;
+use crate::session::Session;
+
+pub fn run(global: &GlobalArguments, command: &StoreCommand) -> Result<(), Failure> {
+    let session = Session::open(global)?;
+    match command {
+        StoreCommand::Verify => verify(&session),
+        StoreCommand::Info => info(&session),
+    }
+}
+
+fn verify(session: &Session) -> Result<(), Failure> {
+    let report = session.store.verify(&mut |_| {})?;
+    println!(
+        "{} blobs, {} layers ({} not captured yet), {} names checked",
+        report.blobs, report.layers, report.layers_unknown, report.names
+    );
+    for problem in &report.problems {
+        println!("{}: {}", problem.path.display(), problem.reason);
+    }
+    match report.problems.len() {
+        0 => Ok(()),
+        count => Err(
+            Failure::new(Class::Store, format!("{count} problems found in the store"))
+                .with_hint("remove what is named and build or pull it again"),
+        ),
+    }
+}
+
+fn info(session: &Session) -> Result<(), Failure> {
+    let usage = session.store.usage()?;
+    println!("root          {}", session.store.root().display());
+    let rows = [
+        ("blobs", usage.blob_bytes),
+        ("layers", usage.layer_bytes),
+        ("unfinished", usage.active_bytes),
+        ("cache mounts", usage.cache_mount_bytes),
+        ("logs", usage.log_bytes),
+        ("indexes", usage.index_bytes),
+        ("total", usage.total_bytes()),
+    ];
+    for (name, bytes) in rows {
+        println!("{name:12}  {}", size(bytes));
+    }
+    Ok(())
+}

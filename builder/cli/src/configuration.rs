@@ -1,0 +1,108 @@
+//! The configuration file: registries.
+//!
+//! ```toml
+//! [registry."docker.io"]
+//! mirrors = ["http://127.0.0.1:5000"]
+//!
+//! [registry."registry.example:5000"]
+//! insecure = true
+//! certificates = ["/etc/kiln/example.pem"]
+//! ```
+
+use crate::arguments::GlobalArguments;
+use crate::error::{Class, Failure};
+use kiln_engine::registry::RegistrySettings;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Configuration {
+    #[serde(default)]
+    registry: BTreeMap<String, Registry>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Registry {
+    #[serde(default)]
+    mirrors: Vec<String>,
+    #[serde(default)]
+    insecure: bool,
+    #[serde(default)]
+    certificates: Vec<PathBuf>,
+}
+
+/// Returns how registries are reached: what the arguments say, before what the file says.
+pub fn registry_settings(arguments: &GlobalArguments) -> Result<RegistrySettings, Failure> {
+    let mut settings = RegistrySettings {
+        insecure: arguments.insecure_registry.clone(),
+        ..RegistrySettings::default()
+    };
+    for mirror in &arguments.registry_mirror {
+        let (registry, url) = mirror.split_once('=').ok_or_else(|| {
+            Failure::usage(format!("invalid mirror `{mirror}`"))
+                .with_hint("write it as docker.io=http://127.0.0.1:5000")
+        })?;
+        settings.mirrors.push((registry.to_owned(), url.to_owned()));
+    }
+    for (name, registry) in read(arguments.config.as_deref())?.registry {
+        let mirrors = registry.mirrors.into_iter().map(|url| (name.clone(), url));
+        settings.mirrors.extend(mirrors);
+        settings.certificate_files.extend(registry.certificates);
+        if registry.insecure {
+            settings.insecure.push(name);
+        }
+    }
+    Ok(settings)
+}
+
+/// Reads the file that was named, which must exist, or the one at the usual place.
+fn read(named: Option<&Path>) -> Result<Configuration, Failure> {
+    let path = match named {
+        Some(path) => path.to_owned(),
+        None => match usual_places().into_iter().find(|path| path.exists()) {
+            Some(path) => path,
+            None => return Ok(Configuration::default()),
+        },
+    };
+    let message = || format!("cannot read the configuration {}", path.display());
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| Failure::caused(Class::Usage, message(), &error))?;
+    toml::from_str(&text).map_err(|error| Failure::caused(Class::Usage, message(), &error))
+}
+
+fn usual_places() -> Vec<PathBuf> {
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config"));
+    let user = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or(home);
+    let user = user.map(|directory| directory.join("kiln/config.toml"));
+    user.into_iter()
+        .chain([PathBuf::from("/etc/kiln/config.toml")])
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_mirrors_certificates_and_plain_registries() {
+        let text = "[registry.\"docker.io\"]\nmirrors = [\"http://m\"]\n\
+            [registry.\"r:5000\"]\ninsecure = true\ncertificates = [\"/a.pem\"]\n";
+        let configuration: Configuration = toml::from_str(text).unwrap();
+        assert_eq!(configuration.registry["docker.io"].mirrors, ["http://m"]);
+        assert!(configuration.registry["r:5000"].insecure);
+        assert_eq!(
+            configuration.registry["r:5000"].certificates,
+            [PathBuf::from("/a.pem")]
+        );
+    }
+
+    #[test]
+    fn unknown_keys_are_errors() {
+        assert!(toml::from_str::<Configuration>("[registry.a]\nmirror = \"x\"\n").is_err());
+    }
+}

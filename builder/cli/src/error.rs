@@ -1,0 +1,238 @@
+//! How commands fail: messages with causes, hints, and exit codes by class.
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 1 | a step of the build failed |
+//! | 2 | the command line is wrong |
+//! | 3 | the Dockerfile is wrong |
+//! | 4 | an image or a registry cannot be used |
+//! | 5 | the store or a file cannot be used |
+//! | 130, 143 | interrupted by SIGINT, SIGTERM |
+
+use anstyle::{AnsiColor, Style};
+use kiln_engine::sandbox::user_namespace::EnterError;
+use kiln_engine::{BuildError, StepError};
+use std::error::Error;
+use std::process::ExitCode;
+
+/// What kind of failure it is: the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    Step,
+    Usage,
+    Dockerfile,
+    Image,
+    Store,
+    Interrupted,
+}
+
+impl Class {
+    fn exit_code(self) -> u8 {
+        match self {
+            Class::Step => 1,
+            Class::Usage => 2,
+            Class::Dockerfile => 3,
+            Class::Image => 4,
+            Class::Store => 5,
+            Class::Interrupted => crate::interrupt::exit_code(),
+        }
+    }
+}
+
+/// Why a command failed, ready to be shown.
+#[derive(Debug)]
+pub struct Failure {
+    class: Class,
+    /// Shown before the message as it is: source lines with marks.
+    excerpt: Option<String>,
+    messages: Vec<String>,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// Returns a failure of `class` that says `message`.
+    pub fn new(class: Class, message: impl Into<String>) -> Self {
+        Failure {
+            class,
+            excerpt: None,
+            messages: vec![message.into()],
+            hint: None,
+        }
+    }
+
+    /// Returns a failure for a wrong command line.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Failure::new(Class::Usage, message)
+    }
+
+    /// Returns a failure whose text is complete already: diagnostics of a Dockerfile.
+    pub fn rendered(class: Class, text: String) -> Self {
+        Failure {
+            class,
+            excerpt: Some(text),
+            messages: Vec::new(),
+            hint: None,
+        }
+    }
+
+    /// Returns a failure that says `message` and what caused it.
+    pub fn caused(class: Class, message: impl Into<String>, cause: &dyn Error) -> Self {
+        let mut failure = Failure::new(class, message);
+        failure.messages.extend(chain(cause));
+        failure
+    }
+
+    /// Returns a failure that says what `error` and its causes say.
+    pub fn from_error(class: Class, error: &dyn Error) -> Self {
+        Failure {
+            class,
+            excerpt: None,
+            messages: chain(error),
+            hint: None,
+        }
+    }
+
+    /// The same, with source lines shown before it.
+    pub fn with_excerpt(mut self, excerpt: String) -> Self {
+        self.excerpt = Some(excerpt);
+        self
+    }
+
+    /// The same, with what to do next.
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Shows the failure on standard error and returns the exit code.
+    pub fn report(&self) -> ExitCode {
+        anstream::eprint!("{}", self.text());
+        ExitCode::from(self.class.exit_code())
+    }
+
+    fn text(&self) -> String {
+        let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
+        let cyan = Style::new().fg_color(Some(AnsiColor::Cyan.into()));
+        let mut text = self.excerpt.clone().unwrap_or_default();
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        for (number, message) in self.messages.iter().enumerate() {
+            match number {
+                0 => text.push_str(&format!("{red}error{red:#}: {message}\n")),
+                _ => text.push_str(&format!("  caused by: {message}\n")),
+            }
+        }
+        if let Some(hint) = self.hint.as_deref().or_else(|| guess_hint(&self.messages)) {
+            text.push_str(&format!("  {cyan}hint{cyan:#}: {hint}\n"));
+        }
+        text
+    }
+}
+
+/// Returns an error's messages, outermost first, without those that repeat the one before.
+fn chain(error: &dyn Error) -> Vec<String> {
+    let mut messages = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let message = cause.to_string();
+        if messages.last() != Some(&message) {
+            messages.push(message);
+        }
+        source = cause.source();
+    }
+    messages
+}
+
+/// What to do next where the cause alone tells it.
+fn guess_hint(messages: &[String]) -> Option<&'static str> {
+    let table = [
+        (
+            "No space left on device",
+            "free space where the store lies, or use another with --root",
+        ),
+        (
+            "Disk quota exceeded",
+            "raise the quota, or use another store with --root",
+        ),
+        (
+            "Permission denied",
+            "choose a directory that you may write, with --root or KILN_ROOT",
+        ),
+        (
+            "Read-only file system",
+            "choose a directory that you may write, with --root or KILN_ROOT",
+        ),
+        (
+            "Connection refused",
+            "check that the registry runs and that its address is right",
+        ),
+        ("excluded by the ignore patterns", "look at .dockerignore"),
+    ];
+    let is_said = |words: &str| messages.iter().any(|message| message.contains(words));
+    table
+        .into_iter()
+        .find(|(words, _)| is_said(words))
+        .map(|(_, hint)| hint)
+}
+
+macro_rules! failure_from {
+    ($($error:ty => $class:expr),* $(,)?) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Failure::from_error($class, &error)
+            }
+        }
+    )*};
+}
+
+failure_from! {
+    kiln_engine::disk::Error => Class::Store,
+    kiln_engine::registry::Error => Class::Image,
+    kiln_transfer::Error => Class::Image,
+    EnterError => Class::Store,
+}
+
+impl From<BuildError> for Failure {
+    /// Failed steps are shown by the build command, which knows the Dockerfile.
+    fn from(error: BuildError) -> Self {
+        let class = match &error {
+            BuildError::Cancelled => Class::Interrupted,
+            BuildError::Steps(steps) => steps
+                .first()
+                .map_or(Class::Step, |(_, error)| class_of(error)),
+            BuildError::Transfer(_) => Class::Image,
+            BuildError::Output { .. } => Class::Usage,
+            BuildError::Store(_) | BuildError::Sandbox(_) | BuildError::Write { .. } => {
+                Class::Store
+            }
+        };
+        Failure::from_error(class, &error)
+    }
+}
+
+/// Returns the class of a failed step.
+pub fn class_of(error: &StepError) -> Class {
+    match error {
+        StepError::Pull { .. } => Class::Image,
+        StepError::Store(_) => Class::Store,
+        StepError::Cancelled => Class::Interrupted,
+        _ => Class::Step,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_follow_the_message_and_a_hint_says_what_to_do() {
+        let cause = std::io::Error::other("No space left on device (os error 28)");
+        let failure = Failure::caused(Class::Store, "cannot write a.tar", &cause);
+        let text = anstream::adapter::strip_str(&failure.text()).to_string();
+        let expected = "error: cannot write a.tar\n  \
+            caused by: No space left on device (os error 28)\n  \
+            hint: free space where the store lies, or use another with --root\n";
+        assert_eq!(text, expected);
+    }
+}

@@ -1,0 +1,126 @@
+//! From results to images: history and times of the configuration.
+
+use crate::worker::Product;
+use crate::{BuildError, BuildRequest, PlannedImage};
+use kiln_disk::{LayerId, Store};
+use kiln_oci::{HistoryEntry, ImageConfig};
+use kiln_transfer::image::{self, Image};
+
+/// The comment of history entries that exist only to match layers.
+const FILLER_COMMENT: &str = "kiln.exporter.image.v0";
+
+/// Stores the image that `planned` describes over the layers of `product`.
+pub(crate) fn assemble(
+    store: &Store,
+    request: &BuildRequest,
+    planned: &PlannedImage,
+    product: Option<&Product>,
+) -> Result<Image, BuildError> {
+    let stack: &[LayerId] = match product {
+        Some(Product::Stack(stack)) => stack,
+        Some(Product::Directory(_)) | None => &[],
+    };
+    let created = creation_times(store, request, stack)?;
+    let config = finished_config(planned, &created);
+    Ok(image::assemble(store, config, stack)?)
+}
+
+/// Returns when each layer was made, at most the epoch. A layer from the cache keeps its time,
+/// so that a build that changes nothing gives the same image.
+fn creation_times(
+    store: &Store,
+    request: &BuildRequest,
+    stack: &[LayerId],
+) -> Result<Vec<i64>, BuildError> {
+    let epoch = request.source_date_epoch;
+    let time = |layer: &LayerId| {
+        let made = kiln_transfer::layers::facts(store, layer, epoch)?.created_seconds;
+        Ok(epoch.map_or(made, |epoch| made.min(epoch)))
+    };
+    stack.iter().map(time).collect()
+}
+
+/// Returns the configuration with its history, one entry that is not empty per layer.
+///
+/// An entry has the time of its layer; entries without one that of the first new layer.
+fn finished_config(planned: &PlannedImage, created: &[i64]) -> ImageConfig {
+    let mut config = planned.config.clone();
+    let mut new = created.iter().skip(config.rootfs.diff_ids.len()).copied();
+    let base = config.created.clone().or_else(|| kiln_oci::timestamp(0));
+    let first = new.clone().next().and_then(kiln_oci::timestamp).or(base);
+    for entry in &planned.history {
+        let layer = if entry.empty_layer { None } else { new.next() };
+        let created = layer
+            .and_then(kiln_oci::timestamp)
+            .or_else(|| first.clone());
+        config.history.push(HistoryEntry {
+            created,
+            ..entry.clone()
+        });
+    }
+    reconcile(&mut config.history, created.len());
+    config.created = config
+        .history
+        .last()
+        .and_then(|entry| entry.created.clone())
+        .or(first);
+    config
+}
+
+/// Makes as many entries non-empty as there are layers: what is too many becomes empty, from
+/// the end; what is missing is added.
+fn reconcile(history: &mut Vec<HistoryEntry>, layers: usize) {
+    let named = history.iter().filter(|entry| !entry.empty_layer).count();
+    let surplus = named.saturating_sub(layers);
+    let last = history
+        .iter_mut()
+        .rev()
+        .filter(|entry| !entry.empty_layer)
+        .take(surplus);
+    last.for_each(|entry| entry.empty_layer = true);
+    for _ in named..layers {
+        history.push(HistoryEntry {
+            comment: Some(FILLER_COMMENT.to_owned()),
+            ..HistoryEntry::default()
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history(empty: &[bool]) -> Vec<HistoryEntry> {
+        let entry = |empty: &bool| HistoryEntry {
+            empty_layer: *empty,
+            ..HistoryEntry::default()
+        };
+        empty.iter().map(entry).collect()
+    }
+
+    fn emptiness(history: &[HistoryEntry]) -> Vec<bool> {
+        history.iter().map(|entry| entry.empty_layer).collect()
+    }
+
+    #[test]
+    fn history_that_matches_its_layers_is_left_alone() {
+        let mut entries = history(&[false, true, false]);
+        reconcile(&mut entries, 2);
+        assert_eq!(emptiness(&entries), [false, true, false]);
+    }
+
+    #[test]
+    fn surplus_entries_become_empty_from_the_end() {
+        let mut entries = history(&[false, true, false, false]);
+        reconcile(&mut entries, 1);
+        assert_eq!(emptiness(&entries), [false, true, true, true]);
+    }
+
+    #[test]
+    fn missing_entries_are_added() {
+        let mut entries = history(&[true]);
+        reconcile(&mut entries, 2);
+        assert_eq!(emptiness(&entries), [true, false, false]);
+        assert_eq!(entries[1].comment.as_deref(), Some(FILLER_COMMENT));
+    }
+}

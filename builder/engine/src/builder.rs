@@ -1,0 +1,286 @@
+//! One build from request to outputs.
+
+use crate::context::ContextIndex;
+use crate::settle::Settler;
+use crate::worker::{BuildWorker, Product};
+use crate::{
+    BuildError, BuildOutcome, BuildRequest, BuiltImage, Event, StepChange, StepError, assemble,
+    export,
+};
+use kiln_disk::Store;
+use kiln_layer::tree::WhiteoutFormat;
+use kiln_plan::{Op, VertexId};
+use kiln_registry::Client;
+use kiln_sandbox::runspec::{Host, Isolation};
+use kiln_sandbox::{Cancellation, Sandbox};
+use kiln_solver::{Failure, Options};
+use kiln_transfer::image::Image;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What a builder works with.
+#[derive(Debug)]
+pub struct EngineOptions {
+    /// What this machine can do.
+    pub host: Host,
+}
+
+/// Carries out builds over one store.
+pub struct Builder<'store> {
+    store: &'store Store,
+    client: &'store Client,
+    sandbox: Sandbox,
+    whiteouts: WhiteoutFormat,
+}
+
+impl<'store> Builder<'store> {
+    /// Returns a builder over `store` that pulls and pushes by `client`.
+    pub fn new(
+        store: &'store Store,
+        client: &'store Client,
+        options: EngineOptions,
+    ) -> Result<Self, BuildError> {
+        let whiteouts = whiteout_format(&options.host);
+        let sandbox = Sandbox::new(options.host).map_err(BuildError::Sandbox)?;
+        Ok(Builder {
+            store,
+            client,
+            sandbox,
+            whiteouts,
+        })
+    }
+
+    /// Carries out `request`: solves its plan, stores the images under their names and hands
+    /// them to the outputs. `observer` is told what happens, from several threads.
+    pub fn build(
+        &self,
+        request: &BuildRequest,
+        cancellation: &Cancellation,
+        observer: &(dyn Fn(Event) + Sync),
+    ) -> Result<BuildOutcome, BuildError> {
+        let build_id = new_build_id();
+        let products = self.solve(request, &build_id, cancellation, observer)?;
+        let images = self.images(request, &products)?;
+        let outcome = BuildOutcome {
+            build_id,
+            target: kiln_transfer::image::index(self.store, &images)?,
+            images: images.iter().map(built_image).collect(),
+        };
+        export::export(
+            self.store,
+            self.client,
+            request,
+            &images,
+            &outcome.target,
+            observer,
+        )?;
+        Ok(outcome)
+    }
+
+    fn solve(
+        &self,
+        request: &BuildRequest,
+        build_id: &str,
+        cancellation: &Cancellation,
+        observer: &(dyn Fn(Event) + Sync),
+    ) -> Result<HashMap<VertexId, Product>, BuildError> {
+        let settler = Settler::new(self.store);
+        let worker = BuildWorker {
+            request,
+            store: self.store,
+            client: self.client,
+            sandbox: &self.sandbox,
+            whiteouts: self.whiteouts,
+            cancellation,
+            build_id,
+            indexes: self.context_indexes(request),
+            settler: &settler,
+            observer,
+        };
+        let targets: Vec<VertexId> = request
+            .images
+            .iter()
+            .filter_map(|image| image.result)
+            .collect();
+        let solved = std::thread::scope(|scope| {
+            let recording = scope.spawn(|| settler.run());
+            let solved = solve(&worker, &targets, observer);
+            settler.close();
+            let recorded = recording
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            recorded.map_err(BuildError::from).and(Ok(solved))
+        })?;
+        worker
+            .indexes
+            .values()
+            .for_each(|index| index.save(self.store));
+        match solved {
+            Ok(products) => Ok(targets.into_iter().zip(products).collect()),
+            Err(failure) => Err(failed(failure)),
+        }
+    }
+
+    fn context_indexes(&self, request: &BuildRequest) -> BTreeMap<String, ContextIndex> {
+        let load = |(name, directory): (&String, &crate::LocalDirectory)| {
+            (
+                name.clone(),
+                ContextIndex::load(self.store, &directory.path),
+            )
+        };
+        request.directories.iter().map(load).collect()
+    }
+
+    fn images(
+        &self,
+        request: &BuildRequest,
+        products: &HashMap<VertexId, Product>,
+    ) -> Result<Vec<Image>, BuildError> {
+        let images = request.images.iter().map(|planned| {
+            let product = planned.result.and_then(|vertex| products.get(&vertex));
+            assemble::assemble(self.store, request, planned, product)
+        });
+        images.collect()
+    }
+}
+
+/// Solves the plan and tells the observer of each step once.
+fn solve(
+    worker: &BuildWorker<'_>,
+    targets: &[VertexId],
+    observer: &(dyn Fn(Event) + Sync),
+) -> Result<Vec<Product>, Failure<StepError>> {
+    let report = Report::new(worker.request, observer);
+    let options = Options {
+        jobs: worker.request.jobs,
+    };
+    let solved = kiln_solver::solve(&worker.request.plan, targets, worker, options, &|event| {
+        report.tell(event)
+    });
+    if let Err(failure) = &solved {
+        report.tell_failures(failure);
+    }
+    solved
+}
+
+/// Turns what the solver says into what people are shown.
+struct Report<'a> {
+    request: &'a BuildRequest,
+    observer: &'a (dyn Fn(Event) + Sync),
+    started: Mutex<HashMap<VertexId, Instant>>,
+}
+
+impl<'a> Report<'a> {
+    fn new(request: &'a BuildRequest, observer: &'a (dyn Fn(Event) + Sync)) -> Self {
+        Report {
+            request,
+            observer,
+            started: Mutex::default(),
+        }
+    }
+
+    fn tell(&self, event: kiln_solver::Event) {
+        match event {
+            kiln_solver::Event::Cached(vertex) => self.tell_cached(vertex),
+            kiln_solver::Event::Started(vertex) => {
+                self.begin(vertex);
+                self.send(vertex, StepChange::Started);
+            }
+            kiln_solver::Event::Finished(vertex) => {
+                self.send(
+                    vertex,
+                    StepChange::Finished {
+                        took: self.took(vertex),
+                    },
+                );
+            }
+            // Told with its reason at the end.
+            kiln_solver::Event::Failed(_) => {}
+        }
+    }
+
+    /// Steps below a cached one are not looked at: their results are in it. They are told
+    /// first, as they come first in the Dockerfile.
+    fn tell_cached(&self, vertex: VertexId) {
+        let plan = &self.request.plan;
+        let mut needed = vec![vertex];
+        let mut seen = vec![false; plan.len()];
+        while let Some(vertex) = needed.pop() {
+            if !self.has_begun(vertex) && !std::mem::replace(&mut seen[vertex.index()], true) {
+                needed.extend(plan.vertex(vertex).op.inputs());
+            }
+        }
+        for (vertex, _) in plan.vertices().filter(|(vertex, _)| seen[vertex.index()]) {
+            self.begin(vertex);
+            self.send(vertex, StepChange::Cached);
+        }
+    }
+
+    fn tell_failures(&self, failure: &Failure<StepError>) {
+        for (vertex, error) in &failure.errors {
+            let (message, took) = (error.to_string(), self.took(*vertex));
+            self.send(*vertex, StepChange::Failed { message, took });
+        }
+    }
+
+    /// Directories of this machine are no steps.
+    fn send(&self, vertex: VertexId, change: StepChange) {
+        if !matches!(self.request.plan.vertex(vertex).op, Op::Local(_)) {
+            (self.observer)(Event::Step { vertex, change });
+        }
+    }
+
+    fn begin(&self, vertex: VertexId) {
+        self.lock().insert(vertex, Instant::now());
+    }
+
+    fn has_begun(&self, vertex: VertexId) -> bool {
+        self.lock().contains_key(&vertex)
+    }
+
+    fn took(&self, vertex: VertexId) -> Duration {
+        self.lock()
+            .get(&vertex)
+            .map(Instant::elapsed)
+            .unwrap_or_default()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<VertexId, Instant>> {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A build that somebody cancelled has only cancelled steps.
+fn failed(failure: Failure<StepError>) -> BuildError {
+    let all_cancelled = failure
+        .errors
+        .iter()
+        .all(|(_, error)| matches!(error, StepError::Cancelled));
+    match all_cancelled {
+        true => BuildError::Cancelled,
+        false => BuildError::Steps(failure.errors),
+    }
+}
+
+fn built_image(image: &Image) -> BuiltImage {
+    BuiltImage {
+        platform: image.config.platform(),
+        manifest: image.manifest.clone(),
+        config: image.config_descriptor.clone(),
+    }
+}
+
+/// In a user namespace the kernel takes overlay marks from `user.*` attributes only.
+fn whiteout_format(host: &Host) -> WhiteoutFormat {
+    match host.isolation {
+        Isolation::Root => WhiteoutFormat::Trusted,
+        _ => WhiteoutFormat::User,
+    }
+}
+
+/// Returns a name that sorts by time and that no other process gives at once.
+fn new_build_id() -> String {
+    let now = jiff::Timestamp::now();
+    format!("{}-{}", now.as_millisecond(), std::process::id())
+}

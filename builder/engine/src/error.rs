@@ -1,0 +1,150 @@
+//! Why a build failed.
+
+use kiln_oci::Reference;
+use kiln_plan::VertexId;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// Why a build failed.
+#[derive(Debug, Error)]
+pub enum BuildError {
+    /// Steps failed; the first is what ended the others.
+    #[error("{}", first_of(.0))]
+    Steps(Vec<(VertexId, StepError)>),
+    /// The build was cancelled.
+    #[error("the build was cancelled")]
+    Cancelled,
+    /// The store refused something.
+    #[error(transparent)]
+    Store(#[from] kiln_disk::Error),
+    /// An image could not be made or handed over.
+    #[error(transparent)]
+    Transfer(#[from] kiln_transfer::Error),
+    /// The sandbox cannot be used on this machine.
+    #[error("cannot set up the sandbox")]
+    Sandbox(#[source] kiln_sandbox::SandboxError),
+    /// A file asked for by the caller could not be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An output does not fit the build.
+    #[error("output {output}: {reason}")]
+    Output {
+        /// The output as the user wrote it.
+        output: String,
+        /// What does not fit.
+        reason: String,
+    },
+}
+
+fn first_of(errors: &[(VertexId, StepError)]) -> String {
+    errors
+        .first()
+        .map(|(_, error)| error.to_string())
+        .unwrap_or_default()
+}
+
+/// Why a step failed.
+#[derive(Debug, Error)]
+pub enum StepError {
+    /// The command ended with an exit code.
+    #[error("the command ended with exit code {code}")]
+    Exit {
+        /// The exit code.
+        code: i32,
+        /// What to know beside it: what limit was hit.
+        remark: Option<String>,
+    },
+    /// The command was ended by a signal.
+    #[error("the command was killed by signal {signal}{}", remark_of(remark))]
+    Signal {
+        /// The signal.
+        signal: i32,
+        /// What to know beside it: what limit was hit.
+        remark: Option<String>,
+    },
+    /// It was cancelled because something else failed or the user asked for it.
+    #[error("cancelled")]
+    Cancelled,
+    /// The sandbox could not be set up, or the program could not be started.
+    #[error(transparent)]
+    Sandbox(kiln_sandbox::SandboxError),
+    /// The user of the step is not known in its root.
+    #[error("cannot run as user `{user}`")]
+    User {
+        /// As written.
+        user: String,
+        /// Why.
+        #[source]
+        source: kiln_layer::users::UserError,
+    },
+    /// Files could not be copied.
+    #[error(transparent)]
+    Copy(#[from] kiln_layer::copy::CopyError),
+    /// A file tree could not be read or written.
+    #[error(transparent)]
+    Tree(#[from] kiln_layer::tree::TreeError),
+    /// An archive could not be unpacked.
+    #[error("cannot unpack {archive}")]
+    Unpack {
+        /// The archive as named.
+        archive: String,
+        /// Why.
+        #[source]
+        source: kiln_layer::archive::UnpackError,
+    },
+    /// The store refused something.
+    #[error(transparent)]
+    Store(#[from] kiln_disk::Error),
+    /// An image could not be pulled.
+    #[error("cannot pull {}", reference.familiar())]
+    Pull {
+        /// The image.
+        reference: Box<Reference>,
+        /// Why.
+        #[source]
+        source: Box<kiln_transfer::pull::PullError>,
+    },
+    /// Something was asked for that does not exist.
+    #[error("{what} `{name}` was not given")]
+    NotGiven {
+        /// What kind of thing: `build context`, `secret`, `ssh agent`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// Something that this version cannot do.
+    #[error("{0} is not supported")]
+    Unsupported(String),
+    /// The caller did not allow it.
+    #[error("{what} was not allowed")]
+    NotAllowed {
+        /// What.
+        what: &'static str,
+        /// The flag that allows it.
+        flag: &'static str,
+    },
+    /// A file could not be read or written.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+fn remark_of(remark: &Option<String>) -> String {
+    remark
+        .as_ref()
+        .map(|remark| format!(": {remark}"))
+        .unwrap_or_default()
+}

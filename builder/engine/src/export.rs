@@ -1,0 +1,290 @@
+//! Hands finished images to the store's names and to the outputs.
+
+use crate::{BuildError, BuildRequest, Destination, Event, ImageFormat, Output, TaskId, load};
+use kiln_disk::{LayerId, Store};
+use kiln_layer::tree::WhiteoutFormat;
+use kiln_oci::{Descriptor, MediaFamily, Reference};
+use kiln_registry::{Client, Pushed};
+use kiln_transfer::image::Image;
+use kiln_transfer::pack::{Absent, Packing, Progress};
+use kiln_transfer::push::{self, PushEvent};
+use kiln_transfer::sink::local::Ownership;
+use kiln_transfer::sink::{self, ArchiveOptions};
+use std::path::Path;
+
+/// Names the images in the store and writes every output.
+pub(crate) fn export(
+    store: &Store,
+    client: &Client,
+    request: &BuildRequest,
+    images: &[Image],
+    target: &Descriptor,
+    observer: &(dyn Fn(Event) + Sync),
+) -> Result<(), BuildError> {
+    name(store, request, target)?;
+    for (number, output) in (0..).zip(&request.outputs) {
+        let task = Task {
+            id: TaskId(number),
+            observer,
+        };
+        let export = Export {
+            store,
+            client,
+            request,
+            images,
+            output,
+            task: &task,
+        };
+        task.run(export.describe(), || export.run())?;
+    }
+    Ok(())
+}
+
+fn name(store: &Store, request: &BuildRequest, target: &Descriptor) -> Result<(), BuildError> {
+    if !request.names.is_empty() {
+        store.sync()?;
+    }
+    for name in &request.names {
+        store.images().put(name, target)?;
+    }
+    Ok(())
+}
+
+/// One output of one build.
+struct Export<'a> {
+    store: &'a Store,
+    client: &'a Client,
+    request: &'a BuildRequest,
+    images: &'a [Image],
+    output: &'a Output,
+    task: &'a Task<'a>,
+}
+
+impl Export<'_> {
+    fn describe(&self) -> String {
+        let place = |path: &Option<std::path::PathBuf>| match path {
+            Some(path) => path.display().to_string(),
+            None => "standard output".to_owned(),
+        };
+        match &self.output.destination {
+            Destination::Image {
+                format: ImageFormat::Oci,
+                path,
+                ..
+            } => {
+                format!("exporting OCI image to {}", place(path))
+            }
+            Destination::Image {
+                format: ImageFormat::Docker,
+                path,
+                ..
+            } => {
+                format!("exporting Docker image to {}", place(path))
+            }
+            Destination::Directory(path) => format!("exporting files to {}", path.display()),
+            Destination::Tar(path) => format!("exporting files to {}", place(path)),
+            Destination::Registry => "pushing to the registry".to_owned(),
+            Destination::Engine => "loading into the container engine".to_owned(),
+            Destination::Nothing => "keeping the cache".to_owned(),
+        }
+    }
+
+    fn run(&self) -> Result<(), BuildError> {
+        match &self.output.destination {
+            Destination::Image {
+                format,
+                path,
+                archive,
+            } => self.image(*format, path.as_deref(), *archive),
+            Destination::Directory(path) => self.files(path),
+            Destination::Tar(path) => self.tar(path.as_deref()),
+            Destination::Registry => self.push(),
+            Destination::Engine => {
+                load::load(self.store, self.images, &self.options(MediaFamily::Docker)?)
+            }
+            Destination::Nothing => Ok(()),
+        }
+    }
+
+    fn image(
+        &self,
+        format: ImageFormat,
+        path: Option<&Path>,
+        archive: bool,
+    ) -> Result<(), BuildError> {
+        let family = match format {
+            ImageFormat::Oci => MediaFamily::Oci,
+            ImageFormat::Docker => MediaFamily::Docker,
+        };
+        let options = self.options(family)?;
+        let observe = |progress| self.task.tell(&progress);
+        if let (ImageFormat::Oci, false, Some(directory)) = (format, archive, path) {
+            sink::oci_layout::write_directory(
+                self.store,
+                self.images,
+                &options,
+                directory,
+                &observe,
+            )?;
+            return Ok(());
+        }
+        let mut standard_output = std::io::stdout();
+        let destination = destination(path, &mut standard_output);
+        let write = match format {
+            ImageFormat::Oci => sink::oci_layout::write_archive,
+            ImageFormat::Docker => sink::docker_archive::write,
+        };
+        write(self.store, self.images, &options, destination, &observe)?;
+        Ok(())
+    }
+
+    fn options(&self, family: MediaFamily) -> Result<ArchiveOptions, BuildError> {
+        let packing = Packing {
+            compression: self.output.compression,
+            family,
+            absent: Absent::Refuse,
+        };
+        let names = match self.output.names.is_empty() {
+            true => self.request.names.clone(),
+            false => self.output_names()?,
+        };
+        let created = self.request.source_date_epoch.and_then(kiln_oci::timestamp);
+        Ok(ArchiveOptions {
+            names,
+            packing,
+            created,
+        })
+    }
+
+    fn output_names(&self) -> Result<Vec<Reference>, BuildError> {
+        let names = self.output.names.iter().map(|name| {
+            name.parse()
+                .map_err(|error| self.misfit(format!("invalid name `{name}`: {error}")))
+        });
+        names.collect()
+    }
+
+    fn files(&self, directory: &Path) -> Result<(), BuildError> {
+        let ownership = match kiln_disk::whiteout_format() {
+            WhiteoutFormat::Trusted => Ownership::Image,
+            WhiteoutFormat::User => Ownership::Caller,
+        };
+        let (stack, epoch) = (self.only_stack()?, self.request.source_date_epoch);
+        Ok(sink::local::write(
+            self.store, &stack, ownership, epoch, directory,
+        )?)
+    }
+
+    fn tar(&self, path: Option<&Path>) -> Result<(), BuildError> {
+        let mut standard_output = std::io::stdout();
+        let destination = destination(path, &mut standard_output);
+        let (stack, epoch) = (self.only_stack()?, self.request.source_date_epoch);
+        Ok(sink::rootfs_tar::write(
+            self.store,
+            &stack,
+            epoch,
+            destination,
+        )?)
+    }
+
+    fn push(&self) -> Result<(), BuildError> {
+        let options = self.options(MediaFamily::Oci)?;
+        if options.names.is_empty() {
+            return Err(self.misfit("the image has no name: give it one with --tag".to_owned()));
+        }
+        for name in &options.names {
+            let compression = self.output.compression;
+            let observe = |event| self.task.pushed(&event);
+            push::push(
+                self.store,
+                self.client,
+                self.images,
+                name,
+                compression,
+                &observe,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Files can be written of one image only; its stack is what the build resulted in.
+    fn only_stack(&self) -> Result<Vec<LayerId>, BuildError> {
+        let [image] = self.images else {
+            return Err(self.misfit("it takes an image for one platform".to_owned()));
+        };
+        let layers = image.layers.iter().map(|layer| layer.layer.clone());
+        layers
+            .collect::<Option<_>>()
+            .ok_or_else(|| self.misfit("layers are missing".to_owned()))
+    }
+
+    fn misfit(&self, reason: String) -> BuildError {
+        BuildError::Output {
+            output: self.output.specification.clone(),
+            reason,
+        }
+    }
+}
+
+fn destination<'a>(
+    path: Option<&'a Path>,
+    stream: &'a mut std::io::Stdout,
+) -> sink::Destination<'a> {
+    match path {
+        Some(path) => sink::Destination::File(path),
+        None => sink::Destination::Stream(stream),
+    }
+}
+
+/// Tells the observer of one output.
+struct Task<'a> {
+    id: TaskId,
+    observer: &'a (dyn Fn(Event) + Sync),
+}
+
+impl Task<'_> {
+    fn run(
+        &self,
+        name: String,
+        work: impl FnOnce() -> Result<(), BuildError>,
+    ) -> Result<(), BuildError> {
+        let task = self.id;
+        (self.observer)(Event::TaskStarted { task, name });
+        let result = work();
+        let error = result.as_ref().err().map(ToString::to_string);
+        (self.observer)(Event::TaskFinished { task, error });
+        result
+    }
+
+    fn tell(&self, progress: &Progress) {
+        match progress {
+            Progress::Packing(_) | Progress::Manifest(_) => {}
+            Progress::Packed(descriptor) => self.part_done("compressed", descriptor),
+            Progress::Writing(descriptor) => self.part_done("writing", descriptor),
+        }
+    }
+
+    fn pushed(&self, event: &PushEvent) {
+        match event {
+            PushEvent::Packing(progress) => self.tell(progress),
+            PushEvent::Pushing(_) | PushEvent::Manifest(_) => {}
+            PushEvent::Blob { blob, outcome } => {
+                let part = match outcome {
+                    Pushed::Existed => "is there",
+                    Pushed::Mounted => "mounted",
+                    Pushed::Uploaded => "pushed",
+                };
+                self.part_done(part, blob);
+            }
+        }
+    }
+
+    fn part_done(&self, part: &str, descriptor: &Descriptor) {
+        (self.observer)(Event::TaskProgress {
+            task: self.id,
+            part: format!("{part} {}", descriptor.digest),
+            done_bytes: descriptor.size,
+            total_bytes: Some(descriptor.size),
+        });
+    }
+}

@@ -1,0 +1,196 @@
+//! A command run in a sandbox over a stack; what it changes becomes a layer.
+
+use super::mounts::{self, PreparedMounts};
+use super::{on_top, stack_of};
+use crate::worker::{BuildWorker, Product};
+use crate::{StepChange, StepError};
+use kiln_disk::{ActiveLayer, LayerId};
+use kiln_layer::tree::WhiteoutFormat;
+use kiln_layer::users::{Accounts, ResolvedUser};
+use kiln_plan::{Exec, NetworkMode, SecurityMode, VertexId};
+use kiln_sandbox::runspec::{self, NetworkSpec, ResourceLimit, Root, RunSpec};
+use kiln_sandbox::{Outcome, Status};
+use std::fs::File;
+use std::io::Write;
+
+pub(super) fn execute(
+    worker: &BuildWorker<'_>,
+    vertex: VertexId,
+    exec: &Exec,
+    inputs: &[Product],
+) -> Result<Product, StepError> {
+    if exec.security == SecurityMode::Insecure && !worker.request.allow_insecure {
+        return Err(StepError::NotAllowed {
+            what: "RUN --security=insecure",
+            flag: "--allow security.insecure",
+        });
+    }
+    let root = exec.root.and_then(|_| inputs.first());
+    let mounted = &inputs[usize::from(exec.root.is_some())..];
+    let stack = stack_of(root)?;
+    let layer = worker.store.layers().begin()?;
+    let mounts = mounts::prepare(worker, vertex, exec, mounted)?;
+    let spec = specification(worker, exec, stack, &layer, &mounts)?;
+    let outcome = run(worker, vertex, &spec)?;
+    judge(&outcome)?;
+    drop(mounts);
+    let id = layer.commit(LayerId::random())?;
+    Ok(on_top(stack, id))
+}
+
+/// Runs the command; its output goes to the observer and, whole, to the store's log.
+fn run(worker: &BuildWorker<'_>, vertex: VertexId, spec: &RunSpec) -> Result<Outcome, StepError> {
+    let step = vertex.index().to_string();
+    let path = worker.store.logs().path(worker.build_id, &step);
+    let mut log = worker.store.logs().writer(worker.build_id, &step)?;
+    let mut log_result = Ok(());
+    let outcome = worker.sandbox.run(
+        spec,
+        |_, bytes| {
+            if log_result.is_ok() {
+                log_result = append(&mut log, bytes);
+            }
+            worker.tell(vertex, StepChange::Output(bytes.to_vec()));
+        },
+        worker.cancellation,
+    );
+    log_result.map_err(|source| StepError::File {
+        action: "write the log",
+        path,
+        source,
+    })?;
+    outcome.map_err(|error| match error {
+        kiln_sandbox::SandboxError::Cancelled => StepError::Cancelled,
+        error => StepError::Sandbox(error),
+    })
+}
+
+fn append(log: &mut File, bytes: &[u8]) -> std::io::Result<()> {
+    log.write_all(bytes)
+}
+
+fn judge(outcome: &Outcome) -> Result<(), StepError> {
+    let remark = outcome
+        .out_of_memory
+        .then(|| "the memory limit was reached".to_owned());
+    match outcome.status {
+        Status::Exited(0) => Ok(()),
+        Status::Exited(code) => Err(StepError::Exit { code, remark }),
+        Status::Signalled(signal) => Err(StepError::Signal { signal, remark }),
+    }
+}
+
+fn specification(
+    worker: &BuildWorker<'_>,
+    exec: &Exec,
+    stack: &[LayerId],
+    layer: &ActiveLayer,
+    mounts: &PreparedMounts,
+) -> Result<RunSpec, StepError> {
+    let user = resolve_user(worker, exec, stack)?;
+    Ok(RunSpec {
+        root: Root::Overlay {
+            lowers: worker.paths(stack),
+            upper: layer.upper(),
+            work: layer.work(),
+            user_xattrs: matches!(worker.whiteouts, WhiteoutFormat::User),
+        },
+        arguments: exec.arguments.clone(),
+        environment: environment(exec, &user, mounts),
+        working_directory: exec.working_directory.clone(),
+        user: runspec::ResolvedUser {
+            uid: user.uid,
+            gid: user.gid,
+            groups: user.groups,
+        },
+        hostname: exec.hostname.clone(),
+        hosts: hosts_file(exec),
+        resolv_conf: resolv_conf(exec.network),
+        mounts: mounts.specifications.clone(),
+        network: network(exec.network),
+        security: match exec.security {
+            SecurityMode::Sandbox => runspec::SecurityMode::Sandbox,
+            SecurityMode::Insecure => runspec::SecurityMode::Insecure,
+        },
+        limits: worker.request.limits.clone(),
+        resource_limits: resource_limits(exec),
+        shm_size_bytes: exec.shm_size_bytes,
+        cgroup_name: format!("{}-{}", worker.build_id, &layer_name(layer)),
+    })
+}
+
+fn layer_name(layer: &ActiveLayer) -> String {
+    layer
+        .directory()
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+fn resolve_user(
+    worker: &BuildWorker<'_>,
+    exec: &Exec,
+    stack: &[LayerId],
+) -> Result<ResolvedUser, StepError> {
+    let tree = worker.tree(&Product::Stack(stack.to_vec()))?;
+    Accounts::read(&tree)
+        .and_then(|accounts| accounts.resolve_user(&exec.user))
+        .map_err(|source| StepError::User {
+            user: exec.user.clone(),
+            source,
+        })
+}
+
+/// The step's variables, those of proxies where it does not set them, `HOME` as runtimes set
+/// it, and secrets.
+fn environment(exec: &Exec, user: &ResolvedUser, mounts: &PreparedMounts) -> Vec<String> {
+    let mut variables = exec.environment.clone();
+    let home = ("HOME".to_owned(), user.home.clone());
+    for (name, value) in exec.proxy_environment.iter().chain([&home]) {
+        if !variables.iter().any(|(known, _)| known == name) {
+            variables.push((name.clone(), value.clone()));
+        }
+    }
+    variables.extend(mounts.environment.iter().cloned());
+    variables
+        .into_iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
+}
+
+fn hosts_file(exec: &Exec) -> String {
+    let mut hosts = format!("127.0.0.1\tlocalhost {}\n", exec.hostname);
+    hosts.push_str("::1\tlocalhost ip6-localhost ip6-loopback\n");
+    for (name, address) in &exec.extra_hosts {
+        hosts.push_str(&format!("{address}\t{name}\n"));
+    }
+    hosts
+}
+
+/// A command on the host's network asks whom the host asks; one without a network, nobody.
+fn resolv_conf(network: NetworkMode) -> String {
+    match network {
+        NetworkMode::None => String::new(),
+        NetworkMode::Default | NetworkMode::Host => {
+            std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
+        }
+    }
+}
+
+fn network(mode: NetworkMode) -> NetworkSpec {
+    match mode {
+        NetworkMode::None => NetworkSpec::None,
+        NetworkMode::Default | NetworkMode::Host => NetworkSpec::Host,
+    }
+}
+
+fn resource_limits(exec: &Exec) -> Vec<ResourceLimit> {
+    let limits = exec.ulimits.iter();
+    limits
+        .map(|(name, soft, hard)| ResourceLimit {
+            name: name.clone(),
+            soft: *soft,
+            hard: *hard,
+        })
+        .collect()
+}

@@ -1,0 +1,168 @@
+//! Files copied or made, written straight into a layer: nothing is mounted.
+
+use super::{adding, content, on_top, stack_of};
+use crate::StepError;
+use crate::worker::{BuildWorker, Product};
+use kiln_disk::LayerId;
+use kiln_layer::archive::{self, UnpackOptions};
+use kiln_layer::copy::{self, CopyRequest, ModeChange, Selection};
+use kiln_layer::tree::{Attributes, Follow, Tree};
+use kiln_layer::users::Accounts;
+use kiln_plan::{Copy, FileAction, FileOp, Owner, Unpack};
+use std::io::Write;
+
+pub(super) fn execute(
+    worker: &BuildWorker<'_>,
+    file: &FileOp,
+    inputs: &[Product],
+) -> Result<Product, StepError> {
+    let stack = stack_of(file.base.and_then(|_| inputs.first()))?;
+    let mut copied = inputs[usize::from(file.base.is_some())..].iter();
+    let layer = worker.store.layers().begin()?;
+    let mut target = Tree::open_for_write(&worker.paths(stack), &layer.upper(), worker.whiteouts)?;
+    for action in &file.actions {
+        match action {
+            FileAction::Copy(copy) => {
+                let source = copied.next().expect("each copy has its input");
+                copy_files(worker, copy, source, &mut target)?;
+            }
+            FileAction::MakeDirectory { path, mode, owner } => {
+                make_directory(&mut target, path, *mode, owner.as_ref())?;
+            }
+            FileAction::MakeFile { .. } => make_file(&mut target, action)?,
+        }
+    }
+    target.finish()?;
+    let id = layer.commit(LayerId::random())?;
+    Ok(on_top(stack, id))
+}
+
+fn copy_files(
+    worker: &BuildWorker<'_>,
+    copy: &Copy,
+    source: &Product,
+    target: &mut Tree,
+) -> Result<(), StepError> {
+    let tree = worker.tree(source)?;
+    let request = CopyRequest {
+        selection: Selection {
+            sources: copy.sources.clone(),
+            exclude: content::exclusions(&copy.exclude)?,
+            parents: copy.parents,
+        },
+        destination: copy.destination.clone(),
+        owner: resolve_owner(target, copy.owner.as_ref())?,
+        default_owner: matches!(source, Product::Directory(_)).then_some((0, 0)),
+        mode: copy.mode.as_ref().map(mode_change).transpose()?,
+    };
+    match copy.unpack {
+        Unpack::Never => copy::copy_into(&tree, target, &request)?,
+        Unpack::Detect => add_files(&tree, target, &request)?,
+    }
+    Ok(())
+}
+
+/// Copies files, and unpacks those that are archives.
+fn add_files(source: &Tree, target: &mut Tree, request: &CopyRequest) -> Result<(), StepError> {
+    let resolved = copy::resolve_sources(source, &request.selection)?;
+    for file in &resolved {
+        let Some(archive) = adding::open_archive(source, file)? else {
+            copy::copy_resolved(source, target, request, std::slice::from_ref(file))?;
+            continue;
+        };
+        let mut options = UnpackOptions::literal(copy::prepare_destination(target, request)?);
+        options.owner = request.owner;
+        archive::unpack(archive, target, &options).map_err(|error| StepError::Unpack {
+            archive: file.path.display().to_string(),
+            source: error,
+        })?;
+    }
+    Ok(())
+}
+
+fn make_directory(
+    target: &mut Tree,
+    path: &str,
+    mode: u32,
+    owner: Option<&Owner>,
+) -> Result<(), StepError> {
+    let (uid, gid) = resolve_owner(target, owner)?.unwrap_or((0, 0));
+    target.make_parents(path, &Attributes::root(mode).owned_by(uid, gid))?;
+    Ok(())
+}
+
+fn make_file(target: &mut Tree, action: &FileAction) -> Result<(), StepError> {
+    let FileAction::MakeFile {
+        path,
+        name,
+        data,
+        mode,
+        owner,
+    } = action
+    else {
+        unreachable!("called for files");
+    };
+    let (uid, gid) = resolve_owner(target, owner.as_ref())?.unwrap_or((0, 0));
+    let mode = match mode.as_ref().map(mode_change).transpose()? {
+        Some(change) => change.apply(DEFAULT_MODE, false),
+        None => DEFAULT_MODE,
+    };
+    let path = destination_file(target, path, name, (uid, gid))?;
+    let attributes = Attributes::root(mode).owned_by(uid, gid);
+    let mut file = target.create_file(&path, &attributes)?;
+    file.file()
+        .write_all(data)
+        .map_err(|source| StepError::File {
+            action: "write",
+            path: path.clone().into(),
+            source,
+        })?;
+    Ok(file.finish()?)
+}
+
+/// Permission bits of a here-document.
+const DEFAULT_MODE: u32 = 0o644;
+
+/// Returns the path of the file that `path` means: in it when it is a directory. Makes the
+/// directories on the way.
+fn destination_file(
+    target: &mut Tree,
+    path: &str,
+    name: &str,
+    (uid, gid): (u32, u32),
+) -> Result<String, StepError> {
+    let is_directory = path.ends_with('/')
+        || target
+            .lookup(path, Follow::All)?
+            .is_some_and(|node| node.metadata.is_directory());
+    let file = match is_directory {
+        true => format!("{}/{name}", path.trim_end_matches('/')),
+        false => path.to_owned(),
+    };
+    let parent = file.rsplit_once('/').map_or("/", |(parent, _)| parent);
+    target.make_parents(parent, &Attributes::root(0o755).owned_by(uid, gid))?;
+    Ok(file)
+}
+
+/// Looks an owner up in the accounts of the root that is written to.
+fn resolve_owner(target: &Tree, owner: Option<&Owner>) -> Result<Option<(u32, u32)>, StepError> {
+    let Some(owner) = owner else { return Ok(None) };
+    Accounts::read(target)
+        .and_then(|accounts| accounts.resolve_owner(&owner.user, owner.group.as_deref()))
+        .map(Some)
+        .map_err(|source| StepError::User {
+            user: owner.user.clone(),
+            source,
+        })
+}
+
+fn mode_change(mode: &kiln_plan::ModeChange) -> Result<ModeChange, StepError> {
+    match mode {
+        kiln_plan::ModeChange::Octal(bits) => Ok(ModeChange::Octal(*bits)),
+        kiln_plan::ModeChange::Symbolic(written) => {
+            written.parse().map_err(|error: copy::InvalidMode| {
+                StepError::Unsupported(format!("--chmod: {error}"))
+            })
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What each operation does: one module each.
+
+mod adding;
+pub(crate) mod content;
+mod exec;
+mod file;
+mod image;
+mod merge;
+mod mounts;
+
+use crate::StepError;
+use crate::worker::{BuildWorker, Product};
+use kiln_disk::LayerId;
+use kiln_plan::{Op, VertexId};
+
+/// Executes `op` over its inputs' results.
+pub(crate) fn execute(
+    worker: &BuildWorker<'_>,
+    vertex: VertexId,
+    op: &Op,
+    inputs: &[Product],
+) -> Result<Product, StepError> {
+    match op {
+        Op::Image(image) => image::execute(worker, vertex, image),
+        Op::Exec(exec) => exec::execute(worker, vertex, exec, inputs),
+        Op::File(file) => file::execute(worker, file, inputs),
+        Op::Merge(_) => merge::execute(inputs),
+        Op::Local(local) => Ok(Product::Directory(local.name.clone())),
+        Op::Http(_) | Op::Git(_) => Err(unsupported(op)),
+    }
+}
+
+/// Returns the error for an operation that this version cannot do.
+pub(crate) fn unsupported(op: &Op) -> StepError {
+    StepError::Unsupported(match op {
+        Op::Http(http) => format!("ADD of the address {}", http.url),
+        Op::Git(git) => format!("ADD of the git repository {}", git.remote),
+        _ => "this input".to_owned(),
+    })
+}
+
+/// Returns the stack of `product`; only stacks can be built upon.
+fn stack_of(product: Option<&Product>) -> Result<&[LayerId], StepError> {
+    match product {
+        None => Ok(&[]),
+        Some(Product::Stack(stack)) => Ok(stack),
+        Some(Product::Directory(name)) => Err(StepError::Unsupported(format!(
+            "building upon the directory `{name}`"
+        ))),
+    }
+}
+
+/// Returns `stack` with `layer` on top.
+fn on_top(stack: &[LayerId], layer: LayerId) -> Product {
+    Product::Stack(stack.iter().cloned().chain([layer]).collect())
+}

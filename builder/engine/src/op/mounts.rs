@@ -1,0 +1,305 @@
+//! The mounts of a command: what each of the plan's mounts is on this machine.
+
+use super::content;
+use crate::worker::{BuildWorker, Product};
+use crate::{SecretSource, StepChange, StepError};
+use kiln_disk::{ActiveLayer, KeyLock, Patience};
+use kiln_plan::{CacheSharing, Exec, Mount, MountKind, VertexId};
+use kiln_sandbox::runspec::{self, MountSpec, OverlayScratch, SecretData};
+use std::path::PathBuf;
+
+/// Mounts, and what must be kept while they are used.
+#[derive(Default)]
+pub(super) struct PreparedMounts {
+    pub specifications: Vec<MountSpec>,
+    /// Secrets and sockets that the command finds by a variable.
+    pub environment: Vec<(String, String)>,
+    /// Layers that are thrown away after the command.
+    _scratch: Vec<ActiveLayer>,
+    /// Locks of cache mounts.
+    _locks: Vec<KeyLock>,
+}
+
+/// Returns the mounts of `exec`; `inputs` are the results that its mounts name, in order.
+pub(super) fn prepare(
+    worker: &BuildWorker<'_>,
+    vertex: VertexId,
+    exec: &Exec,
+    inputs: &[Product],
+) -> Result<PreparedMounts, StepError> {
+    let mut prepared = PreparedMounts::default();
+    let mut inputs = inputs.iter();
+    for (number, mount) in exec.mounts.iter().enumerate() {
+        let preparation = Preparation {
+            worker,
+            vertex,
+            mount,
+            number,
+        };
+        preparation.add(&mut inputs, &mut prepared)?;
+    }
+    Ok(prepared)
+}
+
+struct Preparation<'a> {
+    worker: &'a BuildWorker<'a>,
+    vertex: VertexId,
+    mount: &'a Mount,
+    number: usize,
+}
+
+impl Preparation<'_> {
+    fn add<'p>(
+        &self,
+        inputs: &mut impl Iterator<Item = &'p Product>,
+        prepared: &mut PreparedMounts,
+    ) -> Result<(), StepError> {
+        let kind = match &self.mount.kind {
+            MountKind::Bind {
+                source, writable, ..
+            } => self.bind(inputs.next(), source, *writable, prepared)?,
+            MountKind::Cache { from, .. } => {
+                let seed = from.and_then(|_| inputs.next());
+                self.cache(seed, prepared)?
+            }
+            MountKind::Tmpfs { size_bytes } => runspec::MountKind::Tmpfs {
+                size_bytes: *size_bytes,
+            },
+            MountKind::File { data, mode } => runspec::MountKind::File {
+                data: data.clone(),
+                mode: *mode,
+            },
+            MountKind::Secret { .. } => return self.secret(prepared),
+            MountKind::Ssh { .. } => return self.ssh(prepared),
+        };
+        self.push(kind, prepared);
+        Ok(())
+    }
+
+    fn push(&self, kind: runspec::MountKind, prepared: &mut PreparedMounts) {
+        let target = self.mount.target.clone();
+        prepared.specifications.push(MountSpec { target, kind });
+    }
+
+    /// Files of a result; those of a directory of this machine are copied first, so that the
+    /// command sees neither what is ignored nor the directory itself.
+    fn bind(
+        &self,
+        input: Option<&Product>,
+        source: &str,
+        writable: bool,
+        prepared: &mut PreparedMounts,
+    ) -> Result<runspec::MountKind, StepError> {
+        let lowers = match input {
+            Some(Product::Stack(stack)) => self.worker.paths(stack),
+            Some(Product::Directory(name)) => {
+                let layer = self.worker.store.layers().begin()?;
+                let tree = self.worker.directory_tree(name)?;
+                content::copy_everything(&tree, source, &layer.upper(), self.worker.whiteouts)?;
+                let upper = layer.upper();
+                prepared._scratch.push(layer);
+                vec![upper]
+            }
+            None => Vec::new(),
+        };
+        let scratch = if writable {
+            Some(self.scratch(prepared)?)
+        } else {
+            None
+        };
+        let subpath = if source == "." {
+            String::new()
+        } else {
+            source.to_owned()
+        };
+        Ok(runspec::MountKind::Overlay {
+            lowers,
+            subpath,
+            scratch,
+        })
+    }
+
+    fn scratch(&self, prepared: &mut PreparedMounts) -> Result<OverlayScratch, StepError> {
+        let layer = self.worker.store.layers().begin()?;
+        let scratch = OverlayScratch {
+            upper: layer.upper(),
+            work: layer.work(),
+        };
+        prepared._scratch.push(layer);
+        Ok(scratch)
+    }
+
+    fn cache(
+        &self,
+        seed: Option<&Product>,
+        prepared: &mut PreparedMounts,
+    ) -> Result<runspec::MountKind, StepError> {
+        let MountKind::Cache {
+            id,
+            sharing,
+            source,
+            mode,
+            uid,
+            gid,
+            read_only,
+            ..
+        } = &self.mount.kind
+        else {
+            unreachable!("called for cache mounts");
+        };
+        let name = format!("{id}\0{mode:o}\0{uid}\0{gid}");
+        if *sharing != CacheSharing::Shared {
+            prepared
+                ._locks
+                .push(self.lock(&format!("cache mount {name}"))?);
+        }
+        let path = self.worker.store.cache_mount(&name)?;
+        let filling = self.lock(&format!("new cache mount {name}"))?;
+        if is_empty(&path)? {
+            if let Some(seed) = seed {
+                let tree = self.worker.tree(seed)?;
+                content::copy_directory(&tree, source, &path, self.worker.whiteouts)?;
+            }
+            own(&path, *mode, *uid, *gid)?;
+        }
+        drop(filling);
+        Ok(runspec::MountKind::Bind {
+            source: path,
+            subpath: String::new(),
+            read_only: *read_only,
+        })
+    }
+
+    fn lock(&self, name: &str) -> Result<KeyLock, StepError> {
+        let mut told = false;
+        let lock = self.worker.store.lock_key(name, |waiting| {
+            if !std::mem::replace(&mut told, true) {
+                let holder = waiting.holder_process_id;
+                let holder = holder.map_or("another".to_owned(), |process| process.to_string());
+                let note = format!("waiting for the {} of process {holder}", "cache mount");
+                self.worker.tell(self.vertex, StepChange::Note(note));
+            }
+            match self.worker.cancellation.is_cancelled() {
+                true => Patience::GiveUp,
+                false => Patience::Wait,
+            }
+        })?;
+        Ok(lock)
+    }
+
+    fn secret(&self, prepared: &mut PreparedMounts) -> Result<(), StepError> {
+        let MountKind::Secret {
+            id,
+            required,
+            mode,
+            uid,
+            gid,
+            environment,
+        } = &self.mount.kind
+        else {
+            unreachable!("called for secrets");
+        };
+        let Some(data) = self.secret_value(id)? else {
+            return self.missing("secret", id, *required);
+        };
+        if let Some(variable) = environment {
+            let value = String::from_utf8_lossy(&data).into_owned();
+            prepared.environment.push((variable.clone(), value));
+        }
+        if !self.mount.target.is_empty() {
+            let data = SecretData(data);
+            let (mode, uid, gid) = (*mode, *uid, *gid);
+            self.push(
+                runspec::MountKind::SecretFile {
+                    data,
+                    mode,
+                    uid,
+                    gid,
+                },
+                prepared,
+            );
+        }
+        Ok(())
+    }
+
+    fn secret_value(&self, id: &str) -> Result<Option<Vec<u8>>, StepError> {
+        match self.worker.request.secrets.get(id) {
+            None => Ok(None),
+            Some(SecretSource::Variable(name)) => {
+                use std::os::unix::ffi::OsStringExt;
+                Ok(std::env::var_os(name).map(OsStringExt::into_vec))
+            }
+            Some(SecretSource::File(path)) => {
+                let path = path.clone();
+                std::fs::read(&path)
+                    .map(Some)
+                    .map_err(|source| StepError::File {
+                        action: "read the secret",
+                        path,
+                        source,
+                    })
+            }
+        }
+    }
+
+    fn ssh(&self, prepared: &mut PreparedMounts) -> Result<(), StepError> {
+        let MountKind::Ssh { id, required, .. } = &self.mount.kind else {
+            unreachable!("called for agents");
+        };
+        let Some(socket) = self.worker.request.ssh_agents.get(id) else {
+            return self.missing("SSH agent", id, *required);
+        };
+        let target = self.mount.target.clone();
+        if self.number == 0 || !has_agent(prepared) {
+            prepared
+                .environment
+                .push((AGENT_VARIABLE.to_owned(), target));
+        }
+        self.push(
+            runspec::MountKind::Socket {
+                source: socket.clone(),
+            },
+            prepared,
+        );
+        Ok(())
+    }
+
+    fn missing(&self, what: &'static str, id: &str, required: bool) -> Result<(), StepError> {
+        match required {
+            true => Err(StepError::NotGiven {
+                what,
+                name: id.to_owned(),
+            }),
+            false => Ok(()),
+        }
+    }
+}
+
+const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
+
+fn has_agent(prepared: &PreparedMounts) -> bool {
+    prepared
+        .environment
+        .iter()
+        .any(|(name, _)| name == AGENT_VARIABLE)
+}
+
+fn is_empty(path: &PathBuf) -> Result<bool, StepError> {
+    let mut entries = std::fs::read_dir(path).map_err(|source| StepError::File {
+        action: "read the cache mount",
+        path: path.clone(),
+        source,
+    })?;
+    Ok(entries.next().is_none())
+}
+
+fn own(path: &PathBuf, mode: u32, uid: u32, gid: u32) -> Result<(), StepError> {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        .and_then(|()| chown(path, Some(uid), Some(gid)))
+        .map_err(|source| StepError::File {
+            action: "set the owner of the cache mount",
+            path: path.clone(),
+            source,
+        })
+}

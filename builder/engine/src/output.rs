@@ -1,0 +1,50 @@
+//! Where images go besides the store.
+
+use kiln_layer::compress::Compression;
+use std::path::PathBuf;
+
+/// One output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// As the user wrote it, for messages.
+    pub specification: String,
+    /// Where to.
+    pub destination: Destination,
+    /// How new layers are compressed.
+    pub compression: Compression,
+    /// Names in the output, instead of those of the build.
+    pub names: Vec<String>,
+}
+
+/// Where an output goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// An image archive or layout.
+    Image {
+        /// Its format.
+        format: ImageFormat,
+        /// The file or directory; standard output when absent.
+        path: Option<PathBuf>,
+        /// Whether it is one file rather than a directory.
+        archive: bool,
+    },
+    /// The files of the image in a directory.
+    Directory(PathBuf),
+    /// The files of the image in a tar archive; standard output when absent.
+    Tar(Option<PathBuf>),
+    /// The registries of the build's names.
+    Registry,
+    /// A running container engine, through its socket.
+    Engine,
+    /// Nowhere: only the cache is filled.
+    Nothing,
+}
+
+/// The format of an image archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageFormat {
+    /// OCI image layout.
+    Oci,
+    /// What `docker load` reads.
+    Docker,
+}

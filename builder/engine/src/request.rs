@@ -1,0 +1,89 @@
+//! What the caller asks of a build, and what comes of it.
+
+use crate::Output;
+use kiln_layer::pattern::IgnorePatterns;
+use kiln_oci::{Descriptor, HistoryEntry, ImageConfig, Platform, Reference};
+use kiln_plan::{Plan, VertexId};
+use kiln_sandbox::runspec::Limits;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// A build.
+#[derive(Debug)]
+pub struct BuildRequest {
+    /// What is done.
+    pub plan: Plan,
+    /// The images that come of it, one per platform.
+    pub images: Vec<PlannedImage>,
+    /// Directories that the plan names: the build context, named contexts.
+    pub directories: BTreeMap<String, LocalDirectory>,
+    /// Names that the image gets in the store.
+    pub names: Vec<Reference>,
+    /// Where else the image goes.
+    pub outputs: Vec<Output>,
+    /// How many steps run at once, at most.
+    pub jobs: usize,
+    /// Limits on each step.
+    pub limits: Limits,
+    /// Secrets by their id.
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// SSH agent sockets by their id.
+    pub ssh_agents: BTreeMap<String, PathBuf>,
+    /// Whether steps may ask for a sandbox that does not hold.
+    pub allow_insecure: bool,
+    /// The latest time stamp in what is built, in seconds since 1970.
+    pub source_date_epoch: Option<i64>,
+}
+
+/// An image that a plan leads to.
+#[derive(Clone, Debug)]
+pub struct PlannedImage {
+    /// Its platform.
+    pub platform: Platform,
+    /// The vertex whose result is its root file system; nothing for an empty one.
+    pub result: Option<VertexId>,
+    /// Its configuration; root file system and history still those of the base.
+    pub config: ImageConfig,
+    /// What is added to the history of the base.
+    pub history: Vec<HistoryEntry>,
+}
+
+/// A directory of this machine that a plan reads.
+#[derive(Clone, Debug)]
+pub struct LocalDirectory {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What of it does not exist for the build.
+    pub ignore: IgnorePatterns,
+}
+
+/// Where the value of a secret is.
+#[derive(Clone, Debug)]
+pub enum SecretSource {
+    /// In a file.
+    File(PathBuf),
+    /// In an environment variable of this process.
+    Variable(String),
+}
+
+/// What came of a build.
+#[derive(Clone, Debug)]
+pub struct BuildOutcome {
+    /// Names the build among the store's logs.
+    pub build_id: String,
+    /// What the names mean now: a manifest, or an index of several.
+    pub target: Descriptor,
+    /// The images.
+    pub images: Vec<BuiltImage>,
+}
+
+/// One image that was built.
+#[derive(Clone, Debug)]
+pub struct BuiltImage {
+    /// Its platform.
+    pub platform: Platform,
+    /// Its manifest.
+    pub manifest: Descriptor,
+    /// Its configuration blob.
+    pub config: Descriptor,
+}
