@@ -27,7 +27,7 @@ pub enum SandboxError {
         source: io::Error,
     },
     /// The sandbox's processes ended without a word.
-    #[error("the sandbox process ended before the command was started")]
+    #[error("the sandbox process ended without telling how the command did")]
     InitEnded,
     /// A step of the set-up failed.
     #[error("cannot set up the sandbox: {0}")]

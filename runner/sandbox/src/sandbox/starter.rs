@@ -7,6 +7,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -83,6 +84,8 @@ impl Starter {
             .arg(HIDDEN_ARGUMENT)
             .args(&self.device_group)
             .env_clear()
+            // Out of reach of a terminal's interrupt, which is for the caller to handle.
+            .process_group(0)
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -171,6 +171,12 @@ fn killing_process_1() {
         let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
         let parent = parent.and_then(|parent| parent.trim().parse().ok());
         let parent = rustix::process::Pid::from_raw(parent.expect("a parent")).expect("a process");
+        let group = rustix::process::getpgid(Some(parent)).expect("a group");
+        assert_ne!(
+            group,
+            rustix::process::getpgrp(),
+            "an interrupt would reach process 1"
+        );
         rustix::process::kill_process(parent, rustix::process::Signal::KILL).expect("a kill");
     });
     let mut spec = fixture.spec("");
