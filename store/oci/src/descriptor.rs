@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::null::null_as_default;
 use crate::{Digest, MediaType, Platform};
@@ -17,7 +18,8 @@ pub struct Descriptor {
     pub media_type: MediaType,
     /// The content's digest.
     pub digest: Digest,
-    /// The content's length in bytes.
+    /// The content's length in bytes; no more than a signed number holds, as others read it so.
+    #[serde(deserialize_with = "signed_size")]
     pub size: u64,
     /// What the content runs on, in an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,5 +52,15 @@ impl Descriptor {
     /// Returns the descriptor of `bytes` by SHA-256.
     pub fn of_bytes(media_type: impl Into<MediaType>, bytes: &[u8]) -> Self {
         Self::new(media_type, Digest::sha256(bytes), bytes.len() as u64)
+    }
+}
+
+fn signed_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let size = u64::deserialize(deserializer)?;
+    match i64::try_from(size) {
+        Ok(_) => Ok(size),
+        Err(_) => Err(D::Error::custom(format_args!(
+            "size {size} is out of range"
+        ))),
     }
 }

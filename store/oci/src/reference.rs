@@ -104,6 +104,13 @@ impl FromStr for Reference {
             reason,
         };
         let parsed: Parsed = text.parse().map_err(|error| refuse(format!("{error}")))?;
+        if parsed
+            .repository()
+            .bytes()
+            .any(|byte| byte.is_ascii_uppercase())
+        {
+            return Err(refuse("repository names are lower-case".to_owned()));
+        }
         let digest = parsed.digest().map(Digest::from_str).transpose();
         Ok(Self {
             registry: parsed.registry().to_ascii_lowercase(),
@@ -202,6 +209,7 @@ mod tests {
         let cases = [
             "",
             "UPPER",
+            "Upper/a",
             "a:",
             "a@sha256:../../x",
             "a b",

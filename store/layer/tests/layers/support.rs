@@ -196,3 +196,21 @@ pub fn pax(records: &[u8]) -> Vec<u8> {
 }
 
 pub const END: [u8; 1024] = [0; 1024];
+
+/// Returns an archive with one of each thing whose bytes others rely on.
+pub fn golden_archive() -> Vec<u8> {
+    let mut file = entry("directory/file", EntryKind::Regular { size: 5 });
+    (file.mode, file.uid, file.gid, file.mtime) = (0o4755, 1000, 3_000_000, 1_700_000_000);
+    file.xattrs.insert("user.note".into(), b"value".to_vec());
+    let mut archive = Archive::new().directory("directory");
+    archive.0.append(&file, &b"hello"[..]).unwrap();
+    archive
+        .file(
+            format!("directory/{}", "n".repeat(120)),
+            &"text ".repeat(400_000),
+        )
+        .symlink("link", "directory/file")
+        .hard_link("name", "directory/file")
+        .file(".wh.gone", "")
+        .bytes()
+}
