@@ -11,4 +11,5 @@ pub mod image;
 pub mod keeper;
 pub mod needs;
 pub mod projects;
+pub mod registry;
 pub mod table;

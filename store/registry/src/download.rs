@@ -260,14 +260,20 @@ impl BlobReader {
             self.attempts = 0;
             return Ok(());
         }
-        match (was_open, fault.cause) {
-            (true, Cause::Connection(_)) => Err(Error::ShortBlob {
+        // A server that has no such range has no more than what came.
+        let is_short = match &fault.cause {
+            Cause::Connection(_) => was_open,
+            Cause::Status { code, .. } => *code == 416 && self.position > 0,
+            _ => false,
+        };
+        match (is_short, fault.cause) {
+            (true, _) => Err(Error::ShortBlob {
                 host: self.host(),
                 digest: self.descriptor.digest.clone(),
                 expected: self.descriptor.size,
                 found: self.position,
             }),
-            (_, cause) => Err(self.call().error(self.attempts, cause)),
+            (false, cause) => Err(self.call().error(self.attempts, cause)),
         }
     }
 

@@ -144,8 +144,8 @@ pub enum Cause {
     /// The connection could not be made or broke.
     #[error("{0}")]
     Connection(String),
-    /// Nothing came for too long.
-    #[error("nothing came for {} seconds", .0.as_secs())]
+    /// Nothing, or next to nothing, came for too long.
+    #[error("too little came for {} seconds", .0.as_secs())]
     Stalled(Duration),
     /// The answer took too long as a whole.
     #[error("the answer was not complete after {} seconds", .0.as_secs())]

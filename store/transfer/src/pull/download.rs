@@ -139,10 +139,28 @@ impl Downloads<'_> {
                 self.report(descriptor, reported);
             }
         }
-        writer.commit(Some((&descriptor.digest, descriptor.size)))?;
+        let committed = writer.commit(Some((&descriptor.digest, descriptor.size)));
+        committed.map_err(|error| self.wrong_content(error))?;
         self.report(descriptor, descriptor.size);
         arrival.complete(file);
         Ok(())
+    }
+
+    /// Says who served what the store refused.
+    fn wrong_content(&self, error: kiln_disk::Error) -> PullError {
+        let kiln_disk::Error::WrongDigest { expected, found } = error else {
+            return error.into();
+        };
+        let (image, host) = (
+            self.reference.familiar(),
+            self.reference.registry().to_owned(),
+        );
+        let source = Box::new(kiln_registry::Error::WrongDigest {
+            host,
+            expected,
+            found,
+        });
+        PullError::Registry { image, source }
     }
 
     fn report(&self, descriptor: &Descriptor, bytes: u64) {
