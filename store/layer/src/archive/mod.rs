@@ -5,6 +5,7 @@
 //! Specification: OCI image-spec, layer.md, "Representing Changes"; POSIX `pax`.
 
 mod entry;
+mod header;
 mod pax;
 mod reader;
 mod sparse;
@@ -18,7 +19,8 @@ pub use entry::{
     Device, Entry, EntryKind, Meaning, OPAQUE_MARKER, WHITEOUT_DEVICE, WHITEOUT_PREFIX, Xattrs,
     is_portable_xattr,
 };
-pub use reader::{Content, LayerReader, looks_like_tar};
+pub use header::looks_like_tar;
+pub use reader::{Content, LayerReader};
 pub use unpack::{
     DevicePolicy, Names, UnpackError, UnpackLimits, UnpackOptions, UnpackSummary, unpack,
 };

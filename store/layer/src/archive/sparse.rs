@@ -6,8 +6,9 @@
 use tar::Header;
 
 use super::ArchiveError;
+use super::header::unsigned;
 use super::pax::{self, RecordList};
-use super::reader::unsigned;
+
 use super::writer::BLOCK_BYTES;
 
 /// Which parts are held, in ascending order.

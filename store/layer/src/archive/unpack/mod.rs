@@ -4,6 +4,9 @@
 //! an entry does: replace, merge with a directory, hide. The last of several entries for one
 //! path wins, as it does for others who unpack layers.
 
+mod error;
+mod options;
+
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -13,144 +16,8 @@ use super::{
 };
 use crate::tree::{Attributes, FileKind, Follow, NewFile, Timestamp, Tree, TreeError, Xattr};
 
-/// How an archive is applied.
-#[derive(Clone, Debug)]
-pub struct UnpackOptions {
-    /// What names that begin with `.wh.` mean.
-    pub names: Names,
-    /// The directory that the archive's root becomes; made if it is missing.
-    pub destination: PathBuf,
-    /// User and group of all entries, instead of the archive's.
-    pub owner: Option<(u32, u32)>,
-    /// What happens to device nodes.
-    pub devices: DevicePolicy,
-    /// Modification time of directories the archive does not list; now if none.
-    pub implied_modified: Option<Timestamp>,
-    /// Bounds.
-    pub limits: UnpackLimits,
-}
-
-/// What names in an archive mean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Names {
-    /// As in a layer: whiteouts delete.
-    Layer,
-    /// As they stand: the archive is just files.
-    Literal,
-}
-
-/// What happens to device nodes of an archive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DevicePolicy {
-    /// They are made.
-    Make,
-    /// They are left out and counted: without privileges they cannot be made.
-    Skip,
-}
-
-/// The most an archive may bring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnpackLimits {
-    /// Entries.
-    pub entries: u64,
-    /// Bytes of content, holes included.
-    pub content_bytes: u64,
-}
-
-impl Default for UnpackLimits {
-    fn default() -> Self {
-        Self {
-            entries: 16 << 20,
-            content_bytes: 1 << 40,
-        }
-    }
-}
-
-impl UnpackOptions {
-    /// Returns the options for a layer of an image.
-    pub fn layer() -> Self {
-        Self {
-            names: Names::Layer,
-            destination: PathBuf::new(),
-            owner: None,
-            devices: DevicePolicy::Make,
-            implied_modified: None,
-            limits: UnpackLimits::default(),
-        }
-    }
-
-    /// Returns the options for an archive whose files are added at `destination`.
-    pub fn literal(destination: impl Into<PathBuf>) -> Self {
-        Self {
-            names: Names::Literal,
-            destination: destination.into(),
-            ..Self::layer()
-        }
-    }
-}
-
-/// What was unpacked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UnpackSummary {
-    /// Entries applied, whiteouts included.
-    pub entries: u64,
-    /// Bytes of content.
-    pub content_bytes: u64,
-    /// Device nodes left out.
-    pub skipped_devices: u64,
-}
-
-/// An archive cannot be applied.
-#[derive(Debug, thiserror::Error)]
-pub enum UnpackError {
-    /// The archive itself is at fault, or reading it failed.
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
-    /// An entry cannot be made.
-    #[error("cannot unpack entry {path:?}")]
-    Tree {
-        /// The entry.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: TreeError,
-    },
-    /// An entry for the root is not a directory.
-    #[error("entry {path:?} would replace the root directory")]
-    ReplacesRoot {
-        /// The entry's path as far as it goes.
-        path: PathBuf,
-    },
-    /// A character device 0:0, which overlay file systems read as a deletion.
-    #[error("entry {path:?} is a device that stands for a deletion")]
-    HiddenWhiteout {
-        /// The entry.
-        path: PathBuf,
-    },
-    /// Writing a file's content failed.
-    #[error("cannot write the content of {path:?}")]
-    Content {
-        /// The entry.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// More entries than allowed.
-    #[error("archive has more than {limit} entries")]
-    TooManyEntries {
-        /// The limit.
-        limit: u64,
-    },
-    /// More content than allowed.
-    #[error("content of the archive exceeds {limit} bytes at entry {path:?}")]
-    TooManyBytes {
-        /// The entry at which the limit is passed.
-        path: PathBuf,
-        /// The limit.
-        limit: u64,
-    },
-}
+pub use error::UnpackError;
+pub use options::{DevicePolicy, Names, UnpackLimits, UnpackOptions, UnpackSummary};
 
 type Result<T, E = UnpackError> = std::result::Result<T, E>;
 
