@@ -7,7 +7,7 @@ mod starter;
 mod watch;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use kiln_runspec::{Host, RunSpec};
 
@@ -20,7 +20,7 @@ use starter::Starter;
 #[derive(Debug)]
 pub struct Sandbox {
     host: Host,
-    filter: Vec<u8>,
+    filter: OnceLock<Vec<u8>>,
     // Before the starter: it is done with processes when the starter removes their group.
     reaper: Reaper,
     starter: Arc<Starter>,
@@ -58,7 +58,7 @@ pub enum Stream {
 impl Sandbox {
     /// Returns a sandbox for `host` whose hidden mode is this very program.
     ///
-    /// Errors: the program's file cannot be opened again.
+    /// Errors: no thread can be started.
     pub fn new(host: Host) -> Result<Self, SandboxError> {
         Self::with_program(host, Path::new("/proc/self/exe"))
     }
@@ -67,14 +67,21 @@ impl Sandbox {
     /// whose `main` cannot answer to it.
     pub fn with_program(host: Host, program: &Path) -> Result<Self, SandboxError> {
         let start = |source| SandboxError::Start { source };
-        groups::remove_leftovers(&host);
         let device_group = kiln_runspec::device_group(&host);
-        let starter = Arc::new(Starter::new(program, device_group).map_err(start)?);
+        let starter = Arc::new(Starter::new(program, device_group));
         Ok(Self {
-            filter: kiln_runspec::filter::compile(host.architecture),
+            filter: OnceLock::new(),
             reaper: Reaper::start(Arc::clone(&starter)).map_err(start)?,
             starter,
             host,
+        })
+    }
+
+    /// Compiled once; most builds run nothing. What dead processes left is removed then too.
+    fn filter(&self) -> &[u8] {
+        self.filter.get_or_init(|| {
+            groups::remove_leftovers(&self.host);
+            kiln_runspec::filter::compile(self.host.architecture)
         })
     }
 
@@ -105,7 +112,7 @@ impl Sandbox {
         };
         self.reaper.start_spare();
         // When nobody listens any more, a report tells why, or the end of the socket.
-        let _ = protocol::send_setup(&started.control, &steps, &self.filter);
+        let _ = protocol::send_setup(&started.control, &steps, self.filter());
         let ended = watch::watch(&mut started, output, cancellation);
         let outcome = ended.map(|status| groups.outcome(status));
         // It ends by itself now; unmounting takes it a while.

@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::groups;
 use super::program::Program;
@@ -27,7 +27,9 @@ pub(super) struct Started {
 /// Starts first processes.
 #[derive(Debug)]
 pub(super) struct Starter {
-    program: Program,
+    path: PathBuf,
+    /// Opened when it is needed first: most builds run nothing.
+    program: OnceLock<Program>,
     /// The group in which only harmless devices open.
     device_group: Option<PathBuf>,
     state: Mutex<State>,
@@ -40,12 +42,21 @@ struct State {
 }
 
 impl Starter {
-    pub(super) fn new(program: &Path, device_group: Option<PathBuf>) -> io::Result<Self> {
-        Ok(Self {
-            program: Program::open(program)?,
+    pub(super) fn new(program: &Path, device_group: Option<PathBuf>) -> Self {
+        Self {
+            path: program.to_owned(),
+            program: OnceLock::new(),
             device_group,
             state: Mutex::default(),
-        })
+        }
+    }
+
+    fn program(&self) -> io::Result<&Program> {
+        if let Some(program) = self.program.get() {
+            return Ok(program);
+        }
+        let program = Program::open(&self.path)?;
+        Ok(self.program.get_or_init(|| program))
     }
 
     /// Returns a first process.
@@ -79,7 +90,7 @@ impl Starter {
         let start = |source: io::Error| SandboxError::Start { source };
         self.make_device_group()?;
         let (ours, theirs) = UnixStream::pair().map_err(start)?;
-        let mut command = self.program.command();
+        let mut command = self.program().map_err(start)?.command();
         command
             .arg(HIDDEN_ARGUMENT)
             .args(&self.device_group)

@@ -12,20 +12,24 @@ const BUSYBOX: &str = "/bin/busybox";
 
 /// Returns why the tests cannot be done here.
 pub fn missing() -> Option<String> {
-    if host::probe().isolation != Isolation::Root {
-        return Some("this process is not root of the machine".to_owned());
-    }
     if !Path::new(BUSYBOX).exists() {
         return Some(format!("{BUSYBOX} is missing (package busybox-static)"));
     }
-    None
+    match host::probe().isolation {
+        Isolation::Impossible { reason } if rustix::process::geteuid().is_root() => Some(reason),
+        _ => None,
+    }
+}
+
+/// Returns whether this process is root of the machine.
+pub fn is_root() -> bool {
+    host::probe().isolation == Isolation::Root
 }
 
 /// Says that the tests are skipped. Where root is at hand, CI must do them.
 pub fn skip(reason: &str) {
     println!("sandbox tests SKIPPED: {reason}");
-    let is_root = host::probe().isolation == Isolation::Root;
-    if is_root && std::env::var("CI").is_ok_and(|value| value == "true") {
+    if is_root() && std::env::var("CI").is_ok_and(|value| value == "true") {
         eprintln!("on CI as root this is a failure");
         std::process::exit(1);
     }

@@ -20,10 +20,12 @@ fn main() {
     if std::env::var_os(lifetime::MARK).is_some() {
         lifetime::run_for_long();
     }
-    if std::env::var_os(rootless::MARK).is_some() {
+    let missing = fixture::missing();
+    let is_marked = std::env::var_os(rootless::MARK).is_some();
+    if is_marked || (missing.is_none() && !fixture::is_root()) {
         rootless::run_as_unprivileged();
     }
-    if let Some(reason) = fixture::missing() {
+    if let Some(reason) = missing {
         fixture::skip(&reason);
         return;
     }

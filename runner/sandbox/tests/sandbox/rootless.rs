@@ -40,11 +40,15 @@ fn unprivileged_user_can_run() {
     assert!(text.contains("rootless: done"), "{text}{errors}");
 }
 
-/// What the unprivileged one does.
+/// What the unprivileged one does; also what is left to do for a user who is not root.
 pub fn run_as_unprivileged() -> ! {
     match enter_if_unprivileged() {
         Ok(Entered::AlreadyRoot) => panic!("this should not be root"),
         Ok(entered) => println!("  {entered:?}"),
+        Err(error) if std::env::var_os(MARK).is_none() => {
+            println!("sandbox tests SKIPPED: {error}: {}", error.source);
+            std::process::exit(0)
+        }
         Err(error) => panic!("{error}: {:?}", error.source),
     }
     for network in [NetworkSpec::None, NetworkSpec::Host] {
