@@ -66,12 +66,12 @@ fn bench() -> Bench {
 }
 
 impl Bench {
-    fn read_blob(&self) -> Result<Vec<u8>, Error> {
+    fn read_blob(&self) -> Result<Vec<u8>, Box<Error>> {
         let mut bytes = Vec::new();
         let mut reader = self.client.blob(&self.repository, &self.blob)?;
         match reader.read_to_end(&mut bytes) {
             Ok(_) => Ok(bytes),
-            Err(error) => Err(error.downcast().expect("an error of the client")),
+            Err(error) => Err(Box::new(error.downcast().expect("an error of the client"))),
         }
     }
 
@@ -109,7 +109,7 @@ fn transfers_that_always_break_end_with_a_short_blob() {
         let error = bench.read_blob().unwrap_err();
         assert!(
             matches!(
-                error,
+                *error,
                 Error::ShortBlob {
                     expected: 1_000_000,
                     ..
@@ -125,12 +125,15 @@ fn transfers_that_always_break_end_with_a_short_blob() {
 fn long_and_wrong_blobs_are_refused_at_once() {
     let bench = bench();
     bench.registry.set_fault(Fault::LongBlobs);
-    assert!(matches!(bench.read_blob(), Err(Error::LongBlob { .. })));
+    assert!(matches!(
+        *bench.read_blob().unwrap_err(),
+        Error::LongBlob { .. }
+    ));
     bench.registry.set_fault(Fault::WrongBlobs);
     let error = bench.read_blob().unwrap_err();
     let Error::WrongDigest {
         expected, found, ..
-    } = error
+    } = *error
     else {
         panic!("{error}")
     };
@@ -361,5 +364,5 @@ fn cancelled_clients_transfer_nothing_more() {
         bench.client.resolve(&bench.repository),
         Err(Error::Cancelled)
     ));
-    assert!(matches!(bench.read_blob(), Err(Error::Cancelled)));
+    assert!(matches!(*bench.read_blob().unwrap_err(), Error::Cancelled));
 }

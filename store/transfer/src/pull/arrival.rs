@@ -77,14 +77,6 @@ impl Arrival {
         }
     }
 
-    /// Returns the failure, if the blob has failed.
-    pub fn failure(&self) -> Option<PullError> {
-        match &*self.lock() {
-            State::Failed(error) => Some(PullError::Shared(Arc::clone(error))),
-            _ => None,
-        }
-    }
-
     /// Waits until there is more than `position` bytes to read, or all.
     fn beyond(&self, position: u64) -> io::Result<(Arc<File>, Option<u64>)> {
         let mut state = self.lock();

@@ -208,14 +208,11 @@ impl Unpacking<'_> {
         let input = decompressor(compression, Follower::new(arrival));
         let mut input = DigestReader::new(input.map_err(|error| self.failure(part, error))?);
         let applied = self.apply(&mut input, active.upper());
-        // A broken download is the reason for whatever the archive's reader made of it.
-        if let Some(failure) = arrival.failure() {
-            return Err(failure);
-        }
+        // A wrong blob is the reason for whatever the archive's reader made of it.
+        arrival.wait()?;
         applied.map_err(|error| self.failure(part, error))?;
         let (_, found, uncompressed_size) = input.finish();
         self.check_diff_id(part, found)?;
-        arrival.wait()?;
         let layer = active.commit(LayerId::of_chain(part.chain_id))?;
         self.remember(part, &layer, uncompressed_size)?;
         Ok(layer)
