@@ -11,7 +11,7 @@ use kiln_registry::Client;
 
 use super::arrival::Arrival;
 use super::error::{PullError, Result};
-use super::{PullEvent, PullObserver};
+use super::{PullEvent, PullObserver, waiting};
 
 /// How many blobs of one image are downloaded at once.
 pub(super) const PARALLEL_DOWNLOADS: usize = 4;
@@ -68,16 +68,15 @@ impl Downloads<'_> {
         if self.take_stored(descriptor, arrival)? {
             return Ok(());
         }
-        let _lock = self
-            .store
-            .lock_key(&format!("blob {}", descriptor.digest), |waiting| {
-                let (blob, process_id) = (descriptor.digest.clone(), waiting.holder_process_id);
-                (self.observer)(PullEvent::Waiting { blob, process_id });
-                match self.is_stopped() {
-                    true => Patience::GiveUp,
-                    false => Patience::Wait,
-                }
-            })?;
+        let mut tell = waiting(&descriptor.digest, self.observer);
+        let name = format!("blob {}", descriptor.digest);
+        let _lock = self.store.lock_key(&name, |holder| {
+            tell(holder);
+            match self.is_stopped() {
+                true => Patience::GiveUp,
+                false => Patience::Wait,
+            }
+        })?;
         match self.take_stored(descriptor, arrival)? {
             true => Ok(()),
             false => self.download(descriptor, arrival),

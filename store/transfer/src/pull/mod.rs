@@ -11,7 +11,7 @@ mod error;
 mod resolve;
 mod unpack;
 
-use kiln_disk::{LayerId, Store};
+use kiln_disk::{LayerId, Store, Waiting};
 use kiln_oci::{Descriptor, Digest, ImageConfig, Platform, Reference};
 use kiln_registry::Client;
 
@@ -57,6 +57,22 @@ pub enum PullEvent {
 
 /// Who is told of the progress; called from several threads.
 pub type PullObserver<'a> = &'a (dyn Fn(PullEvent) + Sync);
+
+/// Returns what tells `observer` that we wait for another process: once per process, however
+/// often the lock asks.
+fn waiting<'a>(blob: &'a Digest, observer: PullObserver<'a>) -> impl FnMut(Waiting) + 'a {
+    let mut told = None;
+    move |waiting| {
+        let process_id = waiting.holder_process_id;
+        if told != Some(process_id) {
+            told = Some(process_id);
+            observer(PullEvent::Waiting {
+                blob: blob.clone(),
+                process_id,
+            });
+        }
+    }
+}
 
 /// A pulled image.
 #[derive(Debug, Clone)]

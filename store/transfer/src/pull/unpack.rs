@@ -14,7 +14,7 @@ use kiln_registry::Client;
 use super::arrival::{Arrival, Follower};
 use super::download::{Downloads, PARALLEL_DOWNLOADS};
 use super::error::{PullError, Result};
-use super::{PullEvent, PullObserver, ResolvedImage};
+use super::{PullEvent, PullObserver, ResolvedImage, waiting};
 use crate::layers::PULLED;
 
 /// The name under which the index of compressed layers has where a layer was pulled from.
@@ -161,16 +161,12 @@ impl Unpacking<'_> {
             (self.observer)(PullEvent::Present { blob: blob() });
             return Ok(layer);
         }
-        let lock = self
-            .store
-            .lock_key(&format!("layer {}", part.chain_id), |waiting| {
-                let process_id = waiting.holder_process_id;
-                (self.observer)(PullEvent::Waiting {
-                    blob: blob(),
-                    process_id,
-                });
-                Patience::Wait
-            })?;
+        let mut tell = waiting(&part.descriptor.digest, self.observer);
+        let name = format!("layer {}", part.chain_id);
+        let lock = self.store.lock_key(&name, |holder| {
+            tell(holder);
+            Patience::Wait
+        })?;
         if let Some(layer) = present(self.store, part.chain_id)? {
             (self.observer)(PullEvent::Present { blob: blob() });
             return Ok(layer);
