@@ -96,6 +96,7 @@ impl<'store> Builder<'store> {
             build_id,
             indexes: self.context_indexes(request),
             settler: &settler,
+            held: Mutex::default(),
             observer,
         };
         let targets: Vec<VertexId> = request

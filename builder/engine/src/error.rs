@@ -53,7 +53,7 @@ fn first_of(errors: &[(VertexId, StepError)]) -> String {
 #[derive(Debug, Error)]
 pub enum StepError {
     /// The command ended with an exit code.
-    #[error("the command ended with exit code {code}")]
+    #[error("the command ended with exit code {code}{}", remark_of(remark))]
     Exit {
         /// The exit code.
         code: i32,
@@ -61,7 +61,7 @@ pub enum StepError {
         remark: Option<String>,
     },
     /// The command was ended by a signal.
-    #[error("the command was killed by signal {signal}{}", remark_of(remark))]
+    #[error("the command was killed by {}{}", signal_name(*signal), remark_of(remark))]
     Signal {
         /// The signal.
         signal: i32,
@@ -140,6 +140,23 @@ pub enum StepError {
         #[source]
         source: std::io::Error,
     },
+}
+
+/// Returns a signal with the name that people know it by.
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        15 => "SIGTERM",
+        31 => "SIGSYS",
+        _ => return format!("signal {signal}"),
+    };
+    format!("signal {signal} ({name})")
 }
 
 fn remark_of(remark: &Option<String>) -> String {

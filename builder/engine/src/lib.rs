@@ -22,6 +22,7 @@ pub use error::{BuildError, StepError};
 pub use event::{Event, StepChange, TaskId};
 pub use kiln_disk as disk;
 pub use kiln_layer::compress::Compression;
+pub use kiln_layer::copy::CopyError;
 pub use kiln_layer::pattern::{IgnorePatterns, InvalidPattern};
 pub use kiln_registry as registry;
 pub use kiln_sandbox as sandbox;

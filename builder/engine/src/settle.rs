@@ -5,7 +5,7 @@
 //! the records. A build ends by waiting for that thread; one that is killed loses at most
 //! what had not been recorded.
 
-use kiln_disk::{LayerId, Record, Store};
+use kiln_disk::{KeyLock, LayerId, Record, Store};
 use kiln_plan::CacheKey;
 use kiln_solver::Keys;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,12 +20,24 @@ pub(crate) struct Settler<'store> {
 #[derive(Default)]
 struct State {
     waiting: Vec<Entry>,
-    closed: bool,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Open,
+    /// Nothing more comes.
+    Closed,
+    /// The store failed: nothing more is recorded.
+    Failed,
 }
 
 struct Entry {
     keys: [CacheKey; 2],
     record: Record,
+    /// Released once the record is there.
+    _lock: Option<KeyLock>,
 }
 
 impl<'store> Settler<'store> {
@@ -38,8 +50,14 @@ impl<'store> Settler<'store> {
         }
     }
 
-    /// Records that `keys` result in `stack`, soon.
-    pub fn remember(&self, keys: &Keys, stack: &[LayerId], description: &str) {
+    /// Records that `keys` result in `stack`, soon, and releases `lock` then.
+    pub fn remember(
+        &self,
+        keys: &Keys,
+        stack: &[LayerId],
+        description: &str,
+        lock: Option<KeyLock>,
+    ) {
         let record = Record {
             result: stack.to_vec(),
             canonical_key: keys.content.digest().clone(),
@@ -47,13 +65,24 @@ impl<'store> Settler<'store> {
             description: description.to_owned(),
         };
         let keys = [keys.definition.clone(), keys.content.clone()];
-        self.lock().waiting.push(Entry { keys, record });
-        self.changed.notify_one();
+        let entry = Entry {
+            keys,
+            record,
+            _lock: lock,
+        };
+        let mut state = self.lock();
+        if state.phase != Phase::Failed {
+            state.waiting.push(entry);
+            self.changed.notify_one();
+        }
     }
 
     /// Ends [`Settler::run`] once all that was handed over is recorded.
     pub fn close(&self) {
-        self.lock().closed = true;
+        let mut state = self.lock();
+        if state.phase == Phase::Open {
+            state.phase = Phase::Closed;
+        }
         self.changed.notify_one();
     }
 
@@ -61,23 +90,35 @@ impl<'store> Settler<'store> {
     pub fn run(&self) -> Result<(), kiln_disk::Error> {
         loop {
             let (entries, closed) = self.take();
-            if !entries.is_empty() {
-                self.settle(&entries)?;
-            } else if closed {
+            if entries.is_empty() && closed {
                 return Ok(());
+            }
+            if let Err(error) = self.settle(&entries) {
+                self.fail();
+                return Err(error);
             }
         }
     }
 
+    /// Lets go of all locks: nobody must wait for records that never come.
+    fn fail(&self) {
+        let mut state = self.lock();
+        state.phase = Phase::Failed;
+        state.waiting.clear();
+    }
+
     fn take(&self) -> (Vec<Entry>, bool) {
         let mut state = self.lock();
-        while state.waiting.is_empty() && !state.closed {
+        while state.waiting.is_empty() && state.phase == Phase::Open {
             state = self
                 .changed
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        (std::mem::take(&mut state.waiting), state.closed)
+        (
+            std::mem::take(&mut state.waiting),
+            state.phase != Phase::Open,
+        )
     }
 
     /// The content first, then what names it.

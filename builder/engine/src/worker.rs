@@ -4,15 +4,16 @@ use crate::context::ContextIndex;
 use crate::op::content::Origin;
 use crate::settle::Settler;
 use crate::{BuildRequest, Event, StepChange, StepError, op};
-use kiln_disk::{LayerId, Store};
+use kiln_disk::{KeyLock, LayerId, Store};
 use kiln_layer::copy::NoIndex;
 use kiln_layer::tree::{Tree, WhiteoutFormat};
 use kiln_oci::Digest;
 use kiln_plan::{CacheKey, InputUse, Op, VertexId};
 use kiln_sandbox::{Cancellation, Sandbox};
 use kiln_solver::{Found, Keys};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 /// The result of a vertex.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub(crate) struct BuildWorker<'build> {
     pub build_id: &'build str,
     pub indexes: BTreeMap<String, ContextIndex>,
     pub settler: &'build Settler<'build>,
+    /// Locks of steps that were carried out and not yet handed to the settler.
+    pub held: Mutex<HashMap<VertexId, KeyLock>>,
     pub observer: &'build (dyn Fn(Event) + Sync),
 }
 
@@ -87,7 +90,7 @@ impl BuildWorker<'_> {
     ) -> Result<Product, StepError> {
         let name = format!("step {}", keys.content);
         let mut told = false;
-        let _lock = self.store.lock_key(&name, |waiting| {
+        let lock = self.store.lock_key(&name, |waiting| {
             if !std::mem::replace(&mut told, true) {
                 self.tell(
                     vertex,
@@ -99,11 +102,21 @@ impl BuildWorker<'_> {
                 false => kiln_disk::Patience::Wait,
             }
         })?;
-        let made_meanwhile = told.then(|| self.store.records().get(keys.content.digest()));
-        match made_meanwhile.transpose()?.flatten() {
-            Some(record) => Ok(Product::Stack(record.result)),
-            None => op::execute(self, vertex, self.op(vertex), inputs),
-        }
+        // Another process may have recorded the step after this one had looked for it, even
+        // without having been waited for.
+        let is_looked_up = told || !self.request.plan.vertex(vertex).metadata.ignore_cache;
+        let made = is_looked_up.then(|| self.store.records().get(keys.content.digest()));
+        let product = match made.transpose()?.flatten() {
+            Some(record) => Product::Stack(record.result),
+            None => op::execute(self, vertex, self.op(vertex), inputs)?,
+        };
+        // Until the result is recorded: who waits for the lock must find it.
+        self.held().insert(vertex, lock);
+        Ok(product)
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, HashMap<VertexId, KeyLock>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -174,9 +187,10 @@ impl kiln_solver::Worker for BuildWorker<'_> {
     }
 
     fn remember(&self, vertex: VertexId, keys: &Keys, output: &Product) -> Result<(), StepError> {
+        let lock = self.held().remove(&vertex);
         if let Product::Stack(stack) = output {
             let description = &self.request.plan.vertex(vertex).metadata.name;
-            self.settler.remember(keys, stack, description);
+            self.settler.remember(keys, stack, description, lock);
         }
         Ok(())
     }
