@@ -106,7 +106,7 @@ impl Failure {
 
     /// Shows the failure on standard error and returns the exit code.
     pub fn report(&self) -> ExitCode {
-        anstream::eprint!("{}", self.text());
+        crate::output::write_message(&self.text());
         ExitCode::from(self.class.exit_code())
     }
 
@@ -149,7 +149,7 @@ fn guess_hint(messages: &[String]) -> Option<&'static str> {
     let table = [
         (
             "No space left on device",
-            "free space where the store lies, or use another with --root",
+            "free space there; another store is named with --root or KILN_ROOT",
         ),
         (
             "Disk quota exceeded",
@@ -157,7 +157,7 @@ fn guess_hint(messages: &[String]) -> Option<&'static str> {
         ),
         (
             "Permission denied",
-            "choose a directory that you may write, with --root or KILN_ROOT",
+            "look at the owner and the mode; another store is named with --root or KILN_ROOT",
         ),
         (
             "Read-only file system",
@@ -167,7 +167,28 @@ fn guess_hint(messages: &[String]) -> Option<&'static str> {
             "Connection refused",
             "check that the registry runs and that its address is right",
         ),
+        (
+            "cannot limit",
+            "build without the limit, or where you may make control groups: as root or by \
+             systemd-run --user --scope -p Delegate=yes",
+        ),
+        (
+            "cannot use store",
+            "name a directory of your own with --root or KILN_ROOT",
+        ),
         ("excluded by the ignore patterns", "look at .dockerignore"),
+        (
+            "cannot make directory",
+            "name a directory that can be made, for the store with --root or KILN_ROOT",
+        ),
+        (
+            "cannot create",
+            "check that its directory exists and that it is not a directory itself",
+        ),
+        (
+            "cannot write",
+            "check that the directory exists and can be written to",
+        ),
     ];
     let is_said = |words: &str| messages.iter().any(|message| message.contains(words));
     table
@@ -189,8 +210,22 @@ macro_rules! failure_from {
 failure_from! {
     kiln_engine::disk::Error => Class::Store,
     kiln_engine::registry::Error => Class::Image,
-    kiln_transfer::Error => Class::Image,
     EnterError => Class::Store,
+}
+
+impl From<kiln_transfer::Error> for Failure {
+    fn from(error: kiln_transfer::Error) -> Self {
+        Failure::from_error(class_of_transfer(&error), &error)
+    }
+}
+
+/// What is wrong with files is not the image's fault.
+fn class_of_transfer(error: &kiln_transfer::Error) -> Class {
+    use kiln_transfer::Error;
+    match error {
+        Error::Store(_) | Error::Tree(_) | Error::Capture { .. } | Error::Io { .. } => Class::Store,
+        _ => Class::Image,
+    }
 }
 
 impl From<BuildError> for Failure {
@@ -201,7 +236,7 @@ impl From<BuildError> for Failure {
             BuildError::Steps(steps) => steps
                 .first()
                 .map_or(Class::Step, |(_, error)| class_of(error)),
-            BuildError::Transfer(_) => Class::Image,
+            BuildError::Transfer(error) => class_of_transfer(error),
             BuildError::Output { .. } => Class::Usage,
             BuildError::Store(_) | BuildError::Sandbox(_) | BuildError::Write { .. } => {
                 Class::Store
@@ -217,8 +252,26 @@ pub fn class_of(error: &StepError) -> Class {
         StepError::Pull { .. } => Class::Image,
         StepError::Store(_) => Class::Store,
         StepError::Cancelled => Class::Interrupted,
+        error if is_for_want_of_space(error) => Class::Store,
         _ => Class::Step,
     }
+}
+
+fn is_for_want_of_space(error: &(dyn Error + 'static)) -> bool {
+    let is_full = |error: &std::io::Error| {
+        matches!(
+            error.kind(),
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+        )
+    };
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref().is_some_and(is_full) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 #[cfg(test)]
@@ -232,7 +285,7 @@ mod tests {
         let text = anstream::adapter::strip_str(&failure.text()).to_string();
         let expected = "error: cannot write a.tar\n  \
             caused by: No space left on device (os error 28)\n  \
-            hint: free space where the store lies, or use another with --root\n";
+            hint: free space there; another store is named with --root or KILN_ROOT\n";
         assert_eq!(text, expected);
     }
 }

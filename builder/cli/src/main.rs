@@ -9,13 +9,14 @@ mod commands;
 mod configuration;
 mod error;
 mod interrupt;
+mod output;
 mod progress;
 mod resolver;
 mod session;
 
 use arguments::Arguments;
 use clap::Parser;
-use error::Failure;
+use error::{Class, Failure};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
         kiln_engine::sandbox::init::run_init();
     }
     let arguments = Arguments::parse();
-    match run(&arguments) {
+    match run(&arguments).and_then(|()| check_output()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
@@ -34,6 +35,18 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let entered = kiln_engine::sandbox::user_namespace::enter_if_unprivileged()?;
     session::warn_about(&entered);
     commands::run(arguments)
+}
+
+/// Results that could not be written make the command fail.
+fn check_output() -> Result<(), Failure> {
+    match output::failure() {
+        None => Ok(()),
+        Some(error) => Err(Failure::caused(
+            Class::Store,
+            "cannot write to standard output",
+            error,
+        )),
+    }
 }
 
 /// Files that this process may open: file trees keep a handle per layer and directory in use,

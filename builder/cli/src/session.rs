@@ -21,7 +21,7 @@ impl Session {
     pub fn open(arguments: &GlobalArguments) -> Result<Self, Failure> {
         let registries = configuration::registry_settings(arguments)?;
         let observer: kiln_engine::registry::Observer =
-            Arc::new(|line: &str| anstream::eprintln!("{line}"));
+            Arc::new(|line: &str| crate::output::tell!("{line}"));
         let options = ClientOptions {
             registries,
             observer: Some(observer),
@@ -65,7 +65,7 @@ fn is_really_root() -> bool {
 /// Tells a user what does not work for want of ids.
 pub fn warn_about(entered: &Entered) {
     if let Entered::SingleId { reason } = entered {
-        anstream::eprintln!(
+        crate::output::tell!(
             "warning: only one user id is available, so all files will belong to root: {reason}\n  \
              hint: give yourself subordinate ids: sudo usermod --add-subuids 100000-165535 \
              --add-subgids 100000-165535 $USER, and install uidmap"

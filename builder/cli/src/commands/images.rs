@@ -15,7 +15,7 @@ pub fn run(global: &GlobalArguments, arguments: &ImagesArguments) -> Result<(), 
     match (arguments.quiet, arguments.format.as_str()) {
         (true, _) => images
             .iter()
-            .for_each(|image| println!("{}", image.name.familiar())),
+            .for_each(|image| crate::output::say!("{}", image.name.familiar())),
         (_, "json") => print_json(&session.store, &images),
         _ => print_table(&session.store, &images, arguments.no_trunc),
     }
@@ -78,15 +78,21 @@ fn print_table(store: &Store, images: &[NamedImage], whole: bool) {
     let name = widest(|row| &row.name, 4);
     let platforms = widest(|row| &row.platforms, 8);
     let id = widest(|row| &row.id, 8);
-    println!(
+    crate::output::say!(
         "{:name$}  {:platforms$}  {:id$}  {:20}  SIZE",
-        "NAME", "PLATFORM", "IMAGE ID", "CREATED"
+        "NAME",
+        "PLATFORM",
+        "IMAGE ID",
+        "CREATED"
     );
     for row in &rows {
         let size = crate::progress::size(row.size_bytes);
-        println!(
+        crate::output::say!(
             "{:name$}  {:platforms$}  {:id$}  {:20}  {size}",
-            row.name, row.platforms, row.id, row.created
+            row.name,
+            row.platforms,
+            row.id,
+            row.created
         );
     }
 }
@@ -102,6 +108,6 @@ fn print_json(store: &Store, images: &[NamedImage]) {
             "created": row.created,
             "size_bytes": row.size_bytes,
         });
-        println!("{object}");
+        crate::output::say!("{object}");
     }
 }

@@ -6,10 +6,10 @@ use crate::session;
 use kiln_engine::sandbox::host;
 
 pub fn run(global: &GlobalArguments) -> Result<(), Failure> {
-    println!("version       {}", env!("CARGO_PKG_VERSION"));
-    println!("store         {}", session::root(global)?.display());
+    crate::output::say!("version       {}", env!("CARGO_PKG_VERSION"));
+    crate::output::say!("store         {}", session::root(global)?.display());
     for (name, value) in host::describe(&host::probe()) {
-        println!("{name:12}  {value}");
+        crate::output::say!("{name:12}  {value}");
     }
     Ok(())
 }

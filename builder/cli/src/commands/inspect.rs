@@ -26,7 +26,7 @@ pub fn run(global: &GlobalArguments, arguments: &InspectArguments) -> Result<(),
     }
     let text = serde_json::to_string_pretty(&objects)
         .map_err(|error| Failure::from_error(Class::Store, &error))?;
-    println!("{text}");
+    crate::output::say!("{text}");
     Ok(())
 }
 

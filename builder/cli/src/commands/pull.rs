@@ -29,8 +29,8 @@ pub fn run(global: &GlobalArguments, arguments: &PullArguments) -> Result<(), Fa
     )
     .map_err(|error| Failure::from_error(Class::Image, &error))?;
     match arguments.quiet {
-        true => println!("{}", pulled.manifest.digest),
-        false => println!("{} {}", reference, pulled.manifest.digest),
+        true => crate::output::say!("{}", pulled.manifest.digest),
+        false => crate::output::say!("{} {}", reference, pulled.manifest.digest),
     }
     Ok(())
 }
@@ -42,13 +42,13 @@ fn tell(event: &PullEvent) {
             bytes,
             total_bytes,
         } if bytes == total_bytes => {
-            anstream::eprintln!("{blob} downloaded");
+            crate::output::tell!("{blob} downloaded");
         }
         PullEvent::Downloading { .. } | PullEvent::Unpacking { .. } => {}
         PullEvent::Waiting { blob, .. } => {
-            anstream::eprintln!("{blob} waiting for another process that pulls it");
+            crate::output::tell!("{blob} waiting for another process that pulls it");
         }
-        PullEvent::Unpacked { blob } => anstream::eprintln!("{blob} unpacked"),
-        PullEvent::Present { blob } => anstream::eprintln!("{blob} present"),
+        PullEvent::Unpacked { blob } => crate::output::tell!("{blob} unpacked"),
+        PullEvent::Present { blob } => crate::output::tell!("{blob} present"),
     }
 }

@@ -25,14 +25,14 @@ pub fn run(global: &GlobalArguments, arguments: &PushArguments) -> Result<(), Fa
         compression,
         &|event| {
             if !arguments.quiet {
-                anstream::eprintln!("{event}");
+                crate::output::tell!("{event}");
             }
         },
     )
     .map_err(|error| Failure::from_error(Class::Image, &error))?;
     match arguments.quiet {
-        true => println!("{}", pushed.digest),
-        false => println!("{reference} {}", pushed.digest),
+        true => crate::output::say!("{}", pushed.digest),
+        false => crate::output::say!("{reference} {}", pushed.digest),
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ pub fn run(global: &GlobalArguments, arguments: &RemoveArguments) -> Result<(), 
         let reference = parse_reference(name)?;
         named_image(&session.store, &reference)?;
         session.store.images().remove(&reference)?;
-        println!("Untagged: {reference}");
+        crate::output::say!("Untagged: {reference}");
     }
     Ok(())
 }

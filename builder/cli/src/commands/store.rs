@@ -15,12 +15,15 @@ pub fn run(global: &GlobalArguments, command: &StoreCommand) -> Result<(), Failu
 
 fn verify(session: &Session) -> Result<(), Failure> {
     let report = session.store.verify(&mut |_| {})?;
-    println!(
+    crate::output::say!(
         "{} blobs, {} layers ({} not captured yet), {} names checked",
-        report.blobs, report.layers, report.layers_unknown, report.names
+        report.blobs,
+        report.layers,
+        report.layers_unknown,
+        report.names
     );
     for problem in &report.problems {
-        println!("{}: {}", problem.path.display(), problem.reason);
+        crate::output::say!("{}: {}", problem.path.display(), problem.reason);
     }
     match report.problems.len() {
         0 => Ok(()),
@@ -33,7 +36,7 @@ fn verify(session: &Session) -> Result<(), Failure> {
 
 fn info(session: &Session) -> Result<(), Failure> {
     let usage = session.store.usage()?;
-    println!("root          {}", session.store.root().display());
+    crate::output::say!("root          {}", session.store.root().display());
     let rows = [
         ("blobs", usage.blob_bytes),
         ("layers", usage.layer_bytes),
@@ -44,7 +47,7 @@ fn info(session: &Session) -> Result<(), Failure> {
         ("total", usage.total_bytes()),
     ];
     for (name, bytes) in rows {
-        println!("{name:12}  {}", size(bytes));
+        crate::output::say!("{name:12}  {}", size(bytes));
     }
     Ok(())
 }

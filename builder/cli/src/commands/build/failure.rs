@@ -92,6 +92,10 @@ fn hint(error: &StepError) -> Option<String> {
         StepError::Exit { code: 126, .. } => {
             Some("a file could not be executed: look at its mode and its architecture".to_owned())
         }
+        StepError::Copy(kiln_engine::CopyError::SourceMissing { .. }) => Some(
+            "sources are relative to the build context, or with --from to the root of that stage"
+                .to_owned(),
+        ),
         StepError::NotGiven { what, name } => match *what {
             "secret" => Some(format!("give it with --secret id={name},src=FILE")),
             "SSH agent" => Some(format!("give it with --ssh {name}")),

@@ -27,7 +27,7 @@ pub fn run(global: &GlobalArguments, arguments: &BuildArguments) -> Result<(), F
         .map_err(|error| Failure::from_error(Class::Store, &error))?;
     let compilation = compile(&session, arguments, &inputs)?;
     if arguments.print_plan {
-        print!("{compilation}");
+        crate::output::write(format_args!("{compilation}"));
         return Ok(());
     }
     if arguments.check {
@@ -71,7 +71,14 @@ fn compile(
                 Class::Dockerfile
             };
             let text = kiln_dockerfile::render(&inputs.dockerfile, &diagnostics.0, true);
-            Err(Failure::rendered(class, text))
+            let failure = Failure::rendered(class, text);
+            Err(match is_about_images {
+                true => failure.with_hint(
+                    "check the name, the network and the registry; `kiln images` lists what \
+                     needs neither",
+                ),
+                false => failure,
+            })
         }
     }
 }
@@ -79,17 +86,14 @@ fn compile(
 fn tell_warnings(arguments: &BuildArguments, inputs: &Inputs, compilation: &Compilation) {
     let warnings = &compilation.warnings.0;
     if !warnings.is_empty() && progress_mode(arguments) != ProgressMode::Quiet {
-        anstream::eprint!(
-            "{}",
-            kiln_dockerfile::render(&inputs.dockerfile, warnings, true)
-        );
+        crate::output::write_message(&kiln_dockerfile::render(&inputs.dockerfile, warnings, true));
     }
 }
 
 fn check(compilation: &Compilation) -> Result<(), Failure> {
     match compilation.warnings.0.len() {
         0 => {
-            println!("Check complete, no warnings found.");
+            crate::output::say!("Check complete, no warnings found.");
             Ok(())
         }
         count => {

@@ -20,7 +20,7 @@ pub fn write(
         write_file(path, &metadata)?;
     }
     if arguments.quiet && !writes_to_standard_output(request) {
-        println!("{id}");
+        crate::output::say!("{id}");
     }
     Ok(())
 }
