@@ -116,10 +116,13 @@ fn comparable_history(item: &Value) -> Value {
 }
 
 /// Removes what BuildKit's versions write differently: the flags of COPY, which older ones
-/// leave out, and the fields of HEALTHCHECK, of which newer ones have more.
+/// leave out, the ports of EXPOSE, and the fields of HEALTHCHECK, of which newer ones have more.
 fn comparable_created_by(created_by: &str) -> String {
     if created_by.starts_with("HEALTHCHECK") {
         return "HEALTHCHECK".to_string();
+    }
+    if let Some(ports) = created_by.strip_prefix("EXPOSE map[") {
+        return format!("EXPOSE [{}", ports.replace(":{}", ""));
     }
     let is_flag = |word: &&str| word.starts_with("--chown=") || word.starts_with("--chmod=");
     created_by

@@ -1,0 +1,12 @@
+//! The real `kiln` binary on real input, compared with what others make of the same.
+//!
+//! Needs root and Debian's packages of the peers; see `kiln_testdata::needs`.
+
+mod errors;
+mod footprint;
+mod harness;
+mod leftovers;
+mod outputs;
+mod projects;
+mod rootless;
+mod store;
