@@ -119,7 +119,7 @@ impl Worker for Calculator {
 
     fn digest(&self, _: VertexId, _: usize, source: Option<&u64>) -> Result<Digest, String> {
         let value = source.copied().unwrap_or(self.outside);
-        Ok(Digest::sha256(&[u8::try_from(value % 10).unwrap()]))
+        Ok(Digest::sha256([u8::try_from(value % 10).unwrap()]))
     }
 
     fn execute(
