@@ -76,7 +76,7 @@ pub struct BuildArguments {
     /// Line of /etc/hosts in RUN: HOST:IP (repeatable)
     #[arg(long, value_name = "HOST:IP")]
     pub add_host: Vec<String>,
-    /// Resource limit in RUN: NAME=SOFT[:HARD] (repeatable)
+    /// Resource limit in RUN: NAME=SOFT or NAME=SOFT:HARD (repeatable)
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     pub ulimit: Vec<String>,
     /// Size of /dev/shm in RUN
