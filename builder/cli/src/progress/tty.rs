@@ -148,12 +148,10 @@ impl Terminal {
     }
 
     fn draw(&mut self) {
-        let width = width();
+        let (width, height) = size_of_terminal();
         let mut text = self.erased();
-        let mut lines = Vec::new();
-        for running in self.running.values() {
-            rows_of(running, width, &mut lines);
-        }
+        let running: Vec<&Running> = self.running.values().collect();
+        let mut lines = rows(&running, width, height);
         if !lines.is_empty() {
             lines.push(format!("{DIM}[{}]{DIM:#}", seconds(self.started.elapsed())));
         }
@@ -174,7 +172,23 @@ impl Terminal {
     }
 }
 
-fn rows_of(running: &Running, width: usize, lines: &mut Vec<String>) {
+/// Returns the rows of what runs, `height` at most: what has scrolled away cannot be erased.
+fn rows(running: &[&Running], width: usize, height: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for shown_lines in (0..=SHOWN_LINES).rev() {
+        lines.clear();
+        for running in running {
+            rows_of(running, shown_lines, width, &mut lines);
+        }
+        if lines.len() <= height {
+            return lines;
+        }
+    }
+    lines.truncate(height);
+    lines
+}
+
+fn rows_of(running: &Running, shown_lines: usize, width: usize, lines: &mut Vec<String>) {
     let time = seconds(running.started.elapsed());
     let name = cut(&running.name, width.saturating_sub(time.len() + 10));
     lines.push(format!("       {name} {DIM}{time}{DIM:#}"));
@@ -189,7 +203,8 @@ fn rows_of(running: &Running, width: usize, lines: &mut Vec<String>) {
         let row = format!("         {} {}{total}", one_line(part), size(*done));
         lines.push(format!("{DIM}{}{DIM:#}", cut(&row, width)));
     }
-    for line in &running.shown {
+    let hidden = running.shown.len().saturating_sub(shown_lines);
+    for line in running.shown.iter().skip(hidden) {
         lines.push(format!(
             "{DIM}{}{DIM:#}",
             cut(&format!("         {line}"), width)
@@ -199,23 +214,36 @@ fn rows_of(running: &Running, width: usize, lines: &mut Vec<String>) {
 
 /// Returns as much of `text` as fits.
 fn cut(text: &str, width: usize) -> String {
+    let mut used = 0;
     text.chars()
         .map(|character| if character == '\t' { ' ' } else { character })
-        .take(width)
+        .take_while(|character| {
+            used += columns_of(*character);
+            used <= width
+        })
         .collect()
 }
 
-/// Columns of a terminal that does not say.
-const USUAL_WIDTH: usize = 80;
+/// Returns the columns that `character` takes at most: scripts with wide ones begin here.
+fn columns_of(character: char) -> usize {
+    if character < '\u{1100}' { 1 } else { 2 }
+}
 
-fn width() -> usize {
+/// Columns and rows of a terminal that does not say.
+const USUAL_SIZE: (usize, usize) = (80, 24);
+
+/// Rows kept free: that of the time, that of the cursor.
+const RESERVED_ROWS: usize = 2;
+
+/// Returns the columns and rows that may be drawn to.
+fn size_of_terminal() -> (usize, usize) {
     let size = rustix::termios::tcgetwinsize(std::io::stderr());
-    let columns = size.map_or(0, |size| usize::from(size.ws_col));
-    if columns == 0 {
-        USUAL_WIDTH
-    } else {
-        columns - 1
-    }
+    let size = size.map(|size| (usize::from(size.ws_col), usize::from(size.ws_row)));
+    let (columns, rows) = match size {
+        Ok((columns, rows)) if columns > 0 && rows > 0 => (columns, rows),
+        _ => USUAL_SIZE,
+    };
+    (columns - 1, rows.saturating_sub(RESERVED_ROWS))
 }
 
 impl Renderer for Terminal {
@@ -271,5 +299,30 @@ impl Terminal {
                 );
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_never_exceed_the_height_and_names_go_before_output() {
+        let mut running = [Running::new("one".into()), Running::new("two".into())];
+        for step in &mut running {
+            (0..9).for_each(|number| step.show(format!("line {number}")));
+        }
+        let running: Vec<&Running> = running.iter().collect();
+        let table = [(99, 14), (14, 14), (13, 12), (5, 4), (2, 2), (1, 1), (0, 0)];
+        for (height, expected) in table {
+            assert_eq!(rows(&running, 80, height).len(), expected, "{height}");
+        }
+        assert!(rows(&running, 80, 3)[1].contains("two"));
+    }
+
+    #[test]
+    fn wide_characters_count_twice() {
+        assert_eq!(cut("ab\tcd", 4), "ab c");
+        assert_eq!(cut("漢字漢字", 5), "漢字");
     }
 }
