@@ -41,10 +41,18 @@ pub(crate) fn export(
 }
 
 fn name(store: &Store, request: &BuildRequest, target: &Descriptor) -> Result<(), BuildError> {
-    if !request.names.is_empty() {
+    let mut moved = Vec::new();
+    for name in &request.names {
+        let known = store.images().get(name)?;
+        if known.is_none_or(|known| known.target.digest != target.digest) {
+            moved.push(name);
+        }
+    }
+    if !moved.is_empty() {
+        // A name never leads to content that is not on disk.
         store.sync()?;
     }
-    for name in &request.names {
+    for name in moved {
         store.images().put(name, target)?;
     }
     Ok(())

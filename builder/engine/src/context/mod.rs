@@ -4,11 +4,12 @@
 //! file whose times are not older than the index itself may have changed right after it was
 //! read, within the clock's resolution: it is read again (*racily clean*).
 
+mod format;
+
 use kiln_disk::Store;
 use kiln_layer::copy;
 use kiln_layer::tree::{Metadata, Timestamp};
 use kiln_oci::Digest;
-use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -26,13 +27,13 @@ pub(crate) struct ContextIndex {
     learned: Mutex<HashMap<PathBuf, Known>>,
 }
 
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq)]
 struct Known {
     stamp: Stamp,
     digest: Digest,
 }
 
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq)]
 struct Stamp {
     device: u64,
     inode: u64,
@@ -72,8 +73,7 @@ impl ContextIndex {
             .index_path(&name)
             .ok()
             .and_then(|path| std::fs::read(path).ok())
-            .and_then(|bytes| serde_json::from_slice::<Vec<(PathBuf, Known)>>(&bytes).ok())
-            .map(|entries| entries.into_iter().collect())
+            .and_then(|bytes| format::decode(&bytes))
             .unwrap_or_default();
         let started = jiff::Timestamp::now().as_nanosecond();
         ContextIndex {
@@ -92,11 +92,8 @@ impl ContextIndex {
         }
         let mut entries: HashMap<&PathBuf, &Known> = self.known.iter().collect();
         entries.extend(learned.iter());
-        let entries: Vec<(&PathBuf, &Known)> = entries.into_iter().collect();
-        let written = serde_json::to_vec(&entries)
-            .ok()
-            .zip(store.index_path(&self.name).ok());
-        if let Some((bytes, path)) = written {
+        let bytes = format::encode(entries.into_iter());
+        if let Ok(path) = store.index_path(&self.name) {
             let _ = store.replace_file(&path, &bytes);
         }
     }
