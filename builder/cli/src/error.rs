@@ -60,6 +60,11 @@ impl Failure {
         }
     }
 
+    /// Returns the failure of a build that somebody ended.
+    pub fn cancelled() -> Self {
+        Failure::new(Class::Interrupted, "the build was cancelled")
+    }
+
     /// Returns a failure for a wrong command line.
     pub fn usage(message: impl Into<String>) -> Self {
         Failure::new(Class::Usage, message)

@@ -173,8 +173,8 @@ fn groups_of(process_id: u32) -> Vec<PathBuf> {
 
 fn send(signal: &str, child: &Child) {
     let id = child.id().to_string();
-    let sent = Command::new(BUSYBOX)
-        .args(["kill", signal, &id])
+    let sent = Command::new("sh")
+        .args(["-c", "kill \"$0\" \"$1\"", signal, &id])
         .status()
         .unwrap();
     assert!(sent.success());
@@ -553,4 +553,28 @@ fn builds_at_once_run_each_step_once() {
         let is_output = |line: &&str| line.split(' ').nth(2) == Some(word);
         assert_eq!(messages.lines().filter(is_output).count(), 1, "{messages}");
     }
+}
+
+#[test]
+fn interrupted_export_ends_though_nobody_reads_it() {
+    let place = Place::new();
+    let context = place.context("c", "FROM scratch\nCOPY big /\n");
+    fs::write(context.join("big"), vec![7; 4 << 20]).unwrap();
+    let mut command = place.kiln(&["build", "--progress", "none", "-o", "type=tar,dest=-"]);
+    let mut child = command
+        .arg(&context)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The pipe is full long before the archive is written.
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(child.try_wait().unwrap().is_none());
+    let told = Instant::now();
+    send("-INT", &child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(told.elapsed() < LONGEST_END, "{:?}", told.elapsed());
+    place
+        .build(&place.context("d", "FROM scratch\n"), &[])
+        .assert(0, &[]);
+    assert_eq!(place.leftovers(), Vec::<PathBuf>::new());
 }

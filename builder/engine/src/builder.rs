@@ -61,6 +61,10 @@ impl<'store> Builder<'store> {
     ) -> Result<BuildOutcome, BuildError> {
         let build_id = new_build_id();
         let products = self.solve(request, &build_id, cancellation, observer)?;
+        if cancellation.is_cancelled() {
+            // What was asked to stop has no result, even if the last step was too fast.
+            return Err(BuildError::Cancelled);
+        }
         let images = self.images(request, &products)?;
         let outcome = BuildOutcome {
             build_id,

@@ -60,9 +60,7 @@ fn compile(
             tell_warnings(arguments, inputs, &compilation);
             Ok(compilation)
         }
-        Err(_) if interrupt::is_received() => {
-            Err(Failure::new(Class::Interrupted, "the build was cancelled"))
-        }
+        Err(_) if interrupt::is_received() => Err(Failure::cancelled()),
         Err(diagnostics) => {
             let is_about_images = diagnostics.0.iter().any(failure::is_about_an_image);
             let class = if is_about_images {
