@@ -6,7 +6,7 @@
 //!
 //! Needs root. Stores and contexts lie on a journalled ext4 in a loop file, because file
 //! systems without a journal become slow after many deletions, which would poison later runs.
-//! The first line of each row is what is promised in `docs/speed.md`.
+//! The last column of a row is what is promised of the median.
 
 mod disk;
 mod kiln;
