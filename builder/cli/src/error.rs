@@ -178,6 +178,14 @@ fn guess_hint(messages: &[String]) -> Option<&'static str> {
              systemd-run --user --scope -p Delegate=yes",
         ),
         (
+            "newer than the version",
+            "use a newer kiln, or another store with --root or KILN_ROOT",
+        ),
+        (
+            "kiln-store.json",
+            "the store is damaged: move it away, or name another with --root or KILN_ROOT",
+        ),
+        (
             "cannot use store",
             "name a directory of your own with --root or KILN_ROOT",
         ),

@@ -578,3 +578,42 @@ fn interrupted_export_ends_though_nobody_reads_it() {
         .assert(0, &[]);
     assert_eq!(place.leftovers(), Vec::<PathBuf>::new());
 }
+
+#[test]
+fn limits_that_make_no_sense_are_refused_before_anything_runs() {
+    let place = Place::new();
+    let context = place.context("c", "FROM scratch\n");
+    let table = [
+        ["--cpus", "0"],
+        ["--cpus", "-1"],
+        ["--cpus", "nan"],
+        ["--cpus", "inf"],
+        ["--jobs", "0"],
+        ["--pids-limit", "1"],
+        ["--memory", "99999999t"],
+    ];
+    for arguments in table {
+        let finished = place.build(&context, &arguments);
+        finished.assert(2, &[arguments[1]]);
+    }
+    place
+        .build(&context, &["--cpus", "1.5", "--jobs", "1"])
+        .assert(0, &[]);
+}
+
+#[test]
+fn damaged_and_newer_stores_are_refused_with_what_to_do() {
+    let place = Place::new();
+    let context = place.context("c", "FROM scratch\n");
+    place.build(&context, &[]).assert(0, &[]);
+    let file = place.store().join("kiln-store.json");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replacen("\"version\":1", "\"version\":999", 1)).unwrap();
+    place
+        .build(&context, &[])
+        .assert(5, &["version 999", "hint: use a newer kiln"]);
+    fs::write(&file, "").unwrap();
+    place
+        .build(&context, &[])
+        .assert(5, &["kiln-store.json", "hint: the store is damaged"]);
+}

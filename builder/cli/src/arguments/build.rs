@@ -1,5 +1,6 @@
 //! The arguments of `kiln build`.
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -89,13 +90,22 @@ pub struct BuildArguments {
     #[arg(short, long, value_name = "BYTES")]
     pub memory: Option<String>,
     /// Processors each RUN may use: 1.5
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        value_parser = processors,
+        allow_negative_numbers = true
+    )]
     pub cpus: Option<f64>,
-    /// Processes each RUN may have
-    #[arg(long, value_name = "NUMBER")]
+    /// Processes each RUN may have, at least 2
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(2..))]
     pub pids_limit: Option<u64>,
     /// Steps that run at once, at most
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..)
+    )]
     pub jobs: Option<usize>,
     /// Print the plan and build nothing
     #[arg(long)]
@@ -103,6 +113,16 @@ pub struct BuildArguments {
     /// Check the Dockerfile and build nothing
     #[arg(long)]
     pub check: bool,
+}
+
+/// More processors than machines have.
+const MOST_PROCESSORS: f64 = 65_536.0;
+
+fn processors(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok();
+    let is_usable = |number: &f64| *number > 0.0 && *number <= MOST_PROCESSORS;
+    let usable = number.filter(is_usable);
+    usable.ok_or_else(|| "not a number of processors: write it as 2 or 1.5".to_owned())
 }
 
 /// How progress is shown.
