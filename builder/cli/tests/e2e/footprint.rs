@@ -68,7 +68,8 @@ fn directories_named_kiln(directory: &Path, depth: usize) -> Vec<String> {
         if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             continue;
         }
-        if entry.file_name().to_string_lossy().contains("kiln") {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.contains("kiln") && !has_living_owner(&name) {
             found.push(entry.path().display().to_string());
         }
         if depth > 1 {
@@ -76,6 +77,15 @@ fn directories_named_kiln(directory: &Path, depth: usize) -> Vec<String> {
         }
     }
     found
+}
+
+/// Whether a group's name has the number of a living process: another test's build.
+fn has_living_owner(name: &str) -> bool {
+    let is_process = |part: &str| {
+        let is_number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        is_number && Path::new("/proc").join(part).exists()
+    };
+    name.split('-').any(is_process)
 }
 
 fn temporary_files() -> Vec<String> {
