@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use kiln_disk::{KeyLock, LayerFacts, LayerId, LayerOrigin, Patience, Store, whiteout_format};
+use kiln_layer::ahead::read_ahead;
 use kiln_layer::archive::{DevicePolicy, UnpackOptions, UnpackSummary, unpack};
 use kiln_layer::compress::{ArchiveCompression, decompressor};
-use kiln_layer::digest::DigestReader;
 use kiln_layer::tree::{Timestamp, Tree, WhiteoutFormat};
 use kiln_oci::{ChainId, Descriptor, DiffId, MediaKind, Reference, chain_ids};
 use kiln_registry::Client;
@@ -202,12 +202,12 @@ impl Unpacking<'_> {
         let active = self.store.layers().begin()?;
         let compression = ArchiveCompression::from(encoding);
         let input = decompressor(compression, Follower::new(arrival));
-        let mut input = DigestReader::new(input.map_err(|error| self.failure(part, error))?);
-        let applied = self.apply(&mut input, active.upper());
+        let input = input.map_err(|error| self.failure(part, error))?;
+        let (applied, found, uncompressed_size) =
+            read_ahead(input, |input| self.apply(input, active.upper()));
         // A wrong blob is the reason for whatever the archive's reader made of it.
         arrival.wait()?;
         applied.map_err(|error| self.failure(part, error))?;
-        let (_, found, uncompressed_size) = input.finish();
         self.check_diff_id(part, found)?;
         let layer = active.commit(LayerId::of_chain(part.chain_id))?;
         self.remember(part, &layer, uncompressed_size)?;
