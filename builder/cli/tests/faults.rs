@@ -153,7 +153,7 @@ fn processes_with(text: &str) -> Vec<String> {
 
 /// Returns the control groups that name `process_id`, at any depth that kiln makes them.
 fn groups_of(process_id: u32) -> Vec<PathBuf> {
-    let name = format!("kiln-{process_id}");
+    let name = format!("kiln-{process_id}-");
     let mut found = Vec::new();
     let mut directories = vec![(PathBuf::from("/sys/fs/cgroup"), 0)];
     while let Some((directory, depth)) = directories.pop() {
