@@ -84,7 +84,12 @@ pub struct BuildArguments {
     #[arg(long, value_name = "BYTES")]
     pub shm_size: Option<String>,
     /// Privileges that the Dockerfile may ask for: network.host, security.insecure
-    #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "ENTITLEMENT",
+        value_delimiter = ',',
+        value_parser = ["network.host", "security.insecure"]
+    )]
     pub allow: Vec<String>,
     /// Memory limit of each RUN: 512m, 2g
     #[arg(short, long, value_name = "BYTES")]
