@@ -1,13 +1,15 @@
 //! Names of images, normalised as Docker does it.
 
+mod grammar;
+
 use std::fmt;
 use std::str::FromStr;
 
-use oci_spec::distribution::Reference as Parsed;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Digest;
+use grammar::{Flaw, Parts};
 
 /// A full image name: registry, repository and a tag, a digest, or both.
 ///
@@ -22,13 +24,14 @@ pub struct Reference {
 
 /// A text is not an image name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid image name {text:?}: {reason}")]
+#[error("invalid image name {text:?}: {flaw}")]
 pub struct ReferenceError {
     text: String,
-    reason: String,
+    flaw: Flaw,
 }
 
 const DEFAULT_REGISTRY: &str = "docker.io";
+const LEGACY_REGISTRY: &str = "index.docker.io";
 const OFFICIAL: &str = "library/";
 
 impl Reference {
@@ -74,19 +77,30 @@ impl Reference {
     }
 
     /// Returns the name as people write it: without the default registry, `library/`, `:latest`.
+    ///
+    /// It is read as the same name again.
     pub fn familiar(&self) -> String {
-        let name = match (
-            self.registry.as_str(),
-            self.repository.strip_prefix(OFFICIAL),
-        ) {
-            (DEFAULT_REGISTRY, Some(short)) if !short.contains('/') => short.to_owned(),
-            (DEFAULT_REGISTRY, _) => self.repository.clone(),
-            _ => self.name(),
-        };
+        let name = self.familiar_name();
         match (&self.tag, &self.digest) {
             (tag, Some(digest)) => format!("{name}{}@{digest}", suffix(tag.as_deref())),
             (Some(tag), None) if tag != "latest" => format!("{name}:{tag}"),
             _ => name,
+        }
+    }
+
+    fn familiar_name(&self) -> String {
+        if self.registry != DEFAULT_REGISTRY {
+            return self.name();
+        }
+        match (
+            self.repository.strip_prefix(OFFICIAL),
+            self.repository.split_once('/'),
+        ) {
+            (Some(short), _) if !short.contains('/') && !grammar::is_image_id(short) => {
+                short.to_owned()
+            }
+            (_, Some((first, _))) if grammar::is_registry(first) => self.name(),
+            _ => self.repository.clone(),
         }
     }
 }
@@ -99,26 +113,43 @@ impl FromStr for Reference {
     type Err = ReferenceError;
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
-        let refuse = |reason: String| ReferenceError {
-            text: text.to_owned(),
-            reason,
-        };
-        let parsed: Parsed = text.parse().map_err(|error| refuse(format!("{error}")))?;
-        if parsed
-            .repository()
-            .bytes()
-            .any(|byte| byte.is_ascii_uppercase())
-        {
-            return Err(refuse("repository names are lower-case".to_owned()));
-        }
-        let digest = parsed.digest().map(Digest::from_str).transpose();
+        let parts = grammar::parse(text).map_err(|flaw| ReferenceError {
+            text: shown(text),
+            flaw,
+        })?;
+        let Parts {
+            registry,
+            repository,
+            tag,
+            digest,
+        } = parts;
         Ok(Self {
-            registry: parsed.registry().to_ascii_lowercase(),
-            repository: parsed.repository().to_owned(),
-            tag: parsed.tag().map(str::to_owned),
-            digest: digest.map_err(|error| refuse(error.to_string()))?,
+            registry,
+            repository,
+            tag,
+            digest,
         })
     }
+}
+
+/// The most characters of a text that a message repeats.
+const SHOWN_CHARACTERS: usize = 160;
+
+/// Returns `text` as messages show it: not too long, and without the user and password of an
+/// address that was taken for a name.
+fn shown(text: &str) -> String {
+    let after_user = match text.rfind('@') {
+        Some(at) if text[at..].contains(['/', '.']) => &text[at..],
+        _ => text,
+    };
+    let mut shown: String = after_user.chars().take(SHOWN_CHARACTERS).collect();
+    if after_user.len() < text.len() {
+        shown.insert(0, '…');
+    }
+    if after_user.chars().nth(SHOWN_CHARACTERS).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 impl fmt::Display for Reference {
@@ -152,73 +183,4 @@ impl<'de> Deserialize<'de> for Reference {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-
-    #[test]
-    fn short_names_become_full_ones_and_back() {
-        let cases = [
-            ("alpine", "docker.io/library/alpine:latest", "alpine"),
-            (
-                "alpine:3.20",
-                "docker.io/library/alpine:3.20",
-                "alpine:3.20",
-            ),
-            ("user/app", "docker.io/user/app:latest", "user/app"),
-            (
-                "localhost:5000/a/b",
-                "localhost:5000/a/b:latest",
-                "localhost:5000/a/b",
-            ),
-            (
-                "index.docker.io/library/x:1",
-                "docker.io/library/x:1",
-                "x:1",
-            ),
-            (
-                "REG.example:5000/x",
-                "reg.example:5000/x:latest",
-                "reg.example:5000/x",
-            ),
-        ];
-        for (text, full, familiar) in cases {
-            let reference: Reference = text.parse().unwrap();
-            assert_eq!(reference.to_string(), full, "{text}");
-            assert_eq!(reference.familiar(), familiar, "{text}");
-        }
-    }
-
-    #[test]
-    fn digest_and_tag_are_kept_together() {
-        let reference: Reference = format!("a:1@sha256:{HEX}").parse().unwrap();
-        assert_eq!(
-            (reference.tag(), reference.digest().unwrap().hex()),
-            (Some("1"), HEX)
-        );
-        assert_eq!(reference.familiar(), format!("a:1@sha256:{HEX}"));
-        let retagged = reference.with_tag("2").unwrap();
-        assert_eq!(retagged.to_string(), "docker.io/library/a:2");
-        assert!(reference.with_tag("a b").is_err());
-    }
-
-    #[test]
-    fn malformed_names_are_refused() {
-        let short = format!("a@sha256:{}", &HEX[1..]);
-        let cases = [
-            "",
-            "UPPER",
-            "Upper/a",
-            "a:",
-            "a@sha256:../../x",
-            "a b",
-            "-a",
-            "a@md5:00",
-            short.as_str(),
-        ];
-        for text in cases {
-            assert!(text.parse::<Reference>().is_err(), "{text:?}");
-        }
-    }
-}
+mod tests;
