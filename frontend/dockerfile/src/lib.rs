@@ -8,6 +8,7 @@ mod compile;
 pub mod diagnostic;
 pub mod expand;
 pub mod instruction;
+pub mod lint;
 mod lower;
 mod resolutions;
 pub mod syntax;

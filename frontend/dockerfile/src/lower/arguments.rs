@@ -7,6 +7,7 @@ use crate::compile::CompileOptions;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expand::Variables;
 use crate::instruction::{Arg, Argument, Instruction};
+use crate::lint::{self, Report};
 use kiln_oci::Platform;
 
 /// Arguments that need no ARG to have an effect, in upper case.
@@ -56,14 +57,14 @@ impl GlobalArguments {
         request: &Request<'_>,
         arguments: &[&Arg],
         target: &StageSource<'_>,
-        warnings: &mut Vec<Diagnostic>,
+        lint: &mut Report,
     ) -> Lowered<Self> {
         let mut globals = GlobalArguments {
             values: platform_arguments(request, target),
         };
         let escape = request.dockerfile.directives.escape.character();
         for argument in arguments.iter().flat_map(|arg| &arg.arguments) {
-            let (name, value) = evaluate(argument, escape, request.options, &globals, warnings)?;
+            let (name, value) = evaluate(argument, escape, request.options, &globals, lint)?;
             globals.values.push((name, value));
         }
         Ok(globals)
@@ -92,7 +93,7 @@ fn evaluate(
     escape: char,
     options: &CompileOptions,
     scope: &impl Variables,
-    warnings: &mut Vec<Diagnostic>,
+    lint: &mut Report,
 ) -> Lowered<(String, Option<String>)> {
     let name = words::expansion(&argument.name, escape, scope)?.text;
     if let Some(value) = given(options, &name) {
@@ -102,7 +103,7 @@ fn evaluate(
         return Ok((name, None));
     };
     let expansion = words::expansion(default, escape, scope)?;
-    words::warn_of_unset(code::UNDEFINED_VARIABLE, default, &expansion, warnings);
+    words::warn_of_unset(&lint::UNDEFINED_VAR, default, &expansion, lint);
     Ok((name, Some(expansion.text)))
 }
 
@@ -153,7 +154,7 @@ pub(super) fn proxy_environment(options: &CompileOptions) -> Vec<(String, String
 }
 
 /// Adds a warning for each build argument given that nothing declares.
-pub(super) fn warn_of_unused(request: &Request<'_>, warnings: &mut Vec<Diagnostic>) {
+pub(super) fn warn_of_unused(request: &Request<'_>, lint: &mut Report) {
     let statements = request.dockerfile.statements.iter();
     let declared: Vec<&str> = statements
         .filter_map(|statement| match &statement.instruction {
@@ -169,9 +170,9 @@ pub(super) fn warn_of_unused(request: &Request<'_>, warnings: &mut Vec<Diagnosti
             || upper.starts_with("TARGET")
             || name.starts_with("BUILDKIT_");
         if !is_predefined && !declared.contains(&name.as_str()) {
-            warnings.push(Diagnostic {
+            lint.add(Diagnostic {
                 severity: Severity::Warning,
-                code: code::UNUSED_BUILD_ARG,
+                code: lint::UNUSED_BUILD_ARG.code(),
                 message: format!("build argument `{name}` is given, but no ARG declares it"),
                 labels: Vec::new(),
                 help: None,
@@ -187,8 +188,7 @@ impl Lowering<'_> {
         let mut entries = Vec::new();
         for argument in &arg.arguments {
             let options = self.request.options;
-            let warnings = &mut *self.warnings;
-            let (name, value) = evaluate(argument, escape, options, state, warnings)?;
+            let (name, value) = evaluate(argument, escape, options, state, self.lint)?;
             let value = value.or_else(|| self.globals.value(&name).map(str::to_owned));
             entries.push(match &value {
                 Some(value) => format!("{name}={value}"),

@@ -7,6 +7,7 @@ use super::{Lowered, Lowering, code};
 use crate::compile::ResolvedBase;
 use crate::diagnostic::{Diagnostic, with_suggestion};
 use crate::instruction::Statement;
+use crate::lint;
 use crate::syntax::{Span, Word};
 use kiln_oci::{ChainId, ImageConfig, Platform, Reference};
 use kiln_plan::{ImageSource, Op, VertexId};
@@ -68,8 +69,8 @@ impl Lowering<'_> {
         };
         let escape = self.escape();
         let expansion = super::words::expansion(&word, escape, &self.globals)?;
-        let code = code::UNDEFINED_IN_FROM;
-        super::words::warn_of_unset(code, &word, &expansion, self.warnings);
+        let rule = &lint::UNDEFINED_ARG_IN_FROM;
+        super::words::warn_of_unset(rule, &word, &expansion, self.lint);
         expansion.text.parse().map_err(|error| {
             let error: kiln_oci::PlatformError = error;
             let message = format!("`{}` is no platform", expansion.text);
@@ -96,11 +97,8 @@ impl Lowering<'_> {
         if !platform.matches(&resolved.platform) {
             let offered = &resolved.platform;
             let message = format!("image {reference} is for {offered}, not for {platform}");
-            let code = code::IMAGE_PLATFORM;
-            let warning = Diagnostic::warning(code, span, message);
-            if !self.warnings.contains(&warning) {
-                self.warnings.push(warning);
-            }
+            let rule = &lint::INVALID_BASE_IMAGE_PLATFORM;
+            self.lint.report(rule, span, message);
         }
         Ok(resolved)
     }

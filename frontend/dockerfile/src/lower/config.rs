@@ -5,6 +5,7 @@ use super::{Lowered, Lowering, code, healthcheck, history, path, ports, words};
 use crate::diagnostic::Diagnostic;
 use crate::expand::Expansion;
 use crate::instruction::{Command, Instruction, KeyValue, Statement, Workdir};
+use crate::lint;
 use crate::syntax::Word;
 use kiln_plan::{FileAction, FileOp, Op, Owner};
 
@@ -13,8 +14,7 @@ impl Lowering<'_> {
     pub(super) fn expansion(&mut self, state: &StageState, word: &Word) -> Lowered<Expansion> {
         let expansion = words::expansion(word, self.escape(), state)?;
         if !state.is_in_trigger {
-            let code = code::UNDEFINED_VARIABLE;
-            words::warn_of_unset(code, word, &expansion, self.warnings);
+            words::warn_of_unset(&lint::UNDEFINED_VAR, word, &expansion, self.lint);
         }
         Ok(expansion)
     }

@@ -25,6 +25,7 @@ mod words;
 use crate::compile::{CompileOptions, PlannedImage};
 use crate::diagnostic::{Diagnostic, Label};
 use crate::instruction::{Dockerfile, Instruction, Statement};
+use crate::lint::Report;
 use crate::resolutions::Resolutions;
 use crate::syntax::{SourceFile, Span};
 use arguments::GlobalArguments;
@@ -58,11 +59,12 @@ pub(crate) fn lower(
     request: &Request<'_>,
     plan: &mut PlanBuilder,
 ) -> (Lowered<Target>, Vec<Diagnostic>) {
-    let mut warnings = Vec::new();
-    let target = Lowering::new(request, plan, &mut warnings)
+    let mut lint = Report::default();
+    let target = Lowering::new(request, plan, &mut lint)
         .and_then(|mut lowering| lowering.target())
         .map_err(printable);
-    (target, warnings.into_iter().map(printable).collect())
+    let findings = lint.into_findings();
+    (target, findings.into_iter().map(printable).collect())
 }
 
 /// Makes `config` say what was asked for, whatever the stage was built on.
@@ -109,14 +111,15 @@ struct Lowering<'a> {
     globals: GlobalArguments,
     stages: Stages<'a>,
     progress: Vec<Progress>,
-    warnings: &'a mut Vec<Diagnostic>,
+    /// Where findings go that don't stop the build.
+    lint: &'a mut Report,
 }
 
 impl<'a> Lowering<'a> {
     fn new(
         request: &'a Request<'a>,
         plan: &'a mut PlanBuilder,
-        warnings: &'a mut Vec<Diagnostic>,
+        lint: &'a mut Report,
     ) -> Lowered<Self> {
         let split = stage::split(request.dockerfile)?;
         let target = stage::find_target(&split.stages, request.options.target.as_deref())?;
@@ -124,9 +127,9 @@ impl<'a> Lowering<'a> {
             request,
             &split.global_arguments,
             &split.stages[target],
-            warnings,
+            lint,
         )?;
-        let stages = Stages::resolve(split, target, request, &globals, warnings)?;
+        let stages = Stages::resolve(split, target, request, &globals, lint)?;
         let progress = stages.all.iter().map(|_| Progress::Waiting).collect();
         Ok(Lowering {
             request,
@@ -134,7 +137,7 @@ impl<'a> Lowering<'a> {
             globals,
             stages,
             progress,
-            warnings,
+            lint,
         })
     }
 
@@ -147,7 +150,7 @@ impl<'a> Lowering<'a> {
         }
         let target = self.stages.target;
         let state = self.stage(target, self.stages.all[target].span())?;
-        arguments::warn_of_unused(self.request, self.warnings);
+        arguments::warn_of_unused(self.request, self.lint);
         let mut config = state.config.clone();
         let labels = self.request.options.labels.iter().cloned();
         config.config.labels.extend(labels);

@@ -5,6 +5,7 @@ use super::words;
 use super::{Lowered, Request, code};
 use crate::diagnostic::{Diagnostic, with_suggestion};
 use crate::instruction::{Arg, Dockerfile, FromBase, Instruction, MountKey, Statement};
+use crate::lint::{self, Report};
 use crate::syntax::{Span, Word};
 use kiln_oci::Reference;
 
@@ -155,7 +156,7 @@ impl<'a> Stages<'a> {
         target: usize,
         request: &Request<'_>,
         globals: &GlobalArguments,
-        warnings: &mut Vec<Diagnostic>,
+        lint: &mut Report,
     ) -> Lowered<Self> {
         let mut stages = Stages {
             all: split.stages,
@@ -166,7 +167,7 @@ impl<'a> Stages<'a> {
             let image = &stages.all[index].from.image;
             let escape = request.dockerfile.directives.escape.character();
             let expansion = words::expansion(image, escape, globals)?;
-            words::warn_of_unset(code::UNDEFINED_IN_FROM, image, &expansion, warnings);
+            words::warn_of_unset(&lint::UNDEFINED_ARG_IN_FROM, image, &expansion, lint);
             let base = stages.base_named(&expansion.text, index, image.span)?;
             stages.bases.push(base);
         }

@@ -1,8 +1,9 @@
 //! Words expanded, with errors and warnings that point at them.
 
 use super::{Lowered, code};
-use crate::diagnostic::{Code, Diagnostic};
+use crate::diagnostic::Diagnostic;
 use crate::expand::{Expansion, Quotes, Variables, expand};
+use crate::lint::{Report, Rule};
 use crate::syntax::{Span, Word};
 
 /// Returns `word` expanded.
@@ -27,20 +28,12 @@ pub(super) fn expansion_of(
 }
 
 /// Adds a warning for each variable that is unset and has no default.
-pub(super) fn warn_of_unset(
-    code: Code,
-    word: &Word,
-    expansion: &Expansion,
-    warnings: &mut Vec<Diagnostic>,
-) {
+pub(super) fn warn_of_unset(rule: &Rule, word: &Word, expansion: &Expansion, lint: &mut Report) {
     for name in &expansion.unset {
         let is_name = |character: char| character.is_alphabetic() || character == '_';
         if name.starts_with(is_name) {
             let message = format!("variable `{name}` is not set here");
-            let warning = Diagnostic::warning(code, word.span, message);
-            if !warnings.contains(&warning) {
-                warnings.push(warning);
-            }
+            lint.report(rule, word.span, message);
         }
     }
 }
