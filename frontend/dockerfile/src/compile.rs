@@ -1,5 +1,6 @@
 //! A Dockerfile compiled: the plan, and what each image will say of itself.
 
+use crate::context::BuildContexts;
 use crate::diagnostic::Diagnostics;
 use crate::instruction::parse;
 use crate::lower::{self, Request};
@@ -40,6 +41,8 @@ pub struct CompileOptions {
     pub shm_size_bytes: Option<u64>,
     /// Host name that commands see.
     pub hostname: String,
+    /// Where files are copied from.
+    pub contexts: BuildContexts,
 }
 
 impl Default for CompileOptions {
@@ -57,6 +60,7 @@ impl Default for CompileOptions {
             ulimits: Vec::new(),
             shm_size_bytes: None,
             hostname: DEFAULT_HOSTNAME.to_owned(),
+            contexts: BuildContexts::default(),
         }
     }
 }

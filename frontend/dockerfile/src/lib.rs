@@ -5,6 +5,7 @@
 //! so that a [`diagnostic`] can point at them.
 
 mod compile;
+mod context;
 pub mod diagnostic;
 pub mod expand;
 pub mod instruction;
@@ -18,6 +19,7 @@ pub use compile::{
     Compilation, CompileOptions, DEFAULT_HOSTNAME, ImageResolver, PlannedImage, ResolveError,
     ResolvedBase, compile,
 };
+pub use context::{BuildContexts, Context, ContextNameError, ContextSource, NamedContext};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity, render};
 pub use instruction::{Dockerfile, Instruction, Statement, parse, parse_trigger};
 pub use syntax::{SourceFile, Span, Word};

@@ -6,9 +6,11 @@
 
 mod support;
 
-use kiln_dockerfile::{CompileOptions, Diagnostics, SourceFile, compile, render};
+use kiln_dockerfile::{
+    CompileOptions, Context, ContextSource, Diagnostics, NamedContext, SourceFile, compile, render,
+};
 use kiln_oci::Platform;
-use kiln_plan::NetworkMode;
+use kiln_plan::{GitSource, HttpSource, NetworkMode};
 use std::fs;
 use std::path::Path;
 use support::{Fake, folders};
@@ -82,10 +84,46 @@ fn parse_options(text: &str) -> CompileOptions {
             "--label" => options.labels.push(pair()),
             "--add-host" => options.extra_hosts.push(pair()),
             "--network" if value == "none" => options.network = NetworkMode::None,
+            "--context" => options.contexts.main = context("context", value),
+            "--build-context" => {
+                let (name, value) = pair();
+                let named = NamedContext::new(&name, &value, context(&name, &value));
+                options.contexts.named.push(named.expect("a named context"));
+            }
             "--no-cache" => options.no_cache = true,
             "--no-cache-filter" => options.no_cache_stages.push(value.to_owned()),
             _ => panic!("unknown option {line}"),
         }
     }
     options
+}
+
+/// Returns the context that `value` writes: `docker-image://NAME`, `http://….git`,
+/// `http://….tar`, another address, or a directory.
+fn context(name: &str, value: &str) -> Context {
+    let http = || HttpSource {
+        url: value.to_owned(),
+        checksum: None,
+        filename: "context".to_owned(),
+        mode: 0o600,
+    };
+    let source = match value.strip_prefix("docker-image://") {
+        Some(image) => ContextSource::Image(image.parse().expect("an image")),
+        None if value.ends_with(".git") => ContextSource::Git(checkout(value)),
+        None if value.ends_with(".tar") => ContextSource::Archive(http()),
+        None if value.starts_with("http://") => ContextSource::File(http()),
+        None => ContextSource::Local(name.to_owned()),
+    };
+    source.into()
+}
+
+fn checkout(remote: &str) -> GitSource {
+    GitSource {
+        remote: remote.to_owned(),
+        reference: None,
+        subdirectory: None,
+        checksum: None,
+        keep_git_directory: false,
+        submodules: true,
+    }
 }

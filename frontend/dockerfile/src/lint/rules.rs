@@ -133,6 +133,11 @@ rules! {
         "unused-build-arg",
         "A build argument that is given should be declared by an ARG",
     );
+    UNUSED_BUILD_CONTEXT = Rule::of_kiln(
+        "UnusedBuildContext",
+        "unused-build-context",
+        "A named context that is given should be named by the Dockerfile",
+    );
     IGNORED_FLAG = Rule::of_kiln(
         "IgnoredFlag",
         "ignored-flag",

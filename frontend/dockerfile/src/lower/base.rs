@@ -16,10 +16,17 @@ use std::error::Error;
 /// Search path of commands when the base image has none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What becomes the root file system of a stage.
+pub(super) enum BaseFiles {
+    Image(Box<ImageSource>),
+    /// The files of the named context of this number.
+    Context(usize),
+}
+
 impl Lowering<'_> {
-    /// Returns the state in which the stage at `index` starts, and the image that is to become
-    /// its root file system, if any.
-    pub(super) fn base(&mut self, index: usize) -> Lowered<(StageState, Option<ImageSource>)> {
+    /// Returns the state in which the stage at `index` starts, and what is to become its root
+    /// file system, unless another stage's.
+    pub(super) fn base(&mut self, index: usize) -> Lowered<(StageState, Option<BaseFiles>)> {
         match self.stages.bases[index].clone() {
             Base::Scratch => {
                 let platform = self.stage_platform(index)?;
@@ -31,14 +38,15 @@ impl Lowering<'_> {
                 Ok((state.next_stage(index), None))
             }
             Base::Image(reference) => self.image_base(index, &reference),
+            Base::Context(context) => self.context_base(index, context),
         }
     }
 
-    fn image_base(
+    pub(super) fn image_base(
         &mut self,
         index: usize,
         reference: &Reference,
-    ) -> Lowered<(StageState, Option<ImageSource>)> {
+    ) -> Lowered<(StageState, Option<BaseFiles>)> {
         let platform = self.stage_platform(index)?;
         let span = self.stages.all[index].from.image.span;
         let resolved = self.resolve(reference, &platform, span)?;
@@ -47,6 +55,7 @@ impl Lowering<'_> {
         config.created = None;
         let mut state = StageState::new(config, resolved.platform, index);
         add_default_path(&mut state);
+        let source = source.map(|image| BaseFiles::Image(Box::new(image)));
         Ok((state, source))
     }
 
@@ -54,7 +63,7 @@ impl Lowering<'_> {
     pub(super) fn look_for_images(&mut self, needed: &[usize]) {
         let mut wanted = Vec::new();
         for index in needed {
-            if let Base::Image(reference) = self.stages.bases[*index].clone() {
+            if let Some(reference) = self.base_reference(*index) {
                 // What is wrong with a platform is told when the stage is lowered.
                 let platform = self.stage_platform(*index);
                 wanted.extend(platform.ok().map(|platform| (reference, platform)));
@@ -63,7 +72,7 @@ impl Lowering<'_> {
         self.request.resolutions.look_for(wanted);
     }
 
-    fn stage_platform(&mut self, index: usize) -> Lowered<Platform> {
+    pub(super) fn stage_platform(&mut self, index: usize) -> Lowered<Platform> {
         let Some(word) = self.stages.all[index].from.platform.clone() else {
             return Ok(self.request.platform.clone());
         };
@@ -79,7 +88,7 @@ impl Lowering<'_> {
         })
     }
 
-    fn resolve(
+    pub(super) fn resolve(
         &mut self,
         reference: &Reference,
         platform: &Platform,
@@ -103,8 +112,20 @@ impl Lowering<'_> {
         Ok(resolved)
     }
 
-    /// Adds the root file system of the image that a stage starts from.
-    pub(super) fn add_base_image(
+    /// Adds the root file system that a stage starts from.
+    pub(super) fn add_base(
+        &mut self,
+        naming: &mut Naming,
+        files: BaseFiles,
+        statement: &Statement,
+    ) -> Option<VertexId> {
+        match files {
+            BaseFiles::Image(image) => self.add_base_image(naming, *image, statement),
+            BaseFiles::Context(context) => self.add_base_context(naming, context, statement),
+        }
+    }
+
+    fn add_base_image(
         &mut self,
         naming: &mut Naming,
         image: ImageSource,
@@ -134,14 +155,28 @@ impl Lowering<'_> {
         if let Some(index) = self.stages.find(from, limit)? {
             return Ok(self.stage(index, from.span)?.result);
         }
+        let platform = self.request.platform;
+        if let Some(context) = self.request.options.contexts.find(&from.text, platform) {
+            return self.context_files(context, from.span, statement);
+        }
         if let Some(later) = self.stages.later(&from.text, state.index) {
             let message = format!("stage `{}` does not come before this one", from.text);
             let error = Diagnostic::error(code::LATER_STAGE, from.span, message);
             return Err(error.with_label(later, "it starts here"));
         }
         let reference = image_reference(&from.text, from.span)?;
-        let resolved = self.resolve(&reference, self.request.platform, from.span)?;
-        Ok(image_source(&reference, &resolved).map(|image| {
+        self.image_files(&reference, from.span, statement)
+    }
+
+    /// Returns the files of the image `reference`; `None` for one without layers.
+    pub(super) fn image_files(
+        &mut self,
+        reference: &Reference,
+        span: Span,
+        statement: &Statement,
+    ) -> Lowered<Option<VertexId>> {
+        let resolved = self.resolve(reference, self.request.platform, span)?;
+        Ok(image_source(reference, &resolved).map(|image| {
             let pinned = image.reference.with_digest(image.digest.clone());
             let metadata = self.source_metadata(format!("FROM {pinned}"), statement);
             self.plan.add(Op::Image(image), metadata)
@@ -160,7 +195,7 @@ fn image_source(reference: &Reference, resolved: &ResolvedBase) -> Option<ImageS
     })
 }
 
-fn scratch(platform: Platform, index: usize) -> StageState {
+pub(super) fn scratch(platform: Platform, index: usize) -> StageState {
     let mut config = ImageConfig::new(&platform);
     config.config.working_dir = "/".to_owned();
     let mut state = StageState::new(config, platform, index);

@@ -8,6 +8,7 @@ mod arguments;
 mod base;
 mod code;
 mod config;
+mod context;
 mod copy;
 mod exec;
 mod healthcheck;
@@ -30,9 +31,10 @@ use crate::resolutions::Resolutions;
 use crate::syntax::{SourceFile, Span};
 use arguments::GlobalArguments;
 use kiln_oci::{ImageConfig, Platform};
-use kiln_plan::{LocalSource, Op, PlanBuilder, VertexId, VertexMetadata};
+use kiln_plan::PlanBuilder;
 use stage::Stages;
 use state::StageState;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// What is lowered, and for whom.
@@ -111,6 +113,7 @@ struct Lowering<'a> {
     globals: GlobalArguments,
     stages: Stages<'a>,
     progress: Vec<Progress>,
+    used_contexts: BTreeSet<usize>,
     /// Where findings go that don't stop the build.
     lint: &'a mut Report,
 }
@@ -137,6 +140,7 @@ impl<'a> Lowering<'a> {
             globals,
             stages,
             progress,
+            used_contexts: BTreeSet::new(),
             lint,
         })
     }
@@ -151,6 +155,7 @@ impl<'a> Lowering<'a> {
         let target = self.stages.target;
         let state = self.stage(target, self.stages.all[target].span())?;
         arguments::warn_of_unused(self.request, self.lint);
+        self.warn_of_unused_contexts();
         let mut config = state.config.clone();
         let labels = self.request.options.labels.iter().cloned();
         config.config.labels.extend(labels);
@@ -188,12 +193,16 @@ impl<'a> Lowering<'a> {
 
     fn lower_stage(&mut self, index: usize) -> Lowered<StageState> {
         let source = self.stages.all[index].clone();
-        let (mut state, image) = self.base(index)?;
-        let triggers = trigger::take(&mut state, source.span())?;
+        let (mut state, files) = self.base(index)?;
+        let triggers = match source.replaced {
+            // The context is the stage: triggers wait for who starts from it.
+            Some(_) => Vec::new(),
+            None => trigger::take(&mut state, source.span())?,
+        };
         let statements = || triggers.iter().chain(source.statements);
-        state.naming = self.naming(index, image.is_some(), statements());
-        if let Some(image) = image {
-            state.result = self.add_base_image(&mut state.naming, image, source.statement);
+        state.naming = self.naming(index, files.is_some(), statements());
+        if let Some(files) = files {
+            state.result = self.add_base(&mut state.naming, files, source.statement);
         }
         state.is_in_trigger = true;
         for statement in &triggers {
@@ -226,17 +235,5 @@ impl<'a> Lowering<'a> {
     /// Returns the escape character of the Dockerfile.
     fn escape(&self) -> char {
         self.request.dockerfile.directives.escape.character()
-    }
-
-    /// Returns the vertex of the build context.
-    fn context(&mut self) -> VertexId {
-        let source = LocalSource {
-            name: "context".to_owned(),
-        };
-        let metadata = VertexMetadata {
-            name: "[internal] load build context".to_owned(),
-            ..VertexMetadata::default()
-        };
-        self.plan.add(Op::Local(source), metadata)
     }
 }

@@ -7,7 +7,7 @@ use crate::diagnostic::{Diagnostic, with_suggestion};
 use crate::instruction::{Arg, Dockerfile, FromBase, Instruction, MountKey, Statement};
 use crate::lint::{self, Report};
 use crate::syntax::{Span, Word};
-use kiln_oci::Reference;
+use kiln_oci::{Platform, Reference};
 
 /// A Dockerfile cut at its FROMs.
 pub(super) struct Split<'a> {
@@ -26,9 +26,21 @@ pub(super) struct StageSource<'a> {
     /// The name in lower case.
     pub(super) name: Option<String>,
     pub(super) is_only: bool,
+    /// The number of the named context that stands in for the stage.
+    pub(super) replaced: Option<usize>,
 }
 
 impl StageSource<'_> {
+    /// Returns the platform that the stage is for. One that is wrong is told of, if the stage is
+    /// needed, when it is lowered.
+    fn platform(&self, request: &Request<'_>, globals: &GlobalArguments) -> Platform {
+        let escape = request.dockerfile.directives.escape.character();
+        let expanded = self.from.platform.as_ref();
+        let expanded = expanded.and_then(|word| words::expansion(word, escape, globals).ok());
+        let written = expanded.and_then(|expansion| expansion.text.parse().ok());
+        written.unwrap_or_else(|| request.platform.clone())
+    }
+
     /// Returns where the stage's FROM stands.
     pub(super) fn span(&self) -> Span {
         self.statement.span
@@ -50,6 +62,8 @@ pub(super) enum Base {
     Scratch,
     Stage(usize),
     Image(Reference),
+    /// The named context of this number.
+    Context(usize),
 }
 
 /// All stages, with what they start from.
@@ -83,6 +97,7 @@ pub(super) fn split(dockerfile: &Dockerfile) -> Lowered<Split<'_>> {
             statements,
             name: from.name.as_ref().map(|name| name.text.to_lowercase()),
             is_only: false,
+            replaced: None,
         });
     }
     match stages.as_mut_slice() {
@@ -164,17 +179,39 @@ impl<'a> Stages<'a> {
             target,
         };
         for index in 0..stages.all.len() {
+            let platform = stages.all[index].platform(request, globals);
+            let contexts = &request.options.contexts;
+            let name = stages.all[index].name.as_deref();
+            if let Some(context) = name.and_then(|name| contexts.find(name, &platform)) {
+                stages.replace(index, context);
+                continue;
+            }
             let image = &stages.all[index].from.image;
             let escape = request.dockerfile.directives.escape.character();
             let expansion = words::expansion(image, escape, globals)?;
             words::warn_of_unset(&lint::UNDEFINED_ARG_IN_FROM, image, &expansion, lint);
-            let base = stages.base_named(&expansion.text, index, image.span)?;
+            let context = contexts.find(&expansion.text, &platform);
+            let base = stages.base_named(&expansion.text, index, image.span, context)?;
             stages.bases.push(base);
         }
         Ok(stages)
     }
 
-    fn base_named(&self, name: &str, index: usize, span: Span) -> Lowered<Base> {
+    /// Puts a named context in the place of the stage at `index`, of which nothing else counts.
+    fn replace(&mut self, index: usize, context: usize) {
+        let stage = &mut self.all[index];
+        stage.statements = &[];
+        stage.replaced = Some(context);
+        self.bases.push(Base::Context(context));
+    }
+
+    fn base_named(
+        &self,
+        name: &str,
+        index: usize,
+        span: Span,
+        context: Option<usize>,
+    ) -> Lowered<Base> {
         if name.is_empty() {
             let message = "the image of FROM is empty once its variables are expanded";
             return Err(Diagnostic::error(code::INVALID_IMAGE, span, message));
@@ -184,6 +221,9 @@ impl<'a> Stages<'a> {
         }
         if name == "scratch" {
             return Ok(Base::Scratch);
+        }
+        if let Some(context) = context {
+            return Ok(Base::Context(context));
         }
         Ok(Base::Image(image_reference(name, span)?))
     }
@@ -225,7 +265,7 @@ impl<'a> Stages<'a> {
     fn dependencies(&self, index: usize) -> Vec<usize> {
         let base = match self.bases[index] {
             Base::Stage(stage) => Some(stage),
-            Base::Scratch | Base::Image(_) => None,
+            Base::Scratch | Base::Image(_) | Base::Context(_) => None,
         };
         let statements = self.all[index].statements.iter();
         let named = statements.flat_map(|statement| match &statement.instruction {
