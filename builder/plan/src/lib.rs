@@ -8,6 +8,7 @@ mod graph;
 pub mod key;
 mod op;
 mod reads;
+pub mod remote;
 mod text;
 
 pub use key::{CacheKey, InputKey, content_key, definition_key};
@@ -15,6 +16,6 @@ pub use reads::{InputUse, Selector};
 
 pub use graph::{Plan, PlanBuilder, SourceLocation, Vertex, VertexId, VertexMetadata};
 pub use op::{
-    CacheSharing, Copy, Exec, FileAction, FileOp, GitSource, HttpSource, ImageSource, LocalSource,
-    Merge, ModeChange, Mount, MountKind, NetworkMode, Op, Owner, SecurityMode, Unpack,
+    CacheSharing, Copy, Exec, FileAction, FileOp, GitSource, GitTimes, HttpSource, ImageSource,
+    LocalSource, Merge, ModeChange, Mount, MountKind, NetworkMode, Op, Owner, SecurityMode, Unpack,
 };

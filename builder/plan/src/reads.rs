@@ -78,14 +78,10 @@ impl Op {
         match self {
             Op::Local(_) => false,
             Op::Http(http) => http.checksum.is_some(),
-            Op::Git(git) => git.checksum.as_deref().is_some_and(is_full_commit),
+            Op::Git(git) => git.commit().is_some(),
             Op::Image(_) | Op::Exec(_) | Op::File(_) | Op::Merge(_) => true,
         }
     }
-}
-
-fn is_full_commit(checksum: &str) -> bool {
-    matches!(checksum.len(), 40 | 64) && checksum.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn exec_uses(exec: &Exec) -> Vec<InputUse> {
@@ -174,10 +170,8 @@ mod tests {
             Op::Git(GitSource {
                 remote: "https://example.com/a.git".into(),
                 reference: Some("main".into()),
-                subdirectory: None,
                 checksum: checksum.map(str::to_owned),
-                keep_git_directory: false,
-                submodules: false,
+                ..GitSource::default()
             })
         };
         let http = |checksum| {

@@ -2,8 +2,8 @@
 
 use super::bytes::Encoder;
 use crate::{
-    CacheSharing, Copy, Exec, FileAction, FileOp, GitSource, HttpSource, ImageSource, ModeChange,
-    Mount, MountKind, NetworkMode, Op, Owner, SecurityMode, Unpack,
+    CacheSharing, Copy, Exec, FileAction, FileOp, GitSource, GitTimes, HttpSource, ImageSource,
+    ModeChange, Mount, MountKind, NetworkMode, Op, Owner, SecurityMode, Unpack, remote,
 };
 
 /// Writes all of `op` that may change its result, save what stands for its inputs.
@@ -41,20 +41,29 @@ fn encode_http(http: &HttpSource, encoder: &mut Encoder) {
     encoder.tag("http");
     match &http.checksum {
         Some(checksum) => encoder.text(&format!("checksum {checksum}")),
-        None => encoder.text(&format!("url {}", http.url)),
+        None => encoder.text(&format!("url {}", remote::anonymous(&http.url))),
     }
     encoder.text(&http.filename);
     encoder.number(u64::from(http.mode));
 }
 
+/// A checkout is its commit, wherever that came from; a `.git` that stays knows the remote and
+/// the reference.
 fn encode_git(git: &GitSource, encoder: &mut Encoder) {
     encoder.tag("git");
-    encoder.text(&git.remote);
-    encoder.optional(git.reference.as_deref(), Encoder::text);
+    let commit = git.commit();
+    encoder.optional(commit, Encoder::text);
+    if commit.is_none() || git.keep_git_directory {
+        encoder.text(&remote::anonymous(&git.remote));
+        encoder.optional(git.reference.as_deref(), Encoder::text);
+    }
     encoder.optional(git.subdirectory.as_deref(), Encoder::text);
-    encoder.optional(git.checksum.as_deref(), Encoder::text);
     encoder.flag(git.keep_git_directory);
     encoder.flag(git.submodules);
+    encoder.tag(match git.times {
+        GitTimes::Checkout => "checkout times",
+        GitTimes::Commit => "commit times",
+    });
 }
 
 fn encode_exec(exec: &Exec, encoder: &mut Encoder) {

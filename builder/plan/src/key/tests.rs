@@ -239,3 +239,44 @@ fn values_never_run_into_each_other() {
         assert_ne!(canonical_bytes(&left), canonical_bytes(&right));
     }
 }
+
+fn git(change: impl FnOnce(&mut GitSource)) -> CacheKey {
+    let mut git = GitSource {
+        remote: "https://example.com/a.git".into(),
+        checksum: Some("0123456789abcdef0123456789abcdef01234567".into()),
+        ..GitSource::default()
+    };
+    change(&mut git);
+    definition_key(&Op::Git(git), &[])
+}
+
+#[test]
+fn checkout_is_keyed_by_its_commit_wherever_it_came_from() {
+    let key = git(|_| ());
+    assert_eq!(git(|git| git.remote = "git@example.com:a".into()), key);
+    assert_eq!(git(|git| git.reference = Some("main".into())), key);
+    assert_eq!(git(|git| git.fetch_by_commit = true), key);
+    let changes: [fn(&mut GitSource); 5] = [
+        |git| git.checksum = Some("f".repeat(40)),
+        |git| git.subdirectory = Some("a".into()),
+        |git| git.keep_git_directory = true,
+        |git| git.submodules = false,
+        |git| git.times = GitTimes::Commit,
+    ];
+    for change in changes {
+        assert_ne!(git(change), key);
+    }
+}
+
+#[test]
+fn kept_git_directory_knows_where_it_came_from_but_not_who_asked() {
+    let kept = |remote: &str| {
+        git(|git| {
+            git.keep_git_directory = true;
+            git.remote = remote.into();
+        })
+    };
+    let key = kept("https://example.com/a.git");
+    assert_eq!(kept("https://user:token@example.com/a.git"), key);
+    assert_ne!(kept("https://example.com/b.git"), key);
+}

@@ -8,7 +8,7 @@ mod source;
 pub use exec::{CacheSharing, Exec, Mount, MountKind, NetworkMode, SecurityMode};
 pub use file::{Copy, FileAction, FileOp, ModeChange, Owner, Unpack};
 pub use merge::Merge;
-pub use source::{GitSource, HttpSource, ImageSource, LocalSource};
+pub use source::{GitSource, GitTimes, HttpSource, ImageSource, LocalSource};
 
 use crate::VertexId;
 

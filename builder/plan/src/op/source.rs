@@ -29,7 +29,7 @@ pub struct LocalSource {
 /// One file fetched by HTTP or HTTPS.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HttpSource {
-    /// The address.
+    /// The address. It may hold a password: what people see is [`crate::remote::redacted`].
     pub url: String,
     /// Digest that the content must have.
     pub checksum: Option<Digest>,
@@ -42,7 +42,8 @@ pub struct HttpSource {
 /// A checkout of a git repository.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GitSource {
-    /// Address of the remote, without fragment and query.
+    /// Address of the remote, without fragment and query. It may hold a password: what people
+    /// see is [`crate::remote::redacted`].
     pub remote: String,
     /// Branch, tag or commit; the remote's HEAD when absent.
     pub reference: Option<String>,
@@ -54,4 +55,17 @@ pub struct GitSource {
     pub keep_git_directory: bool,
     /// Whether submodules are checked out.
     pub submodules: bool,
+    /// Times of the files.
+    pub times: GitTimes,
+    /// Whether the commit is asked for by its name, and the reference is not looked at.
+    pub fetch_by_commit: bool,
+}
+
+/// Times that the files of a checkout get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GitTimes {
+    /// That of the checkout.
+    Checkout,
+    /// That of the commit.
+    Commit,
 }

@@ -2,8 +2,8 @@
 
 use super::quoted;
 use crate::{
-    CacheSharing, Copy, Exec, FileAction, FileOp, GitSource, HttpSource, ModeChange, Mount,
-    MountKind, NetworkMode, Op, Owner, SecurityMode, Unpack,
+    CacheSharing, Copy, Exec, FileAction, FileOp, GitSource, GitTimes, HttpSource, ModeChange,
+    Mount, MountKind, NetworkMode, Op, Owner, SecurityMode, Unpack, remote,
 };
 use std::fmt::{self, Display, Formatter};
 
@@ -35,7 +35,8 @@ impl Display for Op {
 }
 
 fn write_http(formatter: &mut Formatter<'_>, http: &HttpSource) -> fmt::Result {
-    write!(formatter, "http {} as {}", http.url, quoted(&http.filename))?;
+    write!(formatter, "http {}", remote::redacted(&http.url))?;
+    write!(formatter, " as {}", quoted(&http.filename))?;
     write!(formatter, " mode {:04o}", http.mode)?;
     match &http.checksum {
         Some(checksum) => write!(formatter, " checksum {checksum}"),
@@ -44,7 +45,7 @@ fn write_http(formatter: &mut Formatter<'_>, http: &HttpSource) -> fmt::Result {
 }
 
 fn write_git(formatter: &mut Formatter<'_>, git: &GitSource) -> fmt::Result {
-    write!(formatter, "git {}", git.remote)?;
+    write!(formatter, "git {}", remote::redacted(&git.remote))?;
     for (label, value) in [
         ("reference", &git.reference),
         ("subdirectory", &git.subdirectory),
@@ -57,6 +58,8 @@ fn write_git(formatter: &mut Formatter<'_>, git: &GitSource) -> fmt::Result {
     for (label, is_set) in [
         ("keep-git-directory", git.keep_git_directory),
         ("submodules", git.submodules),
+        ("commit-times", git.times == GitTimes::Commit),
+        ("fetch-by-commit", git.fetch_by_commit),
     ] {
         if is_set {
             write!(formatter, " {label}")?;

@@ -1,21 +1,16 @@
 //! COPY and ADD: files from the context, from other results, from elsewhere.
 
 use super::config::owner;
-use super::remote::{self, Remote};
+use super::remote;
 use super::state::StageState;
 use super::{Lowered, Lowering, code, history, path, words};
 use crate::diagnostic::Diagnostic;
 use crate::expand::Quotes;
 use crate::instruction::{Add, Copy, CopySource, Statement};
+use crate::lint;
 use crate::syntax::{Heredoc, Span, Word};
-use kiln_oci::Digest;
-use kiln_plan::{
-    self as plan, FileAction, FileOp, GitSource, HttpSource, Merge, ModeChange, Op, Owner, Unpack,
-    VertexId,
-};
-
-/// Permission bits of a file that was fetched.
-const FETCHED_MODE: u32 = 0o600;
+use kiln_plan::remote::{Remote, redacted};
+use kiln_plan::{self as plan, FileAction, FileOp, Merge, ModeChange, Op, Owner, Unpack, VertexId};
 
 /// What COPY and ADD have in common, expanded.
 struct Transfer<'a> {
@@ -46,10 +41,10 @@ struct Words<'a> {
 }
 
 /// What is fetched how, for ADD.
-struct Fetching {
-    checksum: Option<(String, Span)>,
-    unpack: bool,
-    keep_git_dir: Option<bool>,
+pub(super) struct Fetching {
+    pub checksum: Option<(String, Span)>,
+    pub unpack: Option<bool>,
+    pub keep_git_dir: Option<bool>,
 }
 
 impl Lowering<'_> {
@@ -71,8 +66,8 @@ impl Lowering<'_> {
         };
         let transfer = self.transfer(state, &words, copy.link, Unpack::Never)?;
         for (path, span) in &transfer.paths {
-            if !matches!(remote::classify(path), Ok(Remote::None)) {
-                let message = format!("COPY cannot fetch `{path}`");
+            if !matches!(remote::classify(path, *span), Ok(None)) {
+                let message = format!("COPY cannot fetch `{}`", redacted(path));
                 let error = Diagnostic::error(code::INVALID_COPY, *span, message);
                 return Err(error.with_help("use ADD for what is not in the build context"));
             }
@@ -116,7 +111,7 @@ impl Lowering<'_> {
         };
         let fetching = Fetching {
             checksum,
-            unpack: add.unpack == Some(true),
+            unpack: add.unpack,
             keep_git_dir: add.keep_git_dir,
         };
         let actions = self.add_actions(statement, &transfer, &fetching)?;
@@ -160,7 +155,7 @@ impl Lowering<'_> {
             }
         }
         for (path, _) in &paths {
-            created_by = format!("{created_by} {path}");
+            created_by = format!("{created_by} {}", redacted(path));
         }
         for heredoc in &heredocs {
             created_by = format!("{created_by} <<{}", heredoc.name);
@@ -216,6 +211,7 @@ impl Lowering<'_> {
     ) -> Lowered<Vec<FileAction>> {
         let mut actions = Vec::new();
         let mut local: Vec<&str> = Vec::new();
+        self.warn_of_kept_git_directory(transfer, fetching);
         if let Some((_, span)) = &fetching.checksum
             && (transfer.paths.len() != 1 || !transfer.heredocs.is_empty())
         {
@@ -223,28 +219,43 @@ impl Lowering<'_> {
             return Err(Diagnostic::error(code::INVALID_COPY, *span, message));
         }
         for (path, span) in &transfer.paths {
-            let remote = remote::classify(path)
-                .map_err(|message| Diagnostic::error(code::INVALID_COPY, *span, message))?;
-            let (op, selected, unpack) = match remote {
-                Remote::None => {
+            let fetched = match remote::classify(path, *span)? {
+                None => {
                     refuse_for_local(fetching)?;
                     local.push(path);
                     continue;
                 }
-                Remote::Http(url) => self.http(url, transfer, fetching, *span)?,
-                Remote::Git(git) => git_op(git, fetching)?,
+                Some(Remote::Http { url }) => {
+                    remote::http(url, &transfer.destination, fetching, *span)?
+                }
+                Some(Remote::Git(git)) => remote::git(git, fetching, *span)?,
             };
             self.flush_local(transfer, &mut local, &mut actions);
-            let metadata = self.source_metadata(path.clone(), statement);
-            let from = self.plan.add(op, metadata);
+            let metadata = self.source_metadata(redacted(path).into_owned(), statement);
+            let from = self.plan.add(fetched.op, metadata);
             actions.push(FileAction::Copy(plan::Copy {
-                sources: vec![selected],
-                unpack,
+                sources: vec![fetched.selected],
+                unpack: fetched.unpack,
                 ..transfer.copy(from)
             }));
         }
         self.flush_local(transfer, &mut local, &mut actions);
         Ok(actions)
+    }
+
+    /// `--keep-git-dir` does nothing where no source is a repository.
+    fn warn_of_kept_git_directory(&mut self, transfer: &Transfer<'_>, fetching: &Fetching) {
+        let is_git = |(path, _): &(String, Span)| {
+            matches!(Remote::parse(path), Some(Ok(Remote::Git(_)) | Err(_)))
+        };
+        if fetching.keep_git_dir == Some(true)
+            && !transfer.paths.iter().any(is_git)
+            && let Some((path, span)) = transfer.paths.first()
+        {
+            let path = redacted(path);
+            let message = format!("--keep-git-dir does nothing: `{path}` is no git repository");
+            self.lint.report(&lint::IGNORED_FLAG, *span, message);
+        }
     }
 
     fn flush_local(
@@ -257,37 +268,6 @@ impl Lowering<'_> {
             let context = self.context();
             actions.push(transfer.action(context, local.drain(..)));
         }
-    }
-
-    fn http(
-        &self,
-        url: String,
-        transfer: &Transfer<'_>,
-        fetching: &Fetching,
-        span: Span,
-    ) -> Lowered<(Op, String, Unpack)> {
-        let filename = remote::file_name(&url);
-        if filename.is_none() && transfer.destination.ends_with('/') {
-            let message = format!("`{url}` gives no name to the file");
-            let error = Diagnostic::error(code::INVALID_COPY, span, message);
-            return Err(error.with_help("name the file in the destination"));
-        }
-        let filename = filename.unwrap_or_else(|| "download".to_owned());
-        let checksum = match &fetching.checksum {
-            Some((text, span)) => Some(checksum_digest(text, *span)?),
-            None => None,
-        };
-        let unpack = match fetching.unpack {
-            true => Unpack::Detect,
-            false => Unpack::Never,
-        };
-        let source = HttpSource {
-            url,
-            checksum,
-            filename: filename.clone(),
-            mode: FETCHED_MODE,
-        };
-        Ok((Op::Http(source), filename, unpack))
     }
 
     /// Adds the operation that does `actions` and writes the here-documents.
@@ -381,29 +361,6 @@ fn refuse_for_local(fetching: &Fetching) -> Lowered<()> {
             Err(Diagnostic::error(code::INVALID_COPY, *span, message))
         }
     }
-}
-
-fn git_op(git: GitSource, fetching: &Fetching) -> Lowered<(Op, String, Unpack)> {
-    let mut git = git;
-    if let Some((checksum, span)) = &fetching.checksum {
-        let is_hex = checksum.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if checksum.len() < 7 || checksum.len() > 64 || !is_hex {
-            let message = format!("`{checksum}` is no commit of git");
-            return Err(Diagnostic::error(code::INVALID_COPY, *span, message));
-        }
-        git.checksum = Some(checksum.to_lowercase());
-    }
-    if let Some(keep) = fetching.keep_git_dir {
-        git.keep_git_directory = keep;
-    }
-    Ok((Op::Git(git), ".".to_owned(), Unpack::Never))
-}
-
-fn checksum_digest(text: &str, span: Span) -> Lowered<Digest> {
-    text.parse().map_err(|error: kiln_oci::DigestError| {
-        let message = format!("`{text}` is no checksum");
-        Diagnostic::error(code::INVALID_COPY, span, message).with_text(error.to_string())
-    })
 }
 
 /// Returns the permissions that `text` asks for, in octal or symbolic form.

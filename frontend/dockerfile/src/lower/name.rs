@@ -3,7 +3,8 @@
 use super::state::StageState;
 use super::{Lowering, Request};
 use crate::instruction::{Instruction, Statement};
-use kiln_plan::{SourceLocation, VertexMetadata};
+use kiln_plan::{SourceLocation, VertexMetadata, remote};
+use std::borrow::Cow;
 
 /// Counts the steps of a stage.
 #[derive(Clone, Debug, Default)]
@@ -120,7 +121,8 @@ pub(super) fn location(request: &Request<'_>, statement: &Statement) -> SourceLo
 
 /// Returns the instruction on one line, its keyword in upper case, white space made single.
 fn display_text(statement: &Statement, summary: Option<&str>) -> String {
-    let words: Vec<&str> = statement.text.split_whitespace().collect();
+    let words = statement.text.split_whitespace().map(remote::redacted);
+    let words: Vec<Cow<'_, str>> = words.collect();
     let text = words.join(" ");
     let keyword = &statement.keyword.text;
     let text = match text.strip_prefix(keyword.as_str()) {
