@@ -8,5 +8,6 @@ pub mod pack;
 pub mod pull;
 pub mod push;
 pub mod sink;
+pub mod source;
 
 pub use error::{Error, Result};
