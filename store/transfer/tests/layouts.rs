@@ -132,10 +132,7 @@ fn digest_leads_to_an_image_that_the_index_does_not_list() {
     };
     assert_eq!(layout.import(&wanted).unwrap().digest, layout.target.digest);
     let nothing = layout.import(&Wanted::default()).unwrap_err();
-    assert!(
-        matches!(nothing, ImportError::SeveralImages { .. }),
-        "{nothing}"
-    );
+    assert!(nothing.to_string().ends_with("lists no image"), "{nothing}");
 }
 
 #[test]
