@@ -30,9 +30,11 @@ impl<'store> Blobs<'store> {
         self.store.path("blobs").join(folder).join(digest.hex())
     }
 
-    /// Whether the blob is there.
+    /// Whether the blob is there; if so, nobody removes it while this store is open.
     pub fn has(&self, digest: &Digest) -> bool {
-        self.path(digest).is_file()
+        let path = self.path(digest);
+        // Without a handle to spare for the lease the blob is there all the same.
+        path.is_file() && self.store.leases().take(&path).unwrap_or(true)
     }
 
     /// Returns the size of the blob in bytes.
@@ -87,10 +89,8 @@ impl<'store> Blobs<'store> {
     /// Stores `bytes`, unless they are there, and returns their digest.
     pub fn put(&self, bytes: &[u8]) -> Result<Digest> {
         let digest = Digest::sha256(bytes);
-        if self
-            .size(&digest)
-            .is_ok_and(|size| size == bytes.len() as u64)
-        {
+        let size = bytes.len() as u64;
+        if self.has(&digest) && self.size(&digest).is_ok_and(|found| found == size) {
             return Ok(digest);
         }
         let mut writer = self.ingest()?;
@@ -149,7 +149,8 @@ impl BlobWriter {
     /// Gives the blob its name, durably, and returns its digest.
     ///
     /// Fails, and discards the blob, unless it has the digest and the size `expected`.
-    /// Takes the place of a blob that was there: a damaged one is healed.
+    /// Takes the place of a blob that was there: a damaged one is healed. Nobody removes the
+    /// blob while this store is open.
     pub fn commit(self, expected: Option<(&Digest, u64)>) -> Result<Digest> {
         let digest = self.checked_digest(expected)?;
         let read_only = Permissions::from_mode(0o444);
@@ -157,7 +158,10 @@ impl BlobWriter {
             .file
             .set_permissions(read_only)
             .at("protect", self.temporary.path())?;
-        durable::publish(self.temporary, &self.store.blobs().path(&digest))?;
+        let path = self.store.blobs().path(&digest);
+        let file = self.temporary.file.try_clone().at("open", &path)?;
+        self.store.leases().take_file(file, &path)?;
+        durable::publish(self.temporary, &path)?;
         Ok(digest)
     }
 

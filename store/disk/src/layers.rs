@@ -102,6 +102,12 @@ impl<'store> Layers<'store> {
         self.diff_path(id).is_dir()
     }
 
+    /// Takes a lease of the layer: nobody removes it while this store is open. Returns
+    /// whether the layer is there.
+    pub fn lease(&self, id: &LayerId) -> Result<bool> {
+        Ok(self.store.leases().take(&self.folder(id))? && self.exists(id))
+    }
+
     /// Returns what is known about the layer; `None` if nobody has needed it yet.
     pub fn facts(&self, id: &LayerId) -> Result<Option<LayerFacts>> {
         durable::read_json_or_forget(&self.facts_path(id))
@@ -132,7 +138,7 @@ impl<'store> Layers<'store> {
         Ok(ids)
     }
 
-    fn folder(&self, id: &LayerId) -> PathBuf {
+    pub(crate) fn folder(&self, id: &LayerId) -> PathBuf {
         self.store.path("layers").join(id.as_str())
     }
 
@@ -172,7 +178,8 @@ impl ActiveLayer {
     /// Nothing may be mounted on it any more. If a layer named `id` is there and a chain
     /// names it, that one stays and this is discarded. If no chain names it, it may be the
     /// remainder of a power cut: then this is committed under a random name, which is
-    /// returned. The commit is durable only after [`Store::sync`].
+    /// returned. The commit is durable only after [`Store::sync`]; until this store is closed
+    /// the layer is leased.
     pub fn commit(self, id: LayerId) -> Result<LayerId> {
         if self.rename_to(&id)? {
             return Ok(id);
@@ -188,12 +195,24 @@ impl ActiveLayer {
     /// Whether the upper directory could become layer `id`; `false` if that is there.
     fn rename_to(&self, id: &LayerId) -> Result<bool> {
         let target = self.store.layers().diff_path(id);
-        crate::store::make_directories_to(&self.store.layers().folder(id))?;
+        self.make_folder(&self.store.layers().folder(id))?;
         let here = rustix::fs::CWD;
         match rustix::fs::renameat_with(here, self.upper(), here, &target, RenameFlags::NOREPLACE) {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
             Err(error) => Err(error).at("commit layer", &target),
+        }
+    }
+}
+
+impl ActiveLayer {
+    /// Makes the folder of a layer, leased before there is anything in it.
+    fn make_folder(&self, folder: &Path) -> Result<()> {
+        loop {
+            crate::store::make_directories_to(folder)?;
+            if self.store.leases().take(folder)? {
+                return Ok(());
+            }
         }
     }
 }
@@ -214,7 +233,7 @@ pub struct Chains<'store> {
 /// What the file of a chain says.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Chain {
-    layer: LayerId,
+    pub(crate) layer: LayerId,
 }
 
 impl<'store> Chains<'store> {
@@ -222,13 +241,20 @@ impl<'store> Chains<'store> {
         Self { store }
     }
 
-    /// Returns the layer that ends the chain, if it is there.
+    /// Returns the layer that ends the chain, leased, if it is there.
     pub fn get(&self, chain_id: &ChainId) -> Result<Option<LayerId>> {
-        let chain =
-            durable::read_json_or_forget::<Chain>(&self.path(&LayerId::of_chain(chain_id)))?;
-        Ok(chain
-            .map(|chain| chain.layer)
-            .filter(|layer| self.store.layers().exists(layer)))
+        let Some(layer) = self.find(chain_id)? else {
+            return Ok(None);
+        };
+        let is_there = self.store.layers().lease(&layer)?;
+        Ok(is_there.then_some(layer))
+    }
+
+    /// Returns the layer that is said to end the chain.
+    pub(crate) fn find(&self, chain_id: &ChainId) -> Result<Option<LayerId>> {
+        let path = self.path(&LayerId::of_chain(chain_id));
+        let chain = durable::read_json_or_forget::<Chain>(&path)?;
+        Ok(chain.map(|chain| chain.layer))
     }
 
     /// Remembers that `layer`, checked and on disk ([`Store::sync`]), ends the chain.

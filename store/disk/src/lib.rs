@@ -18,26 +18,34 @@
 //! | `compressed/<diff hex>/` | diff ID + compression → blob |
 //! | `logs/<build>/<step>.log` | full logs of steps |
 //! | `locks/<hex>` | locks of units of work, with the process ID of the holder |
-//! | `cache-mounts/<hex>/`, `index/` | the content of cache mounts, indexes of contexts |
+//! | `cache-mounts/<hex>/` | a cache mount: `mount.json`, and its directories `0`, `1`, … |
+//! | `turns/<hex>-<number>/` | who uses or waits for a directory of a cache mount |
+//! | `index/` | indexes of contexts |
 
 mod blobs;
+mod cache_mounts;
 mod compressed;
 mod durable;
 mod error;
 mod images;
 mod layer_id;
 mod layers;
+mod lease;
 mod lock;
 mod logs;
 mod random;
 mod records;
 mod session;
 mod store;
+mod turns;
 mod usage;
 mod verify;
 mod version;
 
 pub use blobs::{BlobWriter, Blobs};
+pub use cache_mounts::{
+    CacheMount, CacheMountFacts, CacheMountKey, CacheMountSharing, CacheMountUse, CacheMounts,
+};
 pub use compressed::Compressed;
 pub use error::{Error, Result};
 pub use images::{Images, NamedImage};
@@ -47,5 +55,6 @@ pub use lock::{KeyLock, Patience, Waiting};
 pub use logs::Logs;
 pub use records::{Record, Records};
 pub use store::Store;
-pub use usage::Usage;
+pub use turns::WaitingForTurn;
+pub use usage::{DiskUsage, Usage};
 pub use verify::{Checked, Problem, Report};

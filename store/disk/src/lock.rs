@@ -4,7 +4,12 @@
 //! 2. *key locks*, one per unit of work that two processes should not both do;
 //! 3. the *birth lock* of `active/`, shared while a session comes into being, exclusive
 //!    while dead sessions are told from unborn ones;
-//! 4. the *session lock*, exclusive for the life of a session.
+//! 4. the *session lock*, exclusive for the life of a session;
+//! 5. *leases*, shared on what is used, exclusive on what is removed;
+//! 6. the *guards* of queues, for as long as a turn is drawn or given back.
+//!
+//! A process that waits for a *turn* at a cache mount may hold key locks; who has a turn
+//! waits for nothing but turns that sort after it.
 //!
 //! All are `flock`s on descriptors that are closed on exec: the kernel frees them when the
 //! owner dies, whatever the manner. Two descriptors of one process exclude each other too.
@@ -23,7 +28,14 @@ use crate::error::{At, Error, Result};
 /// A held lock; it is released when this is dropped or the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Lock {
+    /// Returns the open file that is locked.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
 }
 
 /// Opens (and makes) the lock file `path`.
@@ -42,7 +54,7 @@ pub(crate) fn open_lock_file(path: &Path) -> Result<File> {
 pub(crate) fn wait(file: File, path: &Path, operation: FlockOperation) -> Result<Lock> {
     loop {
         match rustix::fs::flock(&file, operation) {
-            Ok(()) => return Ok(Lock { _file: file }),
+            Ok(()) => return Ok(Lock { file }),
             Err(Errno::INTR) => continue,
             Err(error) => return Err(error).at("lock", path),
         }
@@ -56,7 +68,7 @@ pub(crate) fn attempt(
     operation: FlockOperation,
 ) -> Result<std::result::Result<Lock, File>> {
     match rustix::fs::flock(&file, operation) {
-        Ok(()) => Ok(Ok(Lock { _file: file })),
+        Ok(()) => Ok(Ok(Lock { file })),
         Err(Errno::WOULDBLOCK) => Ok(Err(file)),
         Err(error) => Err(error).at("lock", path),
     }
@@ -140,10 +152,10 @@ fn attempt_key(path: &Path) -> Result<Attempt> {
         Ok(lock) => lock,
         Err(mut file) => return Ok(Attempt::Held(read_process_id(&mut file))),
     };
-    if !is_named(&lock._file, path)? {
+    if !is_named(lock.file(), path)? {
         return Ok(Attempt::Vanished);
     }
-    write_process_id(&lock._file);
+    write_process_id(lock.file());
     Ok(Attempt::Taken(KeyLock {
         path: path.to_owned(),
         _lock: lock,
@@ -151,7 +163,7 @@ fn attempt_key(path: &Path) -> Result<Attempt> {
 }
 
 /// Whether `path` still names the open `file`.
-fn is_named(file: &File, path: &Path) -> Result<bool> {
+pub(crate) fn is_named(file: &File, path: &Path) -> Result<bool> {
     let held = file.metadata().at("examine", path)?;
     match std::fs::symlink_metadata(path) {
         Ok(named) => Ok((held.dev(), held.ino()) == (named.dev(), named.ino())),

@@ -27,9 +27,11 @@ impl<'store> Logs<'store> {
 
     /// Opens the log of `step` of the build `build_id` to append to.
     ///
-    /// A log is not worth waiting for the disk: after a power cut its end may be lost.
+    /// Nobody removes the build's logs while this store is open. A log is not worth waiting for the disk: after a power cut its end may be lost.
     pub fn writer(&self, build_id: &str, step: &str) -> Result<File> {
-        store::make_directories_to(&self.folder(build_id))?;
+        let folder = self.folder(build_id);
+        store::make_directories_to(&folder)?;
+        self.store.leases().take(&folder)?;
         let path = self.path(build_id, step);
         let mut options = OpenOptions::new();
         options

@@ -9,7 +9,7 @@ use kiln_oci::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::{LayerId, Store, durable, session, store};
+use crate::{LayerId, Store, durable, lease, session, store};
 
 /// What a step resulted in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,11 +36,19 @@ impl<'store> Records<'store> {
         Self { store }
     }
 
-    /// Returns the record under `key` if all its layers are there.
+    /// Returns the record under `key`, used now, if all its layers are there; leases them.
     pub fn get(&self, key: &Digest) -> Result<Option<Record>> {
-        let record: Option<Record> = durable::read_json_or_forget(&self.path(key))?;
-        let layers = self.store.layers();
-        Ok(record.filter(|record| record.result.iter().all(|layer| layers.exists(layer))))
+        let path = self.path(key);
+        let Some(record) = durable::read_json_or_forget::<Record>(&path)? else {
+            return Ok(None);
+        };
+        for layer in &record.result {
+            if !self.store.layers().lease(layer)? {
+                return Ok(None);
+            }
+        }
+        lease::touch_path(&path);
+        Ok(Some(record))
     }
 
     /// Writes the record of `key`. Its layers are on disk: call [`Store::sync`] before.

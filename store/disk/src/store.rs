@@ -9,13 +9,14 @@ use kiln_oci::Digest;
 use rustix::fs::FlockOperation;
 
 use crate::error::{At, Error, Result};
+use crate::lease::Leases;
 use crate::lock::{self, KeyLock, Lock, Patience, Waiting};
 use crate::session::{self, Session, Temporary};
 use crate::version::{self, Presence};
-use crate::{Blobs, Chains, Compressed, Images, Layers, Logs, Records};
+use crate::{Blobs, CacheMounts, Chains, Compressed, Images, Layers, Logs, Records};
 
 /// The directories of a store, below its root.
-const DIRECTORIES: [&str; 12] = [
+const DIRECTORIES: [&str; 13] = [
     "blobs",
     "blobs/sha256",
     "blobs/sha512",
@@ -28,6 +29,7 @@ const DIRECTORIES: [&str; 12] = [
     "logs",
     "locks",
     "cache-mounts",
+    "turns",
 ];
 
 /// A store that is open; clones share it.
@@ -44,6 +46,8 @@ struct Inner {
     root: PathBuf,
     /// Made by the first write: most commands of a warm store only read.
     session: Mutex<Option<Arc<Session>>>,
+    /// What this process uses: nobody removes it.
+    leases: Leases,
     _lock: Lock,
 }
 
@@ -68,6 +72,7 @@ impl Store {
         let inner = Inner {
             root,
             session: Mutex::new(None),
+            leases: Leases::default(),
             _lock: lock,
         };
         Ok(Self {
@@ -115,15 +120,9 @@ impl Store {
         Logs::of(self)
     }
 
-    /// Returns the directory of the cache mount `name`, making it if need be.
-    ///
-    /// Its content is the caller's; guard it with [`Store::lock_key`] where it is not shared.
-    pub fn cache_mount(&self, name: &str) -> Result<PathBuf> {
-        let path = self
-            .path("cache-mounts")
-            .join(Digest::sha256(name.as_bytes()).hex());
-        make_directories_to(&path)?;
-        Ok(path)
+    /// Returns the cache mounts of steps.
+    pub fn cache_mounts(&self) -> CacheMounts<'_> {
+        CacheMounts::of(self)
     }
 
     /// Returns the path of the context index `name`; there may be no file yet.
@@ -171,6 +170,11 @@ impl Store {
     /// Returns the path of `folder` in the root.
     pub(crate) fn path(&self, folder: &str) -> PathBuf {
         self.root().join(folder)
+    }
+
+    /// Returns the leases of this process.
+    pub(crate) fn leases(&self) -> &Leases {
+        &self.inner.leases
     }
 
     /// Returns the session, begun now if it was not.

@@ -352,8 +352,8 @@ fn usage_counts_what_is_stored() {
     fixture.store.blobs().put(&vec![7; 100_000]).unwrap();
     let after = fixture.store.usage().unwrap();
     assert!(
-        after.blob_bytes >= before.blob_bytes + 100_000,
+        after.blobs.bytes >= before.blobs.bytes + 100_000,
         "{before:?} {after:?}"
     );
-    assert!(after.total_bytes() > before.total_bytes());
+    assert!(after.total().bytes > before.total().bytes);
 }

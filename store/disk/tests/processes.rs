@@ -3,51 +3,16 @@
 //! This binary starts itself again as a child: the test `child` does what the environment
 //! says, and nothing without it.
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::io::Write;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kiln_disk::{LayerId, Patience, Store};
 use kiln_oci::Digest;
 
-const ROLE: &str = "KILN_DISK_TEST_ROLE";
-const ROOT: &str = "KILN_DISK_TEST_ROOT";
+mod support;
 
-fn fresh_root(name: &str) -> PathBuf {
-    let root = std::env::temp_dir().join(format!("kiln-procs-{name}-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&root);
-    root
-}
-
-/// Starts a child and waits until it says `ready`.
-fn start(role: &str, root: &Path) -> Child {
-    let mut child = spawn(role, root);
-    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(
-        lines.map_while(Result::ok).any(|line| line == "ready"),
-        "child {role} died"
-    );
-    child
-}
-
-fn spawn(role: &str, root: &Path) -> Child {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", "child", "--nocapture"])
-        .env(ROLE, role)
-        .env(ROOT, root);
-    command
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-fn kill(mut child: Child) {
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
+use support::{ROLE, ROOT, fresh_root, kill, say_ready_and_sleep, spawn, start};
 
 #[test]
 fn child() {
@@ -61,11 +26,6 @@ fn child() {
         "churn" => churn(&store),
         _ => count(&store),
     }
-}
-
-fn say_ready_and_sleep() {
-    eprintln!("ready");
-    std::thread::sleep(Duration::from_secs(60));
 }
 
 fn leave_unfinished(store: &Store) {
@@ -102,7 +62,7 @@ fn churn(store: &Store) {
 fn count(store: &Store) {
     for _ in 0..100 {
         let _lock = store.lock_key("counter", |_| Patience::Wait).unwrap();
-        let path = store.cache_mount("counter").unwrap().join("number");
+        let path = store.root().join("number");
         let number: u64 = std::fs::read_to_string(&path).map_or(0, |text| text.parse().unwrap());
         std::fs::write(&path, (number + 1).to_string()).unwrap();
     }
@@ -168,7 +128,7 @@ fn lock_excludes_processes_and_threads_from_each_other() {
     for child in children {
         assert!(child.wait_with_output().unwrap().status.success());
     }
-    let path = store.cache_mount("counter").unwrap().join("number");
+    let path = store.root().join("number");
     assert_eq!(std::fs::read_to_string(path).unwrap(), "500");
     assert_eq!(std::fs::read_dir(root.join("locks")).unwrap().count(), 0);
     std::fs::remove_dir_all(root).unwrap();

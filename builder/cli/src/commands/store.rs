@@ -38,13 +38,13 @@ fn info(session: &Session) -> Result<(), Failure> {
     let usage = session.store.usage()?;
     crate::output::say!("root          {}", session.store.root().display());
     let rows = [
-        ("blobs", usage.blob_bytes),
-        ("layers", usage.layer_bytes),
-        ("unfinished", usage.active_bytes),
-        ("cache mounts", usage.cache_mount_bytes),
-        ("logs", usage.log_bytes),
-        ("indexes", usage.index_bytes),
-        ("total", usage.total_bytes()),
+        ("blobs", usage.blobs.bytes),
+        ("layers", usage.layers.bytes),
+        ("unfinished", usage.active.bytes),
+        ("cache mounts", usage.cache_mounts.bytes),
+        ("logs", usage.logs.bytes),
+        ("indexes", usage.indexes.bytes),
+        ("total", usage.total().bytes),
     ];
     for (name, bytes) in rows {
         crate::output::say!("{name:12}  {}", size(bytes));

@@ -1,12 +1,12 @@
 //! The mounts of a command: what each of the plan's mounts is on this machine.
 
+use super::cache_mounts::{self, CacheMountsInUse};
 use super::content;
 use crate::worker::{BuildWorker, Product};
-use crate::{SecretSource, StepChange, StepError};
-use kiln_disk::{ActiveLayer, KeyLock, Patience};
-use kiln_plan::{CacheSharing, Exec, Mount, MountKind, VertexId};
+use crate::{SecretSource, StepError};
+use kiln_disk::ActiveLayer;
+use kiln_plan::{Exec, Mount, MountKind, VertexId};
 use kiln_sandbox::runspec::{self, MountSpec, OverlayScratch, SecretData};
-use std::path::PathBuf;
 
 /// Mounts, and what must be kept while they are used.
 #[derive(Default)]
@@ -16,8 +16,7 @@ pub(super) struct PreparedMounts {
     pub environment: Vec<(String, String)>,
     /// Layers that are thrown away after the command.
     _scratch: Vec<ActiveLayer>,
-    /// Locks of cache mounts.
-    _locks: Vec<KeyLock>,
+    caches: CacheMountsInUse,
 }
 
 /// Returns the mounts of `exec`; `inputs` are the results that its mounts name, in order.
@@ -27,12 +26,14 @@ pub(super) fn prepare(
     exec: &Exec,
     inputs: &[Product],
 ) -> Result<PreparedMounts, StepError> {
-    let mut prepared = PreparedMounts::default();
+    let mut prepared = PreparedMounts {
+        caches: cache_mounts::enter(worker, vertex, exec, inputs)?,
+        ..PreparedMounts::default()
+    };
     let mut inputs = inputs.iter();
     for (number, mount) in exec.mounts.iter().enumerate() {
         let preparation = Preparation {
             worker,
-            vertex,
             mount,
             number,
         };
@@ -43,7 +44,6 @@ pub(super) fn prepare(
 
 struct Preparation<'a> {
     worker: &'a BuildWorker<'a>,
-    vertex: VertexId,
     mount: &'a Mount,
     number: usize,
 }
@@ -58,9 +58,15 @@ impl Preparation<'_> {
             MountKind::Bind {
                 source, writable, ..
             } => self.bind(inputs.next(), source, *writable, prepared)?,
-            MountKind::Cache { from, .. } => {
-                let seed = from.and_then(|_| inputs.next());
-                self.cache(seed, prepared)?
+            MountKind::Cache {
+                from, read_only, ..
+            } => {
+                from.and_then(|_| inputs.next());
+                runspec::MountKind::Bind {
+                    source: prepared.caches.path(self.number).to_owned(),
+                    subpath: String::new(),
+                    read_only: *read_only,
+                }
             }
             MountKind::Tmpfs { size_bytes } => runspec::MountKind::Tmpfs {
                 size_bytes: *size_bytes,
@@ -127,64 +133,6 @@ impl Preparation<'_> {
         };
         prepared._scratch.push(layer);
         Ok(scratch)
-    }
-
-    fn cache(
-        &self,
-        seed: Option<&Product>,
-        prepared: &mut PreparedMounts,
-    ) -> Result<runspec::MountKind, StepError> {
-        let MountKind::Cache {
-            id,
-            sharing,
-            source,
-            mode,
-            uid,
-            gid,
-            read_only,
-            ..
-        } = &self.mount.kind
-        else {
-            unreachable!("called for cache mounts");
-        };
-        let name = format!("{id}\0{mode:o}\0{uid}\0{gid}");
-        if *sharing != CacheSharing::Shared {
-            prepared
-                ._locks
-                .push(self.lock(&format!("cache mount {name}"))?);
-        }
-        let path = self.worker.store.cache_mount(&name)?;
-        let filling = self.lock(&format!("new cache mount {name}"))?;
-        if is_empty(&path)? {
-            if let Some(seed) = seed {
-                let tree = self.worker.tree(seed)?;
-                content::copy_directory(&tree, source, &path, self.worker.whiteouts)?;
-            }
-            own(&path, *mode, *uid, *gid)?;
-        }
-        drop(filling);
-        Ok(runspec::MountKind::Bind {
-            source: path,
-            subpath: String::new(),
-            read_only: *read_only,
-        })
-    }
-
-    fn lock(&self, name: &str) -> Result<KeyLock, StepError> {
-        let mut told = false;
-        let lock = self.worker.store.lock_key(name, |waiting| {
-            if !std::mem::replace(&mut told, true) {
-                let holder = waiting.holder_process_id;
-                let holder = holder.map_or("another".to_owned(), |process| process.to_string());
-                let note = format!("waiting for the {} of process {holder}", "cache mount");
-                self.worker.tell(self.vertex, StepChange::Note(note));
-            }
-            match self.worker.cancellation.is_cancelled() {
-                true => Patience::GiveUp,
-                false => Patience::Wait,
-            }
-        })?;
-        Ok(lock)
     }
 
     fn secret(&self, prepared: &mut PreparedMounts) -> Result<(), StepError> {
@@ -282,24 +230,4 @@ fn has_agent(prepared: &PreparedMounts) -> bool {
         .environment
         .iter()
         .any(|(name, _)| name == AGENT_VARIABLE)
-}
-
-fn is_empty(path: &PathBuf) -> Result<bool, StepError> {
-    let mut entries = std::fs::read_dir(path).map_err(|source| StepError::File {
-        action: "read the cache mount",
-        path: path.clone(),
-        source,
-    })?;
-    Ok(entries.next().is_none())
-}
-
-fn own(path: &PathBuf, mode: u32, uid: u32, gid: u32) -> Result<(), StepError> {
-    use std::os::unix::fs::{PermissionsExt, chown};
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-        .and_then(|()| chown(path, Some(uid), Some(gid)))
-        .map_err(|source| StepError::File {
-            action: "set the owner of the cache mount",
-            path: path.clone(),
-            source,
-        })
 }
