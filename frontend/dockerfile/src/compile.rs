@@ -2,11 +2,12 @@
 
 use crate::context::BuildContexts;
 use crate::diagnostic::Diagnostics;
+use crate::frontend::check_frontend;
 use crate::instruction::parse;
 use crate::lower::{self, Request};
 use crate::resolutions::Resolutions;
 use crate::syntax::SourceFile;
-use crate::{Diagnostic, Severity};
+use crate::{Code, Diagnostic, Severity};
 use kiln_oci::{Digest, HistoryEntry, ImageConfig, Platform, Reference};
 use kiln_plan::{NetworkMode, Plan, PlanBuilder, VertexId};
 use std::error::Error;
@@ -136,6 +137,10 @@ pub fn compile(
     resolver: &dyn ImageResolver,
 ) -> Result<Compilation, Diagnostics> {
     let (dockerfile, mut warnings) = parse(source);
+    if !is_for_other_frontend(&warnings) {
+        let finding = check_frontend(&dockerfile, options);
+        warnings.0.splice(0..0, finding);
+    }
     if warnings.has_errors() {
         return Err(warnings);
     }
@@ -176,6 +181,11 @@ pub fn compile(
         source_date_epoch_seconds,
         warnings,
     })
+}
+
+fn is_for_other_frontend(findings: &Diagnostics) -> bool {
+    let is_said = |finding: &Diagnostic| finding.code == Code::OTHER_FRONTEND;
+    findings.0.iter().any(is_said)
 }
 
 /// Adds findings that another platform has not brought up already.

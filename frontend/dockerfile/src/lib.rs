@@ -8,6 +8,7 @@ mod compile;
 mod context;
 pub mod diagnostic;
 pub mod expand;
+mod frontend;
 pub mod instruction;
 pub mod lint;
 mod lower;

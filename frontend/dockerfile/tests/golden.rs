@@ -30,8 +30,8 @@ fn dockerfiles_come_to_the_recorded_plans_and_findings() {
 
 /// Returns the text of the plan and of the findings; each may be empty.
 fn outcome(folder: &Path) -> (String, String) {
-    let text = fs::read_to_string(folder.join("Dockerfile")).expect("a Dockerfile");
-    let source = SourceFile::new("Dockerfile", text);
+    let bytes = fs::read(folder.join("Dockerfile")).expect("a Dockerfile");
+    let source = SourceFile::from_bytes("Dockerfile", &bytes);
     let options = fs::read_to_string(folder.join("options")).unwrap_or_default();
     match compile(&source, &parse_options(&options), &Fake) {
         Ok(compilation) => (

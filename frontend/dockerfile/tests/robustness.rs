@@ -3,7 +3,7 @@
 mod support;
 
 use kiln_dockerfile::{
-    CompileOptions, ImageResolver, ResolveError, ResolvedBase, SourceFile, compile,
+    CompileOptions, ImageResolver, ResolveError, ResolvedBase, SourceFile, compile, parse,
 };
 use kiln_oci::{Platform, Reference};
 use std::collections::BTreeMap;
@@ -22,12 +22,33 @@ fn mutated_dockerfiles_come_to_a_plan_or_findings() {
     for text in &texts {
         for _ in 0..60 {
             let mutated = random.mutated(text, &texts);
-            let source = SourceFile::new("Dockerfile", String::from_utf8_lossy(&mutated));
+            let source = SourceFile::from_bytes("Dockerfile", &mutated);
+            check_pieces(&source, &mutated);
             match compile(&source, &CompileOptions::default(), &Fake) {
                 Ok(compilation) => assert!(!compilation.warnings.has_errors()),
                 Err(findings) => assert!(findings.has_errors(), "{source:?}"),
             }
         }
+    }
+}
+
+/// Finds a byte of the file that the parsed file does not account for.
+fn check_pieces(source: &SourceFile, bytes: &[u8]) {
+    assert_eq!(&*source.bytes(), bytes);
+    let (dockerfile, _) = parse(source);
+    let mut text = String::new();
+    for piece in &dockerfile.pieces {
+        assert_eq!(piece.span.start, text.len(), "{piece:?}");
+        text.push_str(source.slice(piece.span));
+    }
+    assert_eq!(text, source.text());
+}
+
+#[test]
+fn every_dockerfile_can_be_written_back_from_its_pieces() {
+    for folder in folders() {
+        let bytes = fs::read(folder.join("Dockerfile")).expect("a Dockerfile");
+        check_pieces(&SourceFile::from_bytes("Dockerfile", &bytes), &bytes);
     }
 }
 

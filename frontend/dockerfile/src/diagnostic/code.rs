@@ -9,6 +9,16 @@ pub struct Code(pub &'static str);
 impl Code {
     /// A byte that is not UTF-8.
     pub const INVALID_UTF8: Self = Self("InvalidUtf8");
+    /// A byte that no text has.
+    pub const NUL_BYTE: Self = Self("NulByte");
+    /// A line end that is none: a carriage return alone.
+    pub const CARRIAGE_RETURN: Self = Self("CarriageReturn");
+    /// A line of the file that has too many bytes.
+    pub const LONG_LINE: Self = Self("LongLine");
+    /// A file for another frontend.
+    pub const OTHER_FRONTEND: Self = Self("OtherFrontend");
+    /// A comment that looks like a directive.
+    pub const UNKNOWN_DIRECTIVE: Self = Self("UnknownDirective");
     /// A directive that is malformed or stands twice.
     pub const DIRECTIVE: Self = Self("InvalidDirective");
     /// An empty line inside a continued instruction.

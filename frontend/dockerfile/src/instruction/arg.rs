@@ -27,11 +27,10 @@ impl Arg {
         if words.is_empty() {
             return Err(line.missing("a name"));
         }
-        let arguments = words
-            .into_iter()
-            .map(Argument::parse)
-            .collect::<Result<_, _>>()?;
-        Ok(Self { arguments })
+        let arguments = words.into_iter().map(Argument::parse).collect();
+        Ok(Self {
+            arguments: line.right_ones(arguments),
+        })
     }
 }
 

@@ -25,7 +25,7 @@ pub struct KeyValue {
 impl Env {
     pub(super) fn parse(mut line: Line<'_, '_>) -> Result<Self, Diagnostic> {
         line.check_flags(&[], &[]);
-        let (pairs, is_legacy) = key_values(&line)?;
+        let (pairs, is_legacy) = key_values(&mut line)?;
         Ok(Self { pairs, is_legacy })
     }
 }
@@ -33,14 +33,19 @@ impl Env {
 /// Returns the pairs of ENV and LABEL, and whether they are in the form without `=`.
 ///
 /// Errors: no pair, a word without `=`, an empty key, a legacy form without a value.
-pub(super) fn key_values(line: &Line<'_, '_>) -> Result<(Vec<KeyValue>, bool), Diagnostic> {
+///
+/// Of several flawed pairs each is found.
+pub(super) fn key_values(line: &mut Line<'_, '_>) -> Result<(Vec<KeyValue>, bool), Diagnostic> {
     let words = line.arguments.quoted_words(line.escape);
     let Some(first) = words.first() else {
         return Err(line.missing("a key and a value"));
     };
     if first.text().contains('=') {
-        let pairs = words.into_iter().map(|word| key_value(line, word));
-        return Ok((pairs.collect::<Result<_, _>>()?, false));
+        let pairs: Vec<_> = words
+            .into_iter()
+            .map(|word| key_value(line, word))
+            .collect();
+        return Ok((line.right_ones(pairs), false));
     }
     let (key, value) = line.arguments.cut_word();
     if value.is_empty() {

@@ -16,7 +16,7 @@ pub struct Label {
 impl Label {
     pub(super) fn parse(mut line: Line<'_, '_>) -> Result<Self, Diagnostic> {
         line.check_flags(&[], &[]);
-        let (pairs, is_legacy) = key_values(&line)?;
+        let (pairs, is_legacy) = key_values(&mut line)?;
         Ok(Self { pairs, is_legacy })
     }
 }

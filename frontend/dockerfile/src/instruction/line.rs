@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use crate::diagnostic::{Code, Diagnostic, quoted, with_suggestion};
-use crate::syntax::{Escape, Flag, Fragment, Heredoc, JsonForm, Word, cut_flags, json_form};
+use crate::syntax::{
+    Escape, Flag, Fragment, Heredoc, JsonForm, Word, cut_flags, json_form, malformed_json,
+};
 
 /// A line, taken apart.
 #[derive(Debug, Clone)]
@@ -88,6 +90,20 @@ impl<'a> Line<'a, '_> {
             _ => finding.with_help(format!("{} knows --{}", self.name, known.join(", --"))),
         };
         with_suggestion(finding, &flag.name, "--", known)
+    }
+
+    /// Returns those of `parts` that are right; finds what is wrong with the others.
+    pub(super) fn right_ones<T>(&mut self, parts: Vec<Result<T, Diagnostic>>) -> Vec<T> {
+        let mut right = Vec::with_capacity(parts.len());
+        let most_findings = self.findings.len() + MOST_FINDINGS;
+        for part in parts {
+            match part {
+                Ok(part) => right.push(part),
+                Err(finding) if self.findings.len() < most_findings => self.findings.push(finding),
+                Err(_) => {}
+            }
+        }
+        right
     }
 
     /// Warns about flags on an instruction that reads none.
@@ -188,6 +204,17 @@ impl<'a> Line<'a, '_> {
     pub(super) fn json(&self) -> Result<Option<Vec<Word>>, Diagnostic> {
         json_strings(self.arguments)
     }
+}
+
+/// Warns of `arguments` that look like the JSON form and are read as another one.
+pub(super) fn check_json(arguments: Fragment<'_>) -> Option<Diagnostic> {
+    let malformed = malformed_json(arguments)?;
+    let message = "this looks like the JSON form but is no JSON, and is read as other text";
+    let finding = Diagnostic::warning(Code::INVALID_JSON_FORM, malformed.span, message);
+    Some(match malformed.help {
+        Some(help) => finding.with_help(help),
+        None => finding,
+    })
 }
 
 /// Returns the strings of `arguments` if they are in the JSON form.

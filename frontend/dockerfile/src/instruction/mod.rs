@@ -4,6 +4,7 @@
 
 mod add;
 mod arg;
+mod bytes;
 mod cmd;
 mod command;
 mod copy;
@@ -55,7 +56,7 @@ pub use workdir::Workdir;
 
 use line::Line;
 
-use crate::syntax::{Comment, Directives, Span, Word};
+use crate::syntax::{Comment, Directives, Piece, Span, Word};
 
 /// A parsed Dockerfile.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -66,6 +67,8 @@ pub struct Dockerfile {
     pub statements: Vec<Statement>,
     /// Its comments, in order, those inside continued instructions too.
     pub comments: Vec<Comment>,
+    /// The whole file in pieces, one after the other without a gap.
+    pub pieces: Vec<Piece>,
 }
 
 /// An instruction where it stands.

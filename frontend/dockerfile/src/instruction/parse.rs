@@ -1,13 +1,14 @@
 //! A whole file to instructions.
 
-use super::line::{Head, PlacedHeredoc};
+use super::bytes::{check_bytes, no_dockerfile};
+use super::line::{Head, PlacedHeredoc, check_json};
 use super::*;
 use crate::diagnostic::{
     Code, Diagnostic, Diagnostics, Severity, quoted, suggest, with_suggestion,
 };
 use crate::syntax::{
     Announced, Delimiter, Escape, Fragment, Heredoc, JsonForm, Lines, LogicalLine, SourceFile,
-    announced_heredocs, json_form,
+    announced_heredocs, json_form, late_directives,
 };
 
 type Parse = fn(Line<'_, '_>) -> Result<Instruction, Diagnostic>;
@@ -100,21 +101,31 @@ const KEYWORDS: [Keyword; 18] = [
 /// An instruction with an error is left out, so the result is only whole if
 /// [`Diagnostics::has_errors`] says no. A file without a stage is an error, too.
 pub fn parse(source: &SourceFile) -> (Dockerfile, Diagnostics) {
-    let (lines, directives) = Lines::new(source);
+    let (mut lines, directives) = Lines::new(source);
+    if let Some(error) = no_dockerfile(source, &directives) {
+        let dockerfile = Dockerfile {
+            directives,
+            pieces: lines.take_pieces(),
+            ..Dockerfile::default()
+        };
+        return (dockerfile, Diagnostics(vec![error]));
+    }
+    let at_the_top = lines.comments.len();
     let mut parser = Parser::new(source, lines, directives.escape, Place::BeforeStages);
     let statements = parser.statements();
-    parser.findings.extend(source.replaced().map(not_utf8));
+    parser.check_late_directives(at_the_top, &statements);
     let no_stage = parser.no_stage();
     parser.findings.extend(no_stage);
+    let pieces = parser.lines.take_pieces();
+    parser.findings.extend(check_bytes(source, &pieces));
     let comments = std::mem::take(&mut parser.lines.comments);
-    (
-        Dockerfile {
-            directives,
-            statements,
-            comments,
-        },
-        parser.finish(),
-    )
+    let dockerfile = Dockerfile {
+        directives,
+        statements,
+        comments,
+        pieces,
+    };
+    (dockerfile, parser.finish())
 }
 
 /// Returns the one instruction that `text`, a trigger of an image, is.
@@ -156,6 +167,12 @@ pub(super) fn find_keyword(word: Fragment<'_>) -> Result<Keyword, Diagnostic> {
     KEYWORDS.iter().find(is_named).copied().ok_or_else(|| {
         let message = format!("unknown instruction {}", quoted(word.text()));
         let finding = Diagnostic::error(Code::UNKNOWN_INSTRUCTION, word.span(), message);
+        if ["//", "/*", "--", ";"]
+            .iter()
+            .any(|start| word.text().starts_with(start))
+        {
+            return finding.with_help("a comment starts with `#`");
+        }
         with_suggestion(
             finding,
             word.text(),
@@ -179,6 +196,12 @@ pub(super) fn parse_head<'a>(
         arguments,
     } = head;
     let name = keyword.name;
+    if matches!(
+        name,
+        "RUN" | "CMD" | "ENTRYPOINT" | "COPY" | "ADD" | "VOLUME"
+    ) {
+        findings.extend(check_json(arguments));
+    }
     (keyword.parse)(Line {
         name,
         keyword: word,
@@ -328,6 +351,17 @@ impl<'a> Parser<'a> {
         Ok((heredocs, end))
     }
 
+    /// Warns of directives among the comments before the first statement.
+    fn check_late_directives(&mut self, at_the_top: usize, statements: &[Statement]) {
+        let end = statements
+            .first()
+            .map_or(usize::MAX, |first| first.span.start);
+        let comments = &self.lines.comments;
+        let before = comments.partition_point(|comment| comment.span.start < end);
+        let late = late_directives(comments.get(at_the_top..before).unwrap_or_default());
+        self.findings.extend(late);
+    }
+
     /// Returns an error if no stage was started and nothing else explains it.
     fn no_stage(&self) -> Option<Diagnostic> {
         let is_explained = self
@@ -353,11 +387,6 @@ impl<'a> Parser<'a> {
             .sort_by_key(|finding| finding.labels.first().map(|label| label.span.start));
         Diagnostics(self.findings)
     }
-}
-
-fn not_utf8(span: Span) -> Diagnostic {
-    let message = "the file is not UTF-8 from here on; such bytes are read as `\u{fffd}`";
-    Diagnostic::warning(Code::INVALID_UTF8, span, message)
 }
 
 fn unterminated(heredoc: &Announced, span: Span) -> Diagnostic {

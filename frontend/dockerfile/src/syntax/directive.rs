@@ -1,7 +1,10 @@
 //! Parser directives: the comments `# key=value` at the top of a Dockerfile.
 
+use std::collections::HashMap;
+
+use super::frontend::foreign_syntax;
 use super::{Lines, Span, Word};
-use crate::diagnostic::{Code, Diagnostic, quoted, with_suggestion};
+use crate::diagnostic::{Code, Diagnostic, quoted, suggest, with_suggestion};
 
 /// The character that escapes a line end or a character of a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,48 +55,88 @@ pub struct Check {
 pub struct Comment {
     /// The text after `#`, trimmed.
     pub text: String,
-    /// The comment from its `#` to the end of the line.
+    /// The comment from its `#` to its last character that is not blank.
     pub span: Span,
     /// The line, from 1.
     pub line: usize,
 }
 
+/// The directives there are.
+const KNOWN: [&str; 3] = ["syntax", "escape", "check"];
+
 /// Returns the directives at the top, up to the first line that is none.
+///
+/// A first line that starts with `#!` is passed over.
 pub(super) fn read(lines: &mut Lines<'_>) -> Directives {
     let mut directives = Directives::default();
-    let mut seen = Vec::new();
+    let mut seen = HashMap::new();
     while let Some(comment) = lines.next_comment() {
         if comment.line == 1 && comment.text.starts_with('!') {
             continue;
         }
         let Some((key, value)) = key_and_value(&comment) else {
+            lines.findings.extend(misspelt(&comment));
             break;
         };
-        if seen.contains(&key) {
+        if let Some(first) = seen.insert(key, comment.span) {
             let message = format!("only one `{key}` directive can be used");
-            lines
-                .findings
-                .push(Diagnostic::error(Code::DIRECTIVE, comment.span, message));
+            let finding = Diagnostic::error(Code::DIRECTIVE, comment.span, message);
+            lines.findings.push(finding.with_label(first, "first here"));
             break;
         }
-        let result = directives.set(&key, value);
+        let result = directives.set(key, value);
         lines.findings.extend(result.err());
-        seen.push(key);
+    }
+    if seen.is_empty() {
+        let (start, rest) = lines.rest();
+        directives.syntax = foreign_syntax(start, rest);
     }
     directives
 }
 
 /// Returns the directive that the comment is.
-fn key_and_value(comment: &Comment) -> Option<(String, Word)> {
+fn key_and_value(comment: &Comment) -> Option<(&'static str, Word)> {
     let (key, value) = comment.text.split_once('=')?;
-    let key = key.trim_end().to_ascii_lowercase();
+    let key = key.trim_end();
+    let known = KNOWN
+        .into_iter()
+        .find(|known| known.eq_ignore_ascii_case(key))?;
     let value = value.trim_start();
-    let is_known = matches!(key.as_str(), "syntax" | "escape" | "check");
-    let span = Span::new(
-        comment.span.end.saturating_sub(value.len()),
-        comment.span.end,
-    );
-    (is_known && !value.is_empty()).then(|| (key, Word::new(value, span)))
+    let end = comment.span.end;
+    let span = Span::new(end.saturating_sub(value.len()), end);
+    (!value.is_empty()).then(|| (known, Word::new(value, span)))
+}
+
+/// Warns of directives among `comments` that come too late: after something else. Of each
+/// kind the first counts.
+pub(crate) fn late(comments: &[Comment]) -> impl Iterator<Item = Diagnostic> {
+    // Only these would change what the file means.
+    let late = ["escape", "check"].into_iter().filter_map(|wanted| {
+        let mut directives = comments.iter().filter_map(|comment| {
+            let (key, _) = key_and_value(comment)?;
+            Some((key, comment.span))
+        });
+        directives.find(|(key, _)| *key == wanted)
+    });
+    late.map(|(key, span)| {
+        let message = format!("directive `{key}` comes too late and is read as a comment");
+        let finding = Diagnostic::warning(Code::UNKNOWN_DIRECTIVE, span, message);
+        finding.with_help("directives stand at the top, before comments and empty lines")
+    })
+}
+
+/// Warns of a comment that was meant to be a directive.
+fn misspelt(comment: &Comment) -> Option<Diagnostic> {
+    let (key, _) = comment.text.split_once('=')?;
+    let key = key.trim_end();
+    let is_word = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let meant = suggest(key, &KNOWN).filter(|_| is_word)?;
+    let message = match meant.eq_ignore_ascii_case(key) {
+        true => format!("directive `{meant}` has no value and is read as a comment"),
+        false => format!("unknown directive {} is read as a comment", quoted(key)),
+    };
+    let finding = Diagnostic::warning(Code::UNKNOWN_DIRECTIVE, comment.span, message);
+    Some(with_suggestion(finding, key, "", &KNOWN))
 }
 
 impl Directives {
@@ -208,6 +251,62 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(syntax(text).as_deref(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn syntax_of_files_for_other_frontends_is_found() {
+        let cases = [
+            ("// syntax=a/b:1 x\nrest", Some("a/b:1 x")),
+            ("//syntax = a\r\n", Some("a")),
+            ("#!/bin/x\n// syntax=a", Some("a")),
+            ("// escape=`\n// syntax=a", Some("a")),
+            ("// other\n// syntax=a", None),
+            ("\n// syntax=a", None),
+            (r#"{"syntax": "a/b:1", "x": [1]}"#, Some("a/b:1")),
+            (" \n{\"x\": {},\n \"syntax\": \"a\"}\n", Some("a")),
+            (r#"{"syntax": 1}"#, None),
+            (r#"{"syntax": "a"} x"#, None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(syntax(text).as_deref(), expected, "{text:?}");
+        }
+        let source = SourceFile::new("Dockerfile", "//  syntax = a b \n");
+        let word = Lines::new(&source).1.syntax.expect("the directive");
+        assert_eq!(source.slice(word.span), "a b");
+        let source = SourceFile::new("Dockerfile", r#"{"x": "a", "syntax": "a"}"#);
+        let word = Lines::new(&source).1.syntax.expect("the directive");
+        assert_eq!(word.span, Span::new(21, 24));
+    }
+
+    #[test]
+    fn value_knows_its_place_before_trailing_blanks() {
+        let source = SourceFile::new("Dockerfile", "#  escape = x \t\r\n");
+        let (lines, _) = Lines::new(&source);
+        assert_eq!(source.slice(lines.findings[0].labels[0].span), "x");
+    }
+
+    #[test]
+    fn comment_that_was_meant_as_a_directive_is_warned_about() {
+        let cases = [
+            (
+                "# sytnax=a",
+                "unknown directive `sytnax` is read as a comment",
+            ),
+            (
+                "# checks=skip=all",
+                "unknown directive `checks` is read as a comment",
+            ),
+            (
+                "# escape=",
+                "directive `escape` has no value and is read as a comment",
+            ),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(directives(text).1, [expected], "{text}");
+        }
+        for text in ["# a=b", "# syntax", "# the syntax=1", "# copyright=me"] {
+            assert!(directives(text).1.is_empty(), "{text}");
         }
     }
 

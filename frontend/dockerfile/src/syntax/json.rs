@@ -40,6 +40,41 @@ pub(crate) fn json_form(arguments: Fragment<'_>) -> JsonForm {
     JsonForm::Strings(words)
 }
 
+/// What was meant as the JSON form and is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MalformedJson {
+    /// Where it stops to be JSON.
+    pub(crate) span: Span,
+    /// What to do, if that is known.
+    pub(crate) help: Option<&'static str>,
+}
+
+/// Returns what is wrong with `arguments` if they look like the JSON form and are not.
+///
+/// That is the case if they begin with `["` or `['`, which no command does, and end with `]`.
+pub(crate) fn malformed_json(arguments: Fragment<'_>) -> Option<MalformedJson> {
+    let arguments = arguments.trim();
+    let text = arguments.text();
+    let is_meant = (text.starts_with("[\"") || text.starts_with("['")) && text.ends_with(']');
+    if !is_meant {
+        return None;
+    }
+    let error = serde_json::from_str::<Vec<&RawValue>>(text).err()?;
+    // A logical line is one line, so the column is the number of bytes up to the error.
+    let at = error.column().saturating_sub(1).min(text.len() - 1);
+    let at = (0..=at).rev().find(|at| text.is_char_boundary(*at))?;
+    let length = text[at..].chars().next().map_or(0, char::len_utf8);
+    let before = text[..at].trim_end();
+    let help = match &text[at..at + length] {
+        "'" => Some("strings stand in double quotes"),
+        "]" if before.ends_with(',') => Some("drop the comma at the end"),
+        _ if before.ends_with('\\') => Some("write a backslash as `\\\\`"),
+        _ => None,
+    };
+    let span = arguments.slice(at..at + length).span();
+    Some(MalformedJson { span, help })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +115,41 @@ mod tests {
             assert_eq!(form(text), JsonForm::Absent, "{text}");
         }
         assert_eq!(form(&"[".repeat(100_000)), JsonForm::Absent);
+    }
+
+    #[test]
+    fn json_form_that_is_no_json_is_found_where_it_stops_to_be() {
+        let malformed = |text: &str| {
+            let mut map = SpanMap::default();
+            map.push(0, 0, text.len());
+            let line = LogicalLine {
+                text: text.into(),
+                map,
+                ..LogicalLine::default()
+            };
+            let found = malformed_json(Fragment::of(&line))?;
+            Some((found.span.start, found.help))
+        };
+        let quotes = Some("strings stand in double quotes");
+        let cases = [
+            ("['a']", Some((1, quotes))),
+            (r#"["a", 'b']"#, Some((6, quotes))),
+            (r#"["a",]"#, Some((5, Some("drop the comma at the end")))),
+            (
+                r#"["C:\x"]"#,
+                Some((5, Some("write a backslash as `\\\\`"))),
+            ),
+            (r#"["a" "b"]"#, Some((5, None))),
+            (r#"["a"] && ["b"]"#, Some((6, None))),
+            (r#"["ü" x]"#, Some((6, None))),
+            (r#"["a", "b"]"#, None),
+            ("[ -e /a ]", None),
+            (r#"[ "$a" = b ]"#, None),
+            (r#"["a"#, None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(malformed(text), expected, "{text}");
+        }
     }
 
     #[test]

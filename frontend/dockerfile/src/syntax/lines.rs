@@ -1,6 +1,7 @@
 //! Physical lines to logical lines: comments dropped, continuations joined.
 
-use super::{Comment, Directives, Escape, SourceFile, Span, SpanMap};
+use super::layout::Layout;
+use super::{Comment, Directives, Escape, Piece, PieceKind, SourceFile, Span, SpanMap};
 use crate::diagnostic::{Code, Diagnostic};
 
 /// An instruction's text, its continuation lines joined.
@@ -19,7 +20,15 @@ pub(crate) struct LogicalLine {
 struct PhysicalLine<'a> {
     text: &'a str,
     start: usize,
+    /// Where its line end ends.
+    end: usize,
 }
+
+/// The most bytes of a line of the file, its line end not counted.
+const MAX_LINE_BYTES: usize = (64 << 10) - 1;
+
+/// The most long lines that are reported.
+const MOST_LONG_LINES: usize = 10;
 
 /// Reads a file line by line.
 #[derive(Debug)]
@@ -27,6 +36,8 @@ pub(crate) struct Lines<'a> {
     source: &'a SourceFile,
     at: usize,
     escape: Escape,
+    layout: Layout,
+    long_lines: usize,
     /// The comments so far.
     pub(crate) comments: Vec<Comment>,
     /// What was wrong so far.
@@ -48,6 +59,8 @@ impl<'a> Lines<'a> {
             source,
             at: 0,
             escape,
+            layout: Layout::default(),
+            long_lines: 0,
             comments: Vec::new(),
             findings: Vec::new(),
         }
@@ -56,10 +69,12 @@ impl<'a> Lines<'a> {
     /// Returns the next instruction's line.
     pub(crate) fn next_line(&mut self) -> Option<LogicalLine> {
         loop {
-            let first = self.next_physical()?.trim_start();
-            if first.text.is_empty() || self.take_comment(first) {
+            let first = self.next_physical()?;
+            if self.take_blank(first) || self.take_comment(first) {
                 continue;
             }
+            let first = first.trim_start();
+            self.layout.push(PieceKind::Space, first.start);
             let line = self.join(first);
             if !line.text.trim().is_empty() {
                 return Some(line);
@@ -69,13 +84,14 @@ impl<'a> Lines<'a> {
 
     /// Returns the comment that the next line is, and takes it; else takes nothing.
     pub(super) fn next_comment(&mut self) -> Option<Comment> {
-        let before = self.at;
-        let line = self.next_physical()?;
-        if self.take_comment(line) {
-            return self.comments.last().cloned();
+        let (_, rest) = self.rest();
+        let is_blank = |character: char| character.is_whitespace() && character != '\n';
+        if !rest.trim_start_matches(is_blank).starts_with('#') {
+            return None;
         }
-        self.at = before;
-        None
+        let line = self.next_physical()?;
+        self.take_comment(line);
+        self.comments.last().cloned()
     }
 
     /// Returns the lines up to `delimiter`, which stands alone on its line, and the end of
@@ -89,10 +105,28 @@ impl<'a> Lines<'a> {
                 line.text
             };
             if tabs == delimiter {
-                return Some((Span::new(start, line.start), line.start + line.text.len()));
+                let body = Span::new(start, line.start);
+                self.layout.push(PieceKind::HeredocBody, body.end);
+                self.push_rest(PieceKind::HeredocEnd, line);
+                return Some((body, line.start + line.text.len()));
             }
         }
+        self.layout.push(PieceKind::HeredocBody, self.at);
         None
+    }
+
+    /// Returns the text that has not been read.
+    pub(super) fn rest(&self) -> (usize, &'a str) {
+        let start = self.at;
+        (start, self.source.text().get(start..).unwrap_or_default())
+    }
+
+    /// Returns the pieces of what was read, and forgets them.
+    pub(crate) fn take_pieces(&mut self) -> Vec<Piece> {
+        // What was not read, because too much is wrong before it, is one piece.
+        let end = self.source.text().len();
+        self.layout.push(PieceKind::Instruction, end);
+        self.layout.take()
     }
 
     fn join(&mut self, first: PhysicalLine<'a>) -> LogicalLine {
@@ -108,6 +142,9 @@ impl<'a> Lines<'a> {
             line.map.push(line.text.len(), physical.start, kept.len());
             line.text.push_str(kept);
             line.span.end = physical.start + physical.text.len();
+            self.layout
+                .push(PieceKind::Instruction, physical.start + kept.len());
+            self.push_rest(PieceKind::Continuation, physical);
             next = if goes_on {
                 self.next_continuation(&mut empty_line)
             } else {
@@ -130,7 +167,7 @@ impl<'a> Lines<'a> {
             if self.take_comment(line) {
                 continue;
             }
-            if !line.text.trim().is_empty() {
+            if !self.take_blank(line) {
                 return Some(line);
             }
             empty_line.get_or_insert(Span::new(line.start, line.start + line.text.len()));
@@ -149,16 +186,39 @@ impl<'a> Lines<'a> {
     }
 
     fn next_physical(&mut self) -> Option<PhysicalLine<'a>> {
-        let start = self.at;
-        let rest = self
-            .source
-            .text()
-            .get(start..)
-            .filter(|rest| !rest.is_empty())?;
+        let (start, rest) = self.rest();
+        if rest.is_empty() {
+            return None;
+        }
         let length = rest.find('\n').map_or(rest.len(), |newline| newline + 1);
         self.at += length;
         let text = rest[..length].trim_end_matches(['\n', '\r']);
-        Some(PhysicalLine { text, start })
+        if text.len() > MAX_LINE_BYTES {
+            self.report_long_line(start, text.len());
+        }
+        let end = self.at;
+        Some(PhysicalLine { text, start, end })
+    }
+
+    fn report_long_line(&mut self, start: usize, bytes: usize) {
+        self.long_lines += 1;
+        if self.long_lines > MOST_LONG_LINES {
+            return;
+        }
+        let message = format!("the line has {bytes} bytes, more than {MAX_LINE_BYTES}");
+        let finding = Diagnostic::error(Code::LONG_LINE, Span::new(start, start), message);
+        let escape = self.escape.character();
+        let help = format!("break it with `{escape}`, or put the text in a file and copy that");
+        self.findings.push(finding.with_help(help));
+    }
+
+    /// Keeps the line if there is nothing on it, and says whether there is nothing.
+    fn take_blank(&mut self, line: PhysicalLine<'a>) -> bool {
+        let is_blank = line.text.trim().is_empty();
+        if is_blank {
+            self.push_rest(PieceKind::Space, line);
+        }
+        is_blank
     }
 
     /// Keeps the line if it is a comment, and says whether it is.
@@ -167,12 +227,20 @@ impl<'a> Lines<'a> {
         let Some(text) = line.text.strip_prefix('#') else {
             return false;
         };
+        self.layout.push(PieceKind::Space, line.start);
+        self.push_rest(PieceKind::Comment, line);
         self.comments.push(Comment {
             text: text.trim().to_owned(),
-            span: Span::new(line.start, line.start + line.text.len()),
+            span: Span::new(line.start, line.start + line.text.trim_end().len()),
             line: self.source.line(line.start),
         });
         true
+    }
+
+    /// Adds what is left of `line` as a piece `kind`, and its line end.
+    fn push_rest(&mut self, kind: PieceKind, line: PhysicalLine<'a>) {
+        self.layout.push(kind, line.start + line.text.len());
+        self.layout.push(PieceKind::LineEnd, line.end);
     }
 }
 
@@ -182,6 +250,7 @@ impl PhysicalLine<'_> {
         Self {
             text,
             start: self.start + self.text.len() - text.len(),
+            end: self.end,
         }
     }
 }

@@ -65,10 +65,34 @@ fn check(text: &str) {
         assert!(source.text().get(label.span.range()).is_some(), "{label:?}");
     }
     render(&source, &findings, false);
+    check_pieces(&source, &dockerfile.pieces);
     let _ = parse_trigger(text, Default::default());
 }
 
+/// Finds a piece that does not begin where the one before it ends.
+fn check_pieces(source: &SourceFile, pieces: &[Piece]) {
+    let mut end = 0;
+    for piece in pieces {
+        assert_eq!(piece.span.start, end, "{piece:?}");
+        assert!(!source.slice(piece.span).is_empty(), "{piece:?}");
+        end = piece.span.end;
+    }
+    assert_eq!(end, source.text().len());
+    let text: String = pieces
+        .iter()
+        .map(|piece| source.slice(piece.span))
+        .collect();
+    assert_eq!(text, source.text());
+}
+
 proptest! {
+    #[test]
+    fn any_bytes_are_kept_by_the_parsed_file(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let source = SourceFile::from_bytes("Dockerfile", &bytes);
+        prop_assert_eq!(&*source.bytes(), bytes.as_slice());
+        check_pieces(&source, &parse(&source).0.pieces);
+    }
+
     #[test]
     fn any_text_is_parsed_without_panic(text in "(?s).{0,200}") {
         check(&text);
