@@ -20,16 +20,20 @@ pub(crate) fn assemble(
         Some(Product::Stack(stack)) => stack,
         Some(Product::Directory(_)) | None => &[],
     };
-    let created = creation_times(store, request, stack)?;
+    let base = planned.config.rootfs.diff_ids.len();
+    let created = creation_times(store, request, base, stack)?;
     let config = finished_config(planned, &created);
-    Ok(image::assemble(store, config, stack)?)
+    let epoch = request.source_date_epoch;
+    Ok(image::assemble(store, config, stack, epoch)?)
 }
 
-/// Returns when each layer was made, at most the epoch. A layer from the cache keeps its time,
-/// so that a build that changes nothing gives the same image.
+/// Returns when each layer was made, at most the epoch; 0 for those of the base, which nobody
+/// asks for. A layer from the cache keeps its time, so that a build that changes nothing gives
+/// the same image.
 fn creation_times(
     store: &Store,
     request: &BuildRequest,
+    base: usize,
     stack: &[LayerId],
 ) -> Result<Vec<i64>, BuildError> {
     let epoch = request.source_date_epoch;
@@ -37,7 +41,9 @@ fn creation_times(
         let made = kiln_transfer::layers::facts(store, layer, epoch)?.created_seconds;
         Ok(epoch.map_or(made, |epoch| made.min(epoch)))
     };
-    stack.iter().map(time).collect()
+    let new = stack.iter().skip(base).map(time);
+    let base = stack.iter().take(base).map(|_| Ok(0));
+    base.chain(new).collect()
 }
 
 /// Returns the configuration with its history, one entry that is not empty per layer.

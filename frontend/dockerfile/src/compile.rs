@@ -7,7 +7,7 @@ use crate::instruction::parse;
 use crate::lower::{self, Request};
 use crate::resolutions::Resolutions;
 use crate::syntax::SourceFile;
-use crate::{Code, Diagnostic, Severity};
+use crate::{Code, Diagnostic};
 use kiln_oci::{Digest, HistoryEntry, ImageConfig, Platform, Reference};
 use kiln_plan::{NetworkMode, Plan, PlanBuilder, VertexId};
 use std::error::Error;
@@ -26,6 +26,8 @@ pub struct CompileOptions {
     pub platforms: Vec<Platform>,
     /// Platform of this machine: `BUILDPLATFORM`.
     pub build_platform: Platform,
+    /// Platforms besides that one whose programs run here.
+    pub emulated_platforms: Vec<Platform>,
     /// Labels of the images, over those of the Dockerfile.
     pub labels: Vec<(String, String)>,
     /// Network of commands that don't choose one.
@@ -44,6 +46,26 @@ pub struct CompileOptions {
     pub hostname: String,
     /// Where files are copied from.
     pub contexts: BuildContexts,
+    /// What commands may ask for beyond the sandbox.
+    pub privileges: Privileges,
+}
+
+/// What commands may ask for beyond the sandbox: what `--allow` gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Privileges {
+    /// Only what is in the list.
+    Listed(Vec<Privilege>),
+    /// Anything, as nothing is run.
+    Unchecked,
+}
+
+/// Something that a command may ask for beyond the sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Privilege {
+    /// `network.host`.
+    HostNetwork,
+    /// `security.insecure`.
+    Insecure,
 }
 
 impl Default for CompileOptions {
@@ -53,6 +75,7 @@ impl Default for CompileOptions {
             build_args: Vec::new(),
             platforms: Vec::new(),
             build_platform: Platform::host(),
+            emulated_platforms: Vec::new(),
             labels: Vec::new(),
             network: NetworkMode::Default,
             no_cache: false,
@@ -62,6 +85,7 @@ impl Default for CompileOptions {
             shm_size_bytes: None,
             hostname: DEFAULT_HOSTNAME.to_owned(),
             contexts: BuildContexts::default(),
+            privileges: Privileges::Listed(Vec::new()),
         }
     }
 }
@@ -97,7 +121,7 @@ pub struct Compilation {
     pub plan: Plan,
     /// The images, one for each platform, in the order of the request.
     pub images: Vec<PlannedImage>,
-    /// The time that stands for all times of the images, in seconds since 1970:
+    /// The latest time that the images may name, in seconds since 1970:
     /// `SOURCE_DATE_EPOCH`, given as a build argument or set before the first FROM.
     pub source_date_epoch_seconds: Option<i64>,
     /// Findings that don't stop the build.
@@ -130,19 +154,19 @@ impl Compilation {
 
 /// Returns the plan of the Dockerfile `source`.
 ///
-/// Errors: the findings, at least one of which is an error.
+/// Errors: all findings in the order of their places, at least one of which is an error.
 pub fn compile(
     source: &SourceFile,
     options: &CompileOptions,
     resolver: &dyn ImageResolver,
 ) -> Result<Compilation, Diagnostics> {
-    let (dockerfile, mut warnings) = parse(source);
-    if !is_for_other_frontend(&warnings) {
+    let (dockerfile, mut findings) = parse(source);
+    if !is_for_other_frontend(&findings) {
         let finding = check_frontend(&dockerfile, options);
-        warnings.0.splice(0..0, finding);
+        findings.0.splice(0..0, finding);
     }
-    if warnings.has_errors() {
-        return Err(warnings);
+    if findings.has_errors() {
+        return Err(findings);
     }
     let resolutions = Resolutions::new(resolver);
     let mut plan = PlanBuilder::new();
@@ -162,24 +186,22 @@ pub fn compile(
             platform,
             is_one_of_several: platforms.len() > 1,
         };
-        let (lowered, found) = lower::lower(&request, &mut plan);
-        add_new(&mut warnings, found);
-        match lowered {
-            Ok(lowered) => {
-                images.push(lowered.image);
-                source_date_epoch_seconds = lowered.source_date_epoch_seconds;
-            }
-            Err(error) => {
-                warnings.0.push(error);
-                return Err(warnings);
-            }
+        let (target, found) = lower::lower(&request, &mut plan);
+        add_new(&mut findings, found);
+        if let Some(target) = target {
+            images.push(target.image);
+            source_date_epoch_seconds = target.source_date_epoch_seconds;
         }
+    }
+    findings.0.sort_by_key(place);
+    if findings.has_errors() {
+        return Err(findings);
     }
     Ok(Compilation {
         plan: plan.finish(),
         images,
         source_date_epoch_seconds,
-        warnings,
+        warnings: findings,
     })
 }
 
@@ -189,11 +211,18 @@ fn is_for_other_frontend(findings: &Diagnostics) -> bool {
 }
 
 /// Adds findings that another platform has not brought up already.
-fn add_new(warnings: &mut Diagnostics, found: Vec<Diagnostic>) {
-    for warning in found {
-        debug_assert_eq!(warning.severity, Severity::Warning);
-        if !warnings.0.contains(&warning) {
-            warnings.0.push(warning);
+fn add_new(findings: &mut Diagnostics, found: Vec<Diagnostic>) {
+    for finding in found {
+        if !findings.0.contains(&finding) {
+            findings.0.push(finding);
         }
     }
+}
+
+/// Returns where a finding belongs among others: what has no place comes last.
+fn place(finding: &Diagnostic) -> usize {
+    finding
+        .labels
+        .first()
+        .map_or(usize::MAX, |label| label.span.start)
 }

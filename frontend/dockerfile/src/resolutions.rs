@@ -1,16 +1,17 @@
 //! Images that were looked for, each once, several at a time.
 
-use crate::compile::{ImageResolver, ResolveError, ResolvedBase};
+use crate::compile::{ImageResolver, ResolvedBase};
 use kiln_oci::{Platform, Reference};
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 /// How many images are looked for at once.
 const MOST_AT_ONCE: usize = 8;
 
 type Wanted = (Reference, Platform);
-type Found = Result<ResolvedBase, ResolveError>;
+type Found = Result<ResolvedBase, Arc<dyn Error + Send + Sync>>;
 
 /// What the resolver said.
 pub(crate) struct Resolutions<'a> {
@@ -39,6 +40,7 @@ impl<'a> Resolutions<'a> {
                 for (reference, platform) in several {
                     scope.spawn(move || {
                         let found = self.resolver.resolve(reference, platform);
+                        let found = found.map_err(Arc::from);
                         let wanted = (reference.clone(), platform.clone());
                         self.known().insert(wanted, found);
                     });
@@ -51,14 +53,11 @@ impl<'a> Resolutions<'a> {
     pub(crate) fn get(&self, reference: &Reference, platform: &Platform) -> Found {
         let wanted = (reference.clone(), platform.clone());
         self.look_for(vec![wanted.clone()]);
-        let mut known = self.known();
-        match known.get(&wanted) {
-            Some(Ok(base)) => Ok(base.clone()),
-            // An error ends the compilation: nobody asks again.
-            _ => known
-                .remove(&wanted)
-                .unwrap_or_else(|| Err("the search for the image ended early".into())),
-        }
+        let found = self.known().get(&wanted).cloned();
+        found.unwrap_or_else(|| {
+            let ended: Box<dyn Error + Send + Sync> = "the search for the image ended early".into();
+            Err(Arc::from(ended))
+        })
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, HashMap<Wanted, Found>> {

@@ -7,10 +7,11 @@
 mod support;
 
 use kiln_dockerfile::{
-    CompileOptions, Context, ContextSource, Diagnostics, NamedContext, SourceFile, compile, render,
+    CompileOptions, Context, ContextSource, Diagnostics, NamedContext, Privilege, Privileges,
+    SourceFile, compile, render,
 };
 use kiln_oci::Platform;
-use kiln_plan::{GitSource, HttpSource, NetworkMode};
+use kiln_plan::{GitSource, GitTimes, HttpSource, NetworkMode};
 use std::fs;
 use std::path::Path;
 use support::{Fake, folders};
@@ -19,7 +20,7 @@ use support::{Fake, folders};
 fn dockerfiles_come_to_the_recorded_plans_and_findings() {
     let mut failures = Vec::new();
     let folders = folders();
-    assert!(folders.len() > 30, "the Dockerfiles are there");
+    assert!(folders.len() >= 60, "the Dockerfiles are there");
     for folder in folders {
         let (plan, diagnostic) = outcome(&folder);
         check(&folder.join("plan.txt"), &plan, &mut failures);
@@ -42,6 +43,17 @@ fn outcome(folder: &Path) -> (String, String) {
     }
 }
 
+fn allow(privileges: &mut Privileges, name: &str) {
+    let Privileges::Listed(listed) = privileges else {
+        return;
+    };
+    listed.push(match name {
+        "network.host" => Privilege::HostNetwork,
+        "security.insecure" => Privilege::Insecure,
+        _ => panic!("unknown privilege {name}"),
+    });
+}
+
 fn rendered(source: &SourceFile, findings: &Diagnostics) -> String {
     match findings.0.as_slice() {
         [] => String::new(),
@@ -55,10 +67,8 @@ fn check(path: &Path, actual: &str, failures: &mut Vec<String>) {
         return;
     }
     if std::env::var_os("UPDATE_GOLDEN").is_none() {
-        let path = path.display();
-        failures.push(format!(
-            "{path}:\n--- expected\n{expected}--- actual\n{actual}"
-        ));
+        let difference = support::difference(&expected, actual);
+        failures.push(format!("{}:\n{difference}", path.display()));
     } else if actual.is_empty() {
         fs::remove_file(path).expect("a removed expectation");
     } else {
@@ -90,6 +100,13 @@ fn parse_options(text: &str) -> CompileOptions {
                 let named = NamedContext::new(&name, &value, context(&name, &value));
                 options.contexts.named.push(named.expect("a named context"));
             }
+            "--allow" => allow(&mut options.privileges, value),
+            "--emulates" => {
+                let platform = value.parse().expect("a platform");
+                options.emulated_platforms.push(platform);
+            }
+            "--ulimit" => options.ulimits.push((pair().0, 64, 128)),
+            "--shm-size" => options.shm_size_bytes = Some(value.parse().expect("a number")),
             "--no-cache" => options.no_cache = true,
             "--no-cache-filter" => options.no_cache_stages.push(value.to_owned()),
             _ => panic!("unknown option {line}"),
@@ -125,5 +142,7 @@ fn checkout(remote: &str) -> GitSource {
         checksum: None,
         keep_git_directory: false,
         submodules: true,
+        times: GitTimes::Checkout,
+        fetch_by_commit: false,
     }
 }

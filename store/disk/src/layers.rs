@@ -125,6 +125,48 @@ impl<'store> Layers<'store> {
         }
     }
 
+    /// Returns what is known about the layer's archive with times up to `clamp_mtime_seconds`,
+    /// where that is another one than [`Layers::facts`] tells of.
+    pub fn clamped_facts(
+        &self,
+        id: &LayerId,
+        clamp_mtime_seconds: Option<i64>,
+    ) -> Result<Option<LayerFacts>> {
+        durable::read_json_or_forget(&self.clamped_path(id, clamp_mtime_seconds))
+    }
+
+    /// Remembers what is known about another archive of the layer.
+    ///
+    /// Errors: [`Error::LayerMissing`].
+    pub fn set_clamped_facts(
+        &self,
+        id: &LayerId,
+        clamp_mtime_seconds: Option<i64>,
+        facts: &LayerFacts,
+    ) -> Result<()> {
+        let path = self.clamped_path(id, clamp_mtime_seconds);
+        match self.exists(id) {
+            true => durable::write_json_lazily(self.store.temporary()?, &path, facts),
+            false => Err(Error::LayerMissing(id.clone())),
+        }
+    }
+
+    /// Returns all that is known about archives of the layer.
+    pub fn all_facts(&self, id: &LayerId) -> Result<Vec<LayerFacts>> {
+        let folder = self.folder(id);
+        let mut all = Vec::new();
+        for entry in std::fs::read_dir(&folder).at("read directory", &folder)? {
+            let path = entry.at("read directory", &folder)?.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "json")
+            {
+                all.extend(durable::read_json_or_forget::<LayerFacts>(&path)?);
+            }
+        }
+        Ok(all)
+    }
+
     /// Returns the layers that are there, in order of their names.
     pub fn list(&self) -> Result<Vec<LayerId>> {
         let folder = self.store.path("layers");
@@ -140,6 +182,11 @@ impl<'store> Layers<'store> {
 
     pub(crate) fn folder(&self, id: &LayerId) -> PathBuf {
         self.store.path("layers").join(id.as_str())
+    }
+
+    fn clamped_path(&self, id: &LayerId, clamp_mtime_seconds: Option<i64>) -> PathBuf {
+        let clamp = clamp_mtime_seconds.map_or("none".to_owned(), |clamp| clamp.to_string());
+        self.folder(id).join(format!("layer-clamped-{clamp}.json"))
     }
 
     pub(crate) fn facts_path(&self, id: &LayerId) -> PathBuf {

@@ -81,6 +81,29 @@ impl Platform {
         }
     }
 
+    /// Platforms that images are commonly made for, as they are written.
+    pub const COMMON: [&'static str; 12] = [
+        "linux/amd64",
+        "linux/arm64",
+        "linux/arm/v7",
+        "linux/arm/v6",
+        "linux/386",
+        "linux/ppc64le",
+        "linux/s390x",
+        "linux/riscv64",
+        "linux/loong64",
+        "windows/amd64",
+        "darwin/arm64",
+        "freebsd/amd64",
+    ];
+
+    /// Returns whether both the system and the architecture are names in use.
+    ///
+    /// Others are accepted: somebody may have a machine that is not in the list.
+    pub fn is_known(&self) -> bool {
+        is_known_system(&self.os) && KNOWN_ARCHITECTURES.contains(&self.architecture.as_str())
+    }
+
     /// Returns whether something made for `offered` runs where `self` is wanted.
     pub fn matches(&self, offered: &Platform) -> bool {
         self.rank(offered).is_some()
@@ -140,6 +163,12 @@ fn normalized_architecture(architecture: &str, variant: &str) -> (String, String
 
 const KNOWN_SYSTEMS: [&str; 6] = ["linux", "windows", "darwin", "macos", "freebsd", "wasip1"];
 
+/// Architectures after their names are made one.
+const KNOWN_ARCHITECTURES: [&str; 13] = [
+    "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64le",
+    "riscv64", "s390x", "wasm",
+];
+
 impl FromStr for Platform {
     type Err = PlatformError;
 
@@ -148,26 +177,49 @@ impl FromStr for Platform {
             text: text.to_owned(),
             reason,
         };
-        let parts: Vec<&str> = text.split('/').collect();
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-        if parts
-            .iter()
-            .any(|part| part.is_empty() || !part.bytes().all(plain))
-        {
+        let (rest, version) = without_version(text).ok_or_else(|| refuse(VERSION_IS_MALFORMED))?;
+        let parts: Vec<&str> = rest.split('/').collect();
+        if !parts.iter().all(|part| is_component(part)) {
             return Err(refuse("components are letters, digits, `.`, `_` and `-`"));
         }
-        match *parts.as_slice() {
-            [os] if KNOWN_SYSTEMS.contains(&os.to_ascii_lowercase().as_str()) => {
-                Ok(Self::new(os, std::env::consts::ARCH, None))
+        let platform = match *parts.as_slice() {
+            [os] if is_known_system(os) => Self::new(os, std::env::consts::ARCH, None),
+            [architecture] => Self::new("linux", architecture, None),
+            [os, architecture] => Self::new(os, architecture, None),
+            [os, architecture, variant] => Self::new(os, architecture, Some(variant)),
+            _ => {
+                let reason = "expected os/architecture or os/architecture/variant";
+                return Err(refuse(reason));
             }
-            [architecture] => Ok(Self::new("linux", architecture, None)),
-            [os, architecture] => Ok(Self::new(os, architecture, None)),
-            [os, architecture, variant] => Ok(Self::new(os, architecture, Some(variant))),
-            _ => Err(refuse(
-                "expected os/architecture or os/architecture/variant",
-            )),
+        };
+        if parts.len() == 1 && !platform.is_known() {
+            return Err(refuse("it is no operating system and no architecture"));
         }
+        Ok(Self {
+            os_version: version.map(str::to_owned),
+            ..platform
+        })
     }
+}
+
+const VERSION_IS_MALFORMED: &str = "the version of the system stands as in windows(10.0)/amd64";
+
+/// Returns `text` without the version in brackets behind the system, and that version.
+fn without_version(text: &str) -> Option<(String, Option<&str>)> {
+    let Some((os, rest)) = text.split_once('(') else {
+        return Some((text.to_owned(), None));
+    };
+    let (version, rest) = rest.split_once(')')?;
+    is_component(version).then(|| (format!("{os}{rest}"), Some(version)))
+}
+
+fn is_component(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    !text.is_empty() && text.bytes().all(plain)
+}
+
+fn is_known_system(os: &str) -> bool {
+    KNOWN_SYSTEMS.contains(&os.to_ascii_lowercase().as_str())
 }
 
 impl fmt::Display for Platform {
@@ -206,8 +258,37 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["", "linux/", "/amd64", "a/b/c/d", "linux/a b"] {
+        for text in [
+            "",
+            "linux/",
+            "/amd64",
+            "a/b/c/d",
+            "linux/a b",
+            "x",
+            "linus",
+            "windows(10/amd64",
+            "windows()/amd64",
+        ] {
             assert!(text.parse::<Platform>().is_err(), "{text}");
+        }
+        let versioned: Platform = "windows(10.0.17763)/amd64".parse().unwrap();
+        assert_eq!(versioned.os_version.as_deref(), Some("10.0.17763"));
+        assert_eq!(versioned.to_string(), "windows/amd64");
+    }
+
+    #[test]
+    fn names_that_nobody_uses_are_told_apart() {
+        for (text, expected) in [
+            ("linux/amd64", true),
+            ("linux/x86-64", true),
+            ("linux/amd46", false),
+            ("lniux/amd64", false),
+        ] {
+            let platform: Platform = text.parse().unwrap();
+            assert_eq!(platform.is_known(), expected, "{text}");
+        }
+        for text in Platform::COMMON {
+            assert!(text.parse::<Platform>().unwrap().is_known(), "{text}");
         }
     }
 

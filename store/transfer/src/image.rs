@@ -44,12 +44,20 @@ pub struct ImageLayer {
 
 /// Stores the image of `config` and the stack `stack`, bottom first, and returns it.
 ///
-/// The layers of `config` are filled in; its history is taken as it is. Layers whose
-/// digests nobody has computed yet are read ([`layers::facts`]).
-pub fn assemble(store: &Store, mut config: ImageConfig, stack: &[LayerId]) -> Result<Image> {
+/// `config` names the layers of the base; the others are filled in, with times up to
+/// `clamp_mtime_seconds`. Its history is taken as it is. Layers whose digests nobody has
+/// computed yet are read ([`layers::facts`]).
+pub fn assemble(
+    store: &Store,
+    mut config: ImageConfig,
+    stack: &[LayerId],
+    clamp_mtime_seconds: Option<i64>,
+) -> Result<Image> {
+    let base = config.rootfs.diff_ids.iter().map(Some);
     let layers = stack
         .iter()
-        .map(|layer| describe(store, layer))
+        .zip(base.chain(std::iter::repeat(None)))
+        .map(|(layer, known)| describe(store, layer, known, clamp_mtime_seconds))
         .collect::<Result<Vec<_>>>()?;
     config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id.clone()).collect();
     let config_bytes = config.to_bytes();
@@ -76,8 +84,21 @@ pub fn assemble(store: &Store, mut config: ImageConfig, stack: &[LayerId]) -> Re
     })
 }
 
-fn describe(store: &Store, layer: &LayerId) -> Result<ImageLayer> {
-    let facts = layers::facts(store, layer, None)?;
+/// A layer of the base stays the archive that it is there.
+fn describe(
+    store: &Store,
+    layer: &LayerId,
+    known: Option<&DiffId>,
+    clamp_mtime_seconds: Option<i64>,
+) -> Result<ImageLayer> {
+    let of_base = match known {
+        Some(diff_id) => layers::facts_of(store, layer, diff_id)?,
+        None => None,
+    };
+    let facts = match of_base {
+        Some(facts) => facts,
+        None => layers::facts(store, layer, clamp_mtime_seconds)?,
+    };
     let descriptor = match facts.origin {
         LayerOrigin::Captured { .. } => plain_descriptor(&facts),
         LayerOrigin::Unpacked { .. } => match layers::pulled(store, &facts.diff_id)? {

@@ -24,20 +24,55 @@ pub fn pulled(store: &Store, diff_id: &DiffId) -> Result<Option<Descriptor>> {
 
 /// Returns what is known about a layer, reading it all if nobody has done so before.
 ///
-/// `clamp_mtime_seconds` is the latest modification time that its archive will have; it has
-/// no effect on a layer that is known already. Processes that ask at once read it once.
+/// `clamp_mtime_seconds` is the latest modification time that its archive will have: a layer
+/// has one archive for each. It has no effect on a layer that was pulled. Processes that ask
+/// at once read it once.
 pub fn facts(
     store: &Store,
     layer: &LayerId,
     clamp_mtime_seconds: Option<i64>,
 ) -> Result<LayerFacts> {
-    if let Some(facts) = store.layers().facts(layer)? {
+    if let Some(facts) = known_facts(store, layer, clamp_mtime_seconds)? {
         return Ok(facts);
     }
     let _lock = store.lock_key(&format!("capture {layer}"), |_| Patience::Wait)?;
-    if let Some(facts) = store.layers().facts(layer)? {
-        return Ok(facts);
+    match known_facts(store, layer, clamp_mtime_seconds)? {
+        Some(facts) => Ok(facts),
+        None => captured_facts(store, layer, clamp_mtime_seconds),
     }
+}
+
+fn known_facts(
+    store: &Store,
+    layer: &LayerId,
+    clamp_mtime_seconds: Option<i64>,
+) -> Result<Option<LayerFacts>> {
+    let origin = LayerOrigin::Captured {
+        clamp_mtime_seconds,
+    };
+    match store.layers().facts(layer)? {
+        Some(facts) if matches!(facts.origin, LayerOrigin::Unpacked { .. }) => Ok(Some(facts)),
+        Some(facts) if facts.origin == origin => Ok(Some(facts)),
+        Some(_) => Ok(store.layers().clamped_facts(layer, clamp_mtime_seconds)?),
+        None => Ok(None),
+    }
+}
+
+/// Returns what is known about the archive of the layer that has the digest `diff_id`: an
+/// image that was built earlier may have another one than is asked for today.
+pub fn facts_of(store: &Store, layer: &LayerId, diff_id: &DiffId) -> Result<Option<LayerFacts>> {
+    let all = store.layers().all_facts(layer)?;
+    Ok(all.into_iter().find(|facts| facts.diff_id == *diff_id))
+}
+
+/// Reads a layer and keeps what is found. The time at which it was made is that of the first
+/// time anybody did so.
+fn captured_facts(
+    store: &Store,
+    layer: &LayerId,
+    clamp_mtime_seconds: Option<i64>,
+) -> Result<LayerFacts> {
+    let first = store.layers().facts(layer)?;
     let mut digest = DigestWriter::new(io::sink());
     capture_layer(store, layer, clamp_mtime_seconds, &mut digest)?;
     let (_, digest, uncompressed_size) = digest.finish();
@@ -45,12 +80,19 @@ pub fn facts(
         clamp_mtime_seconds,
     };
     let facts = LayerFacts {
-        created_seconds: now_seconds(),
+        created_seconds: first
+            .as_ref()
+            .map_or_else(now_seconds, |first| first.created_seconds),
         diff_id: DiffId(digest),
         uncompressed_size,
         origin,
     };
-    store.layers().set_facts(layer, &facts)?;
+    match first {
+        None => store.layers().set_facts(layer, &facts)?,
+        Some(_) => store
+            .layers()
+            .set_clamped_facts(layer, clamp_mtime_seconds, &facts)?,
+    }
     Ok(facts)
 }
 
@@ -128,11 +170,15 @@ fn existing(
 fn compress(store: &Store, layer: &ImageLayer, compression: Compression) -> Result<Descriptor> {
     let missing = || Error::ArchiveMissing(layer.diff_id.clone());
     let id = layer.layer.as_ref().ok_or_else(missing)?;
-    let LayerOrigin::Captured {
-        clamp_mtime_seconds,
-    } = facts(store, id, None)?.origin
-    else {
-        return Err(missing());
+    let clamp_mtime_seconds = match facts_of(store, id, &layer.diff_id)? {
+        Some(facts) => match facts.origin {
+            LayerOrigin::Captured {
+                clamp_mtime_seconds,
+            } => clamp_mtime_seconds,
+            LayerOrigin::Unpacked { .. } => return Err(missing()),
+        },
+        // Whether the layer still has that archive is seen when it has been written.
+        None => None,
     };
     let mut writer = store.blobs().ingest()?;
     let path = writer.path();

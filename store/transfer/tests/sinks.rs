@@ -298,7 +298,7 @@ fn rootfs_archive_has_every_file_of_the_union() {
 #[test]
 fn image_of_no_layers_is_fine() {
     let fixture = Fixture::new("empty");
-    let image = image::assemble(&fixture.store, fixture::config(), &[]).unwrap();
+    let image = image::assemble(&fixture.store, fixture::config(), &[], None).unwrap();
     assert_eq!(image.layers, []);
     let (path, directory) = (fixture.scratch("empty.tar"), fixture.scratch("empty"));
     rootfs_tar::write(&fixture.store, &[], None, Destination::File(&path)).unwrap();

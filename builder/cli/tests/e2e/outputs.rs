@@ -111,6 +111,31 @@ fn same_input_gives_the_same_bytes() {
 }
 
 #[test]
+fn layers_kept_from_an_earlier_build_get_the_times_of_a_later_one() {
+    if !needs::met(needs::PEERS) {
+        return;
+    }
+    let kiln = Kiln::new();
+    let epoch = "1700000000";
+    let digests = |name: &str, dockerfile: &str| {
+        let archive = kiln.path(name);
+        let output = format!("{},compression=uncompressed", destination("oci", &archive));
+        kiln.build(&kiln.context(dockerfile), &["--output", &output]);
+        image::config(&format!("oci-archive:{}", archive.display()))
+    };
+    let plain = "FROM scratch\nCOPY Dockerfile /made-of\n";
+    let stamped = format!("ARG SOURCE_DATE_EPOCH={epoch}\n{plain}");
+    // The file that is copied must be the same for the cache to be hit.
+    let context_file = |text: &str| fs::write(kiln.path("unused"), text).unwrap();
+    context_file("");
+    let today = digests("today.tar", plain);
+    let then = digests("then.tar", &stamped);
+    assert_ne!(today["created"], then["created"]);
+    assert_eq!(then["created"], "2023-11-14T22:13:20Z");
+    assert_ne!(today["rootfs"], then["rootfs"]);
+}
+
+#[test]
 fn image_is_pushed_pulled_tagged_listed_and_removed() {
     if !needs::met(needs::PEERS) {
         return;

@@ -1,10 +1,10 @@
-//! Where rules put what they find.
+//! Where rules, and lowering, put what they find.
 
 use super::Rule;
 use crate::diagnostic::Diagnostic;
 use crate::syntax::Span;
 
-/// Findings of rules, each once, in the order they were found.
+/// Findings of rules, and errors, each once, in the order they were found.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     findings: Vec<Diagnostic>,
@@ -16,7 +16,7 @@ impl Report {
         self.add(Diagnostic::warning(rule.code(), span, message));
     }
 
-    /// Adds `finding`, which is a rule's.
+    /// Adds `finding`, which is a rule's or an error.
     pub(crate) fn add(&mut self, finding: Diagnostic) {
         if !self.findings.contains(&finding) {
             self.findings.push(finding);

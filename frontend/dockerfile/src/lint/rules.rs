@@ -138,6 +138,11 @@ rules! {
         "unused-build-context",
         "A named context that is given should be named by the Dockerfile",
     );
+    UNKNOWN_PLATFORM = Rule::of_kiln(
+        "UnknownPlatform",
+        "unknown-platform",
+        "A platform should be one that images are made for",
+    );
     IGNORED_FLAG = Rule::of_kiln(
         "IgnoredFlag",
         "ignored-flag",

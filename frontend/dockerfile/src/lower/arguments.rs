@@ -1,13 +1,14 @@
 //! Build arguments: those before the first FROM, those of the platform, those given.
 
-use super::stage::{StageSource, Stages};
+use super::stage::StageSource;
 use super::state::StageState;
 use super::{Lowered, Lowering, Request, code, history, words};
 use crate::compile::CompileOptions;
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::{Code, Diagnostic, Severity, with_suggestion};
 use crate::expand::Variables;
 use crate::instruction::{Arg, Argument, Instruction};
 use crate::lint::{self, Report};
+use crate::syntax::Span;
 use kiln_oci::Platform;
 
 /// Arguments that need no ARG to have an effect, in upper case.
@@ -29,6 +30,27 @@ const PREDEFINED: [&str; 12] = [
 /// Proxy variables: the first five of [`PREDEFINED`].
 const PROXY_COUNT: usize = 5;
 
+/// What build arguments tell the builder itself.
+const BUILDER_ARGUMENTS: [&str; 10] = [
+    "BUILDKIT_SYNTAX",
+    "BUILDKIT_INLINE_CACHE",
+    "BUILDKIT_MULTI_PLATFORM",
+    "BUILDKIT_SANDBOX_HOSTNAME",
+    "BUILDKIT_CACHE_MOUNT_NS",
+    "BUILDKIT_CONTEXT_KEEP_GIT_DIR",
+    "BUILDKIT_DOCKERFILE_CHECK",
+    "BUILDKIT_BUILD_NAME",
+    "BUILDKIT_SBOM_SCAN_CONTEXT",
+    "BUILDKIT_SBOM_SCAN_STAGE",
+];
+
+/// Those of [`BUILDER_ARGUMENTS`] that are true or false.
+const FLAGS: [&str; 3] = [
+    "BUILDKIT_INLINE_CACHE",
+    "BUILDKIT_MULTI_PLATFORM",
+    "BUILDKIT_CONTEXT_KEEP_GIT_DIR",
+];
+
 /// Returns the value given for the build argument `name`.
 pub(super) fn given<'a>(options: &'a CompileOptions, name: &str) -> Option<&'a str> {
     let given = options.build_args.iter().rev();
@@ -37,10 +59,61 @@ pub(super) fn given<'a>(options: &'a CompileOptions, name: &str) -> Option<&'a s
         .find_map(|(_, value)| value.as_deref())
 }
 
+/// Returns whether `text` is true, in the forms that Go reads.
+pub(super) fn parse_flag(text: &str) -> Option<bool> {
+    match text {
+        "true" | "1" | "t" | "T" | "TRUE" | "True" => Some(true),
+        "false" | "0" | "f" | "F" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// Finds what is wrong with the build arguments that are for the builder.
+pub(super) fn check_given(options: &CompileOptions, lint: &mut Report) {
+    for name in FLAGS {
+        let value = given(options, name).filter(|value| !value.is_empty());
+        if let Some(text) = value.filter(|text| parse_flag(text).is_none()) {
+            let message = format!("build argument `{name}` is `{text}`: neither true nor false");
+            lint.add(without_place(Severity::Error, code::INVALID_VALUE, message));
+        }
+    }
+    for (name, reason) in WITHOUT_EFFECT {
+        if given(options, name).and_then(parse_flag) == Some(true) {
+            let message = format!("build argument `{name}` has no effect: {reason}");
+            lint.add(without_place(Severity::Warning, code::UNSUPPORTED, message));
+        }
+    }
+}
+
+/// Those of [`FLAGS`] that are understood and not obeyed, and why.
+const WITHOUT_EFFECT: [(&str, &str); 2] = [
+    ("BUILDKIT_INLINE_CACHE", "no cache is written into images"),
+    (
+        "BUILDKIT_MULTI_PLATFORM",
+        "only several images are listed in an index",
+    ),
+];
+
+/// Returns a finding about something that is not in the Dockerfile.
+fn without_place(severity: Severity, code: Code, message: String) -> Diagnostic {
+    Diagnostic {
+        severity,
+        code,
+        message,
+        labels: Vec::new(),
+        help: None,
+    }
+}
+
 /// The arguments that FROM sees, and that a stage may take over.
 pub(super) struct GlobalArguments {
     values: Vec<(String, Option<String>)>,
+    /// Where the default of `SOURCE_DATE_EPOCH` stands.
+    epoch_span: Option<Span>,
 }
+
+/// The argument that says how late the times of an image may be.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 impl Variables for GlobalArguments {
     fn value(&self, name: &str) -> Option<&str> {
@@ -52,37 +125,54 @@ impl Variables for GlobalArguments {
 }
 
 impl GlobalArguments {
-    /// Returns the values of `arguments` and of the platform's.
+    /// Returns the values of `arguments` and of the platform's. An error leaves one unset.
     pub(super) fn evaluate(
         request: &Request<'_>,
         arguments: &[&Arg],
         target: &StageSource<'_>,
         lint: &mut Report,
-    ) -> Lowered<Self> {
+    ) -> Self {
         let mut globals = GlobalArguments {
             values: platform_arguments(request, target),
+            epoch_span: None,
         };
         let escape = request.dockerfile.directives.escape.character();
         for argument in arguments.iter().flat_map(|arg| &arg.arguments) {
-            let (name, value) = evaluate(argument, escape, request.options, &globals, lint)?;
-            globals.values.push((name, value));
+            match evaluate(argument, escape, request.options, &globals, lint) {
+                Ok((name, value)) => globals.add(argument, name, value),
+                Err(error) => lint.add(error),
+            }
         }
-        Ok(globals)
+        globals
+    }
+
+    fn add(&mut self, argument: &Argument, name: String, value: Option<String>) {
+        if name == EPOCH {
+            let default = argument.default.as_ref();
+            self.epoch_span = Some(default.map_or(argument.name.span, |word| word.span));
+        }
+        self.values.push((name, value));
     }
 }
 
 impl GlobalArguments {
-    /// Returns the time that `SOURCE_DATE_EPOCH` says, if any.
-    pub(super) fn source_date_epoch(&self, stages: &Stages<'_>) -> Lowered<Option<i64>> {
-        let text = self.value("SOURCE_DATE_EPOCH").unwrap_or_default();
+    /// Returns the time that `SOURCE_DATE_EPOCH` says, if any; an empty value takes back one
+    /// that the environment or the Dockerfile has.
+    pub(super) fn source_date_epoch(&self, request: &Request<'_>) -> Lowered<Option<i64>> {
+        let text = self.value(EPOCH).unwrap_or_default();
         if text.is_empty() {
             return Ok(None);
         }
         text.parse().map(Some).map_err(|_| {
-            let message = format!("SOURCE_DATE_EPOCH is `{text}`, which is no number of seconds");
-            let span = stages.all[stages.target].span();
-            Diagnostic::error(code::UNSUPPORTED, span, message)
-                .with_help("give the seconds since 1970-01-01 00:00 UTC")
+            let message = format!("{EPOCH} is `{text}`, which is no number of seconds");
+            let span = self
+                .epoch_span
+                .filter(|_| given(request.options, EPOCH).is_none());
+            let error = match span {
+                Some(span) => Diagnostic::error(code::INVALID_VALUE, span, message),
+                None => without_place(Severity::Error, code::INVALID_VALUE, message),
+            };
+            error.with_help("give the seconds since 1970-01-01 00:00 UTC")
         })
     }
 }
@@ -116,8 +206,8 @@ fn platform_arguments(
     add_platform(&mut values, "TARGET", request.platform);
     let stage = target.name.clone().unwrap_or_else(|| "default".to_owned());
     values.push(("TARGETSTAGE".to_owned(), stage));
-    if let Some(seconds) = given(request.options, "SOURCE_DATE_EPOCH") {
-        values.push(("SOURCE_DATE_EPOCH".to_owned(), seconds.to_owned()));
+    if let Some(seconds) = given(request.options, EPOCH) {
+        values.push((EPOCH.to_owned(), seconds.to_owned()));
     }
     let with_given = values.into_iter().map(|(name, value)| {
         let value = given(request.options, &name).map_or(value, str::to_owned);
@@ -168,15 +258,12 @@ pub(super) fn warn_of_unused(request: &Request<'_>, lint: &mut Report) {
         let upper = name.to_uppercase();
         let is_predefined = PREDEFINED.contains(&upper.as_str())
             || upper.starts_with("TARGET")
-            || name.starts_with("BUILDKIT_");
+            || BUILDER_ARGUMENTS.contains(&name.as_str());
         if !is_predefined && !declared.contains(&name.as_str()) {
-            lint.add(Diagnostic {
-                severity: Severity::Warning,
-                code: lint::UNUSED_BUILD_ARG.code(),
-                message: format!("build argument `{name}` is given, but no ARG declares it"),
-                labels: Vec::new(),
-                help: None,
-            });
+            let message = format!("build argument `{name}` is given, but no ARG declares it");
+            let warning = without_place(Severity::Warning, lint::UNUSED_BUILD_ARG.code(), message);
+            let known: Vec<&str> = declared.iter().copied().chain(BUILDER_ARGUMENTS).collect();
+            lint.add(with_suggestion(warning, name, "", &known));
         }
     }
 }
@@ -188,7 +275,8 @@ impl Lowering<'_> {
         let mut entries = Vec::new();
         for argument in &arg.arguments {
             let options = self.request.options;
-            let (name, value) = evaluate(argument, escape, options, state, self.lint)?;
+            let lint = &mut *self.lint;
+            let (name, value) = evaluate(argument, escape, options, state, lint)?;
             let value = value.or_else(|| self.globals.value(&name).map(str::to_owned));
             entries.push(match &value {
                 Some(value) => format!("{name}={value}"),

@@ -28,8 +28,9 @@ impl Lowering<'_> {
     /// file system, unless another stage's.
     pub(super) fn base(&mut self, index: usize) -> Lowered<(StageState, Option<BaseFiles>)> {
         match self.stages.bases[index].clone() {
+            Base::Unknown => Ok((unknown(self.request.platform, index), None)),
             Base::Scratch => {
-                let platform = self.stage_platform(index)?;
+                let platform = self.stage_platform(index);
                 Ok((scratch(platform, index), None))
             }
             Base::Stage(parent) => {
@@ -47,7 +48,7 @@ impl Lowering<'_> {
         index: usize,
         reference: &Reference,
     ) -> Lowered<(StageState, Option<BaseFiles>)> {
-        let platform = self.stage_platform(index)?;
+        let platform = self.stage_platform(index);
         let span = self.stages.all[index].from.image.span;
         let resolved = self.resolve(reference, &platform, span)?;
         let source = image_source(reference, &resolved);
@@ -64,28 +65,25 @@ impl Lowering<'_> {
         let mut wanted = Vec::new();
         for index in needed {
             if let Some(reference) = self.base_reference(*index) {
-                // What is wrong with a platform is told when the stage is lowered.
-                let platform = self.stage_platform(*index);
-                wanted.extend(platform.ok().map(|platform| (reference, platform)));
+                wanted.push((reference, self.stage_platform(*index)));
             }
         }
         self.request.resolutions.look_for(wanted);
     }
 
-    pub(super) fn stage_platform(&mut self, index: usize) -> Lowered<Platform> {
-        let Some(word) = self.stages.all[index].from.platform.clone() else {
-            return Ok(self.request.platform.clone());
-        };
-        let escape = self.escape();
-        let expansion = super::words::expansion(&word, escape, &self.globals)?;
-        let rule = &lint::UNDEFINED_ARG_IN_FROM;
-        super::words::warn_of_unset(rule, &word, &expansion, self.lint);
-        expansion.text.parse().map_err(|error| {
-            let error: kiln_oci::PlatformError = error;
-            let message = format!("`{}` is no platform", expansion.text);
-            Diagnostic::error(code::INVALID_PLATFORM, word.span, message)
-                .with_text(error.to_string())
-        })
+    pub(super) fn stage_platform(&self, index: usize) -> Platform {
+        let platform = self.stages.platforms[index].as_ref();
+        platform.unwrap_or(self.request.platform).clone()
+    }
+
+    /// Returns whether what was built for `offered` may stand in where nobody asked for a
+    /// platform: its programs run on this machine.
+    fn may_stand_in(&self, offered: &Platform, asked_for: &Platform) -> bool {
+        let options = self.request.options;
+        let is_implicit = options.platforms.is_empty() && asked_for == self.request.platform;
+        let mut emulated = options.emulated_platforms.iter();
+        is_implicit
+            && emulated.any(|one| one.os == offered.os && one.architecture == offered.architecture)
     }
 
     pub(super) fn resolve(
@@ -100,16 +98,20 @@ impl Lowering<'_> {
             let error: &(dyn Error + 'static) = &*error;
             let error =
                 Diagnostic::error(code::IMAGE_NOT_FOUND, span, message).with_text(chain(error));
-            let names = stage::names(&self.stages.all);
-            with_suggestion(error, &reference.familiar(), "", &names)
+            self.suggest_stage(error, &reference.familiar())
         })?;
-        if !platform.matches(&resolved.platform) {
-            let offered = &resolved.platform;
+        let offered = &resolved.platform;
+        if !platform.matches(offered) && !self.may_stand_in(offered, platform) {
             let message = format!("image {reference} is for {offered}, not for {platform}");
             let rule = &lint::INVALID_BASE_IMAGE_PLATFORM;
             self.lint.report(rule, span, message);
         }
         Ok(resolved)
+    }
+
+    /// Returns `error` with the stage whose name `word` may be a slip of.
+    fn suggest_stage(&self, error: Diagnostic, word: &str) -> Diagnostic {
+        with_suggestion(error, word, "", &stage::names(&self.stages.all))
     }
 
     /// Adds the root file system that a stage starts from.
@@ -164,7 +166,8 @@ impl Lowering<'_> {
             let error = Diagnostic::error(code::LATER_STAGE, from.span, message);
             return Err(error.with_label(later, "it starts here"));
         }
-        let reference = image_reference(&from.text, from.span)?;
+        let reference = image_reference(&from.text, from.span)
+            .map_err(|error| self.suggest_stage(error, &from.text))?;
         self.image_files(&reference, from.span, statement)
     }
 
@@ -193,6 +196,15 @@ fn image_source(reference: &Reference, resolved: &ResolvedBase) -> Option<ImageS
         platform: resolved.platform.clone(),
         chain_id: Some(chain_id),
     })
+}
+
+/// Returns the state of a stage of whose base nothing is known.
+pub(super) fn unknown(platform: &Platform, index: usize) -> StageState {
+    let mut state = scratch(platform.clone(), index);
+    state.forget_variables();
+    // Not the root, so that what is relative to it is not taken for the root.
+    state.config.config.working_dir = "/unknown".to_owned();
+    state
 }
 
 pub(super) fn scratch(platform: Platform, index: usize) -> StageState {

@@ -11,6 +11,7 @@ pub(super) const BEFORE_FROM: Code = Code("InstructionBeforeFrom");
 pub(super) const INVALID_IMAGE: Code = Code("InvalidImageName");
 pub(super) const IMAGE_NOT_FOUND: Code = Code("ImageNotResolved");
 pub(super) const INVALID_PLATFORM: Code = Code("InvalidPlatform");
+pub(super) const NOT_ALLOWED: Code = Code("NotAllowed");
 pub(super) const EXPANSION: Code = Code("Expansion");
 pub(super) const INVALID_VALUE: Code = Code("InvalidValue");
 pub(super) const INVALID_MOUNT: Code = Code("InvalidMount");

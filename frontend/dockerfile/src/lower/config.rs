@@ -13,7 +13,7 @@ impl Lowering<'_> {
     /// Returns `word` expanded with what is set in `state`.
     pub(super) fn expansion(&mut self, state: &StageState, word: &Word) -> Lowered<Expansion> {
         let expansion = words::expansion(word, self.escape(), state)?;
-        if !state.is_in_trigger {
+        if !state.is_in_trigger && state.knows_variables() {
             words::warn_of_unset(&lint::UNDEFINED_VAR, word, &expansion, self.lint);
         }
         Ok(expansion)

@@ -63,7 +63,7 @@ impl<'a> Lowering<'a> {
                 ContextSource::Image(reference) => Some(reference.clone()),
                 _ => None,
             },
-            Base::Scratch | Base::Stage(_) => None,
+            Base::Unknown | Base::Scratch | Base::Stage(_) => None,
         }
     }
 
@@ -76,7 +76,7 @@ impl<'a> Lowering<'a> {
         if let ContextSource::Image(reference) = &self.named(context).context.source {
             return self.image_base(index, reference);
         }
-        let platform = self.stage_platform(index)?;
+        let platform = self.stage_platform(index);
         let state = scratch(platform, index);
         Ok((state, Some(BaseFiles::Context(context))))
     }
@@ -139,7 +139,7 @@ impl<'a> Lowering<'a> {
                     used.extend(contexts.all_named(contexts.named[*context].name()));
                 }
                 Base::Image(image) => used.extend(contexts.all_named(&image.familiar())),
-                Base::Scratch | Base::Stage(_) => {}
+                Base::Unknown | Base::Scratch | Base::Stage(_) => {}
             }
         }
         let statements = self.request.dockerfile.statements.iter();

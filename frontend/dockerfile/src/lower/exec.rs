@@ -4,8 +4,10 @@ use super::arguments::{given, proxy_environment};
 use super::name::summary_of;
 use super::state::StageState;
 use super::{Lowered, Lowering, code, history};
+use crate::compile::{Privilege, Privileges};
 use crate::diagnostic::Diagnostic;
 use crate::instruction::{Command, Run, RunNetwork, RunSecurity, Statement};
+use crate::syntax::Span;
 use kiln_plan::{Exec, Mount, MountKind, NetworkMode, Op, SecurityMode};
 
 /// Where here-documents that are scripts lie while they run.
@@ -27,6 +29,7 @@ impl Lowering<'_> {
         statement: &Statement,
         run: &Run,
     ) -> Lowered<()> {
+        self.check_privileges(statement, run)?;
         if let Some(device) = run.devices.first() {
             let message = "RUN --device is not supported";
             return Err(Diagnostic::error(code::UNSUPPORTED, device.span, message));
@@ -39,6 +42,25 @@ impl Lowering<'_> {
         let exec = self.exec(state, run, command.arguments, mounts);
         state.result = Some(self.plan.add(Op::Exec(exec), metadata));
         state.record(history::built_layer(&text));
+        Ok(())
+    }
+
+    /// Refuses what the caller has not allowed.
+    fn check_privileges(&self, statement: &Statement, run: &Run) -> Lowered<()> {
+        let Privileges::Listed(allowed) = &self.request.options.privileges else {
+            return Ok(());
+        };
+        let is_host = run.network == Some(RunNetwork::Host);
+        if is_host && !allowed.contains(&Privilege::HostNetwork) {
+            let message = "RUN --network=host asks for the network of the host";
+            return Err(not_allowed(statement, "--network", message, "network.host"));
+        }
+        let is_insecure = run.security == Some(RunSecurity::Insecure);
+        if is_insecure && !allowed.contains(&Privilege::Insecure) {
+            let message = "RUN --security=insecure asks for a sandbox that does not hold";
+            let privilege = "security.insecure";
+            return Err(not_allowed(statement, "--security", message, privilege));
+        }
         Ok(())
     }
 
@@ -121,6 +143,22 @@ fn command_line(state: &StageState, command: &Command) -> CommandLine {
         script: Some(Mount { target, kind }),
         summary,
     }
+}
+
+fn not_allowed(statement: &Statement, flag: &str, message: &str, privilege: &str) -> Diagnostic {
+    let error = Diagnostic::error(code::NOT_ALLOWED, flag_span(statement, flag), message);
+    error.with_help(format!("allow it with `--allow {privilege}`"))
+}
+
+/// Returns where `flag` stands with its value.
+fn flag_span(statement: &Statement, flag: &str) -> Span {
+    let Some(start) = statement.original.find(flag) else {
+        return statement.span;
+    };
+    let rest = &statement.original[start..];
+    let length = rest.find(char::is_whitespace).unwrap_or(rest.len());
+    let start = statement.span.start + start;
+    Span::new(start, start + length)
 }
 
 /// Tells commands where the first SSH agent's socket is, unless they know already.

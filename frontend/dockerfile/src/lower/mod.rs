@@ -56,17 +56,20 @@ pub(crate) struct Target {
     pub(crate) source_date_epoch_seconds: Option<i64>,
 }
 
-/// Lowers the target of `request`; returns its image, and warnings.
+/// Lowers the target of `request`; returns its image and all findings.
+///
+/// What is wrong with one instruction does not keep the others from being looked at: where one
+/// of the findings is an error, the image and the plan mean nothing.
 pub(crate) fn lower(
     request: &Request<'_>,
     plan: &mut PlanBuilder,
-) -> (Lowered<Target>, Vec<Diagnostic>) {
+) -> (Option<Target>, Vec<Diagnostic>) {
     let mut lint = Report::default();
     let target = Lowering::new(request, plan, &mut lint)
         .and_then(|mut lowering| lowering.target())
-        .map_err(printable);
-    let findings = lint.into_findings();
-    (target, findings.into_iter().map(printable).collect())
+        .map_err(|error| lint.add(error));
+    let findings = lint.into_findings().into_iter().map(printable);
+    (target.ok(), findings.collect())
 }
 
 /// Makes `config` say what was asked for, whatever the stage was built on.
@@ -114,7 +117,7 @@ struct Lowering<'a> {
     stages: Stages<'a>,
     progress: Vec<Progress>,
     used_contexts: BTreeSet<usize>,
-    /// Where findings go that don't stop the build.
+    /// Where all findings go.
     lint: &'a mut Report,
 }
 
@@ -131,8 +134,8 @@ impl<'a> Lowering<'a> {
             &split.global_arguments,
             &split.stages[target],
             lint,
-        )?;
-        let stages = Stages::resolve(split, target, request, &globals, lint)?;
+        );
+        let stages = Stages::resolve(split, target, request, &globals, lint);
         let progress = stages.all.iter().map(|_| Progress::Waiting).collect();
         Ok(Lowering {
             request,
@@ -146,7 +149,9 @@ impl<'a> Lowering<'a> {
     }
 
     fn target(&mut self) -> Lowered<Target> {
-        let source_date_epoch_seconds = self.globals.source_date_epoch(&self.stages)?;
+        arguments::check_given(self.request.options, self.lint);
+        let epoch = self.globals.source_date_epoch(self.request);
+        let source_date_epoch_seconds = self.kept(epoch).flatten();
         let needed = self.stages.needed();
         self.look_for_images(&needed);
         for index in needed {
@@ -186,18 +191,23 @@ impl<'a> Lowering<'a> {
             Progress::Waiting => {}
         }
         self.progress[index] = Progress::Started;
-        let state = Rc::new(self.lower_stage(index)?);
+        let state = Rc::new(self.lower_stage(index));
         self.progress[index] = Progress::Done(Rc::clone(&state));
         Ok(state)
     }
 
-    fn lower_stage(&mut self, index: usize) -> Lowered<StageState> {
+    /// Returns the state at the end of a stage, in which what is wrong has had no effect.
+    fn lower_stage(&mut self, index: usize) -> StageState {
         let source = self.stages.all[index].clone();
-        let (mut state, files) = self.base(index)?;
+        let base = self.base(index);
+        let (mut state, files) = match self.kept(base) {
+            Some(base) => base,
+            None => (base::unknown(self.request.platform, index), None),
+        };
         let triggers = match source.replaced {
             // The context is the stage: triggers wait for who starts from it.
             Some(_) => Vec::new(),
-            None => trigger::take(&mut state, source.span())?,
+            None => trigger::take(&mut state, source.span(), self.lint),
         };
         let statements = || triggers.iter().chain(source.statements);
         state.naming = self.naming(index, files.is_some(), statements());
@@ -207,13 +217,38 @@ impl<'a> Lowering<'a> {
         state.is_in_trigger = true;
         for statement in &triggers {
             let lowered = self.statement(&mut state, statement);
-            lowered.map_err(|error| trigger::relocate(error, statement, source.span()))?;
+            let lowered =
+                lowered.map_err(|error| trigger::relocate(error, statement, source.span()));
+            self.note(&mut state, statement, lowered);
         }
         state.is_in_trigger = false;
         for statement in source.statements {
-            self.statement(&mut state, statement)?;
+            let lowered = self.statement(&mut state, statement);
+            self.note(&mut state, statement, lowered);
         }
-        Ok(state)
+        state
+    }
+
+    /// Returns what was `lowered`; an error becomes a finding.
+    fn kept<T>(&mut self, lowered: Lowered<T>) -> Option<T> {
+        lowered.map_err(|error| self.lint.add(error)).ok()
+    }
+
+    /// Keeps an error of `statement`, unless it may come of an earlier one.
+    fn note(&mut self, state: &mut StageState, statement: &Statement, lowered: Lowered<()>) {
+        let Err(error) = lowered else {
+            return;
+        };
+        if !state.knows_variables() && statement.text.contains('$') {
+            return;
+        }
+        if matches!(
+            statement.instruction,
+            Instruction::Env(_) | Instruction::Arg(_)
+        ) {
+            state.forget_variables();
+        }
+        self.lint.add(error);
     }
 
     fn statement(&mut self, state: &mut StageState, statement: &Statement) -> Lowered<()> {

@@ -1,12 +1,15 @@
 //! RUN --mount: options to mounts.
 
-use super::arguments::given;
+use super::arguments::{given, parse_flag};
 use super::state::StageState;
 use super::{Lowered, Lowering, code, path};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, with_suggestion};
 use crate::instruction::{self, MountKey, Statement};
 use crate::syntax::{Span, Word};
 use kiln_plan::{CacheSharing, FileOp, Mount, MountKind, Op, VertexId, VertexMetadata};
+
+/// The types that a mount can have.
+const TYPES: [&str; 5] = ["bind", "cache", "tmpfs", "secret", "ssh"];
 
 /// The options of one mount, values expanded.
 struct Options {
@@ -41,9 +44,9 @@ impl Options {
         }
         match self.text(key) {
             None => Ok(Some(true)),
-            Some("true" | "1" | "t" | "T" | "TRUE" | "True") => Ok(Some(true)),
-            Some("false" | "0" | "f" | "F" | "FALSE" | "False") => Ok(Some(false)),
-            Some(text) => Err(self.error(key, format!("`{text}` is neither true nor false"))),
+            Some(text) => parse_flag(text)
+                .map(Some)
+                .ok_or_else(|| self.error(key, format!("`{text}` is neither true nor false"))),
         }
     }
 
@@ -157,7 +160,8 @@ impl Lowering<'_> {
             kind => {
                 let message = format!("unknown mount type `{kind}`");
                 let error = options.error(MountKey::Type, message);
-                Err(error.with_help("the types are bind, cache, tmpfs, secret and ssh"))
+                let error = error.with_help("the types are bind, cache, tmpfs, secret and ssh");
+                Err(with_suggestion(error, kind, "", &TYPES))
             }
         }
     }

@@ -31,16 +31,6 @@ pub(super) struct StageSource<'a> {
 }
 
 impl StageSource<'_> {
-    /// Returns the platform that the stage is for. One that is wrong is told of, if the stage is
-    /// needed, when it is lowered.
-    fn platform(&self, request: &Request<'_>, globals: &GlobalArguments) -> Platform {
-        let escape = request.dockerfile.directives.escape.character();
-        let expanded = self.from.platform.as_ref();
-        let expanded = expanded.and_then(|word| words::expansion(word, escape, globals).ok());
-        let written = expanded.and_then(|expansion| expansion.text.parse().ok());
-        written.unwrap_or_else(|| request.platform.clone())
-    }
-
     /// Returns where the stage's FROM stands.
     pub(super) fn span(&self) -> Span {
         self.statement.span
@@ -59,6 +49,8 @@ impl StageSource<'_> {
 /// What a stage starts from.
 #[derive(Clone, Debug)]
 pub(super) enum Base {
+    /// Its name is wrong, which has been said.
+    Unknown,
     Scratch,
     Stage(usize),
     Image(Reference),
@@ -70,6 +62,8 @@ pub(super) enum Base {
 pub(super) struct Stages<'a> {
     pub(super) all: Vec<StageSource<'a>>,
     pub(super) bases: Vec<Base>,
+    /// `--platform` of each; `None` where it is the platform that is built for.
+    pub(super) platforms: Vec<Option<Platform>>,
     pub(super) target: usize,
 }
 
@@ -165,21 +159,26 @@ fn by_name(stages: &[StageSource<'_>], name: &str) -> Option<usize> {
 }
 
 impl<'a> Stages<'a> {
-    /// Finds what every stage of `split` starts from.
+    /// Finds what every stage of `split` starts from; what is wrong with it is a finding.
     pub(super) fn resolve(
         split: Split<'a>,
         target: usize,
         request: &Request<'_>,
         globals: &GlobalArguments,
         lint: &mut Report,
-    ) -> Lowered<Self> {
+    ) -> Self {
         let mut stages = Stages {
             all: split.stages,
             bases: Vec::new(),
+            platforms: Vec::new(),
             target,
         };
+        let escape = request.dockerfile.directives.escape.character();
         for index in 0..stages.all.len() {
-            let platform = stages.all[index].platform(request, globals);
+            let asked_for = platform(stages.all[index].from, escape, globals, lint);
+            let asked_for = kept(asked_for, lint).flatten();
+            let platform = asked_for.clone().unwrap_or(request.platform.clone());
+            stages.platforms.push(asked_for);
             let contexts = &request.options.contexts;
             let name = stages.all[index].name.as_deref();
             if let Some(context) = name.and_then(|name| contexts.find(name, &platform)) {
@@ -187,14 +186,15 @@ impl<'a> Stages<'a> {
                 continue;
             }
             let image = &stages.all[index].from.image;
-            let escape = request.dockerfile.directives.escape.character();
-            let expansion = words::expansion(image, escape, globals)?;
-            words::warn_of_unset(&lint::UNDEFINED_ARG_IN_FROM, image, &expansion, lint);
-            let context = contexts.find(&expansion.text, &platform);
-            let base = stages.base_named(&expansion.text, index, image.span, context)?;
-            stages.bases.push(base);
+            let base = words::expansion(image, escape, globals).and_then(|expansion| {
+                let rule = &lint::UNDEFINED_ARG_IN_FROM;
+                words::warn_of_unset(rule, image, &expansion, lint);
+                let context = contexts.find(&expansion.text, &platform);
+                stages.base_named(&expansion.text, index, image.span, context)
+            });
+            stages.bases.push(kept(base, lint).unwrap_or(Base::Unknown));
         }
-        Ok(stages)
+        stages
     }
 
     /// Puts a named context in the place of the stage at `index`, of which nothing else counts.
@@ -265,7 +265,7 @@ impl<'a> Stages<'a> {
     fn dependencies(&self, index: usize) -> Vec<usize> {
         let base = match self.bases[index] {
             Base::Stage(stage) => Some(stage),
-            Base::Scratch | Base::Image(_) | Base::Context(_) => None,
+            Base::Unknown | Base::Scratch | Base::Image(_) | Base::Context(_) => None,
         };
         let statements = self.all[index].statements.iter();
         let named = statements.flat_map(|statement| match &statement.instruction {
@@ -281,6 +281,45 @@ impl<'a> Stages<'a> {
         let named = named.filter_map(|from| self.find(from, index).ok().flatten());
         base.into_iter().chain(named).collect()
     }
+}
+
+fn kept<T>(lowered: Lowered<T>, lint: &mut Report) -> Option<T> {
+    lowered.map_err(|error| lint.add(error)).ok()
+}
+
+/// Returns the platform that `from` asks for, if it does.
+fn platform(
+    from: &FromBase,
+    escape: char,
+    globals: &GlobalArguments,
+    lint: &mut Report,
+) -> Lowered<Option<Platform>> {
+    let Some(word) = &from.platform else {
+        return Ok(None);
+    };
+    let expansion = words::expansion(word, escape, globals)?;
+    words::warn_of_unset(&lint::UNDEFINED_ARG_IN_FROM, word, &expansion, lint);
+    let text = expansion.text;
+    if text.is_empty() {
+        let message = "the platform of FROM is empty once its variables are expanded";
+        return Err(Diagnostic::error(
+            code::INVALID_PLATFORM,
+            word.span,
+            message,
+        ));
+    }
+    let platform: Platform = text.parse().map_err(|error: kiln_oci::PlatformError| {
+        let message = format!("`{text}` is no platform");
+        let error = Diagnostic::error(code::INVALID_PLATFORM, word.span, message)
+            .with_text(error.to_string());
+        with_suggestion(error, &text, "", &Platform::COMMON)
+    })?;
+    if !platform.is_known() {
+        let message = format!("`{text}` is no platform that images are made for");
+        let warning = Diagnostic::warning(lint::UNKNOWN_PLATFORM.code(), word.span, message);
+        lint.add(with_suggestion(warning, &text, "", &Platform::COMMON));
+    }
+    Ok(Some(platform))
 }
 
 /// Returns the image that `name` names.

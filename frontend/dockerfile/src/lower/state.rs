@@ -28,6 +28,15 @@ pub(super) struct StageState {
     /// Place of the stage in the Dockerfile.
     pub(super) index: usize,
     pub(super) is_in_trigger: bool,
+    variables: Knowledge,
+}
+
+/// Whether all that sets variables has been understood.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Knowledge {
+    Whole,
+    /// There was an error: a variable that is not set may be set when it is mended.
+    Partial,
 }
 
 impl StageState {
@@ -44,9 +53,20 @@ impl StageState {
             naming: Naming::default(),
             index,
             is_in_trigger: false,
+            variables: Knowledge::Whole,
         };
         state.see_variables();
         state
+    }
+
+    /// Returns whether a variable that is not set is meant to be so.
+    pub(super) fn knows_variables(&self) -> bool {
+        self.variables == Knowledge::Whole
+    }
+
+    /// Takes note of an error in what sets variables.
+    pub(super) fn forget_variables(&mut self) {
+        self.variables = Knowledge::Partial;
     }
 
     /// Returns the state of the stage at `index`, which starts from this one.

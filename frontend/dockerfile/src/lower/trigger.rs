@@ -4,13 +4,22 @@ use super::state::StageState;
 use super::{Lowered, code};
 use crate::diagnostic::{Diagnostic, Label};
 use crate::instruction::{Statement, parse_trigger};
+use crate::lint::Report;
 use crate::syntax::{Escape, Span};
 
 /// Takes the triggers out of `state`; `span` is the FROM that sets them off.
-pub(super) fn take(state: &mut StageState, span: Span) -> Lowered<Vec<Statement>> {
+///
+/// Those that cannot be read are findings.
+pub(super) fn take(state: &mut StageState, span: Span, lint: &mut Report) -> Vec<Statement> {
     let triggers = std::mem::take(&mut state.config.config.on_build);
-    let parsed = triggers.iter().map(|text| parse(text, span));
-    parsed.collect()
+    let mut statements = Vec::new();
+    for text in &triggers {
+        match parse(text, span) {
+            Ok(statement) => statements.push(statement),
+            Err(error) => lint.add(error),
+        }
+    }
+    statements
 }
 
 fn parse(text: &str, span: Span) -> Lowered<Statement> {

@@ -14,6 +14,59 @@ pub fn folders() -> Vec<PathBuf> {
     folders
 }
 
+/// Returns the lines that differ, `-` before expected and `+` before actual ones, each with a
+/// line around it.
+#[allow(dead_code, reason = "not all tests compare texts")]
+pub fn difference(expected: &str, actual: &str) -> String {
+    let (expected, actual): (Vec<&str>, Vec<&str>) =
+        (expected.lines().collect(), actual.lines().collect());
+    let edits = edits(&expected, &actual);
+    let is_near = |index: usize| {
+        let around = index.saturating_sub(1)..=(index + 1).min(edits.len() - 1);
+        around.into_iter().any(|near| edits[near].0 != ' ')
+    };
+    let mut text = String::new();
+    let mut is_gap = false;
+    for (index, (mark, line)) in edits.iter().enumerate() {
+        match is_near(index) {
+            true => text.push_str(&format!("{mark} {line}\n")),
+            false if !is_gap => text.push_str("  ...\n"),
+            false => {}
+        }
+        is_gap = !is_near(index);
+    }
+    text
+}
+
+/// Returns the lines of both texts in one order: ` ` for those of both.
+fn edits<'t>(expected: &[&'t str], actual: &[&'t str]) -> Vec<(char, &'t str)> {
+    // common[i][j]: how many lines expected[i..] and actual[j..] have in common.
+    let mut common = vec![vec![0usize; actual.len() + 1]; expected.len() + 1];
+    for i in (0..expected.len()).rev() {
+        for j in (0..actual.len()).rev() {
+            common[i][j] = match expected[i] == actual[j] {
+                true => common[i + 1][j + 1] + 1,
+                false => common[i + 1][j].max(common[i][j + 1]),
+            };
+        }
+    }
+    let (mut i, mut j) = (0, 0);
+    let mut edits = Vec::new();
+    while i < expected.len() || j < actual.len() {
+        if i < expected.len() && j < actual.len() && expected[i] == actual[j] {
+            edits.push((' ', expected[i]));
+            (i, j) = (i + 1, j + 1);
+        } else if j == actual.len() || i < expected.len() && common[i + 1][j] >= common[i][j + 1] {
+            edits.push(('-', expected[i]));
+            i += 1;
+        } else {
+            edits.push(('+', actual[j]));
+            j += 1;
+        }
+    }
+    edits
+}
+
 /// Knows a few images.
 pub struct Fake;
 

@@ -1,5 +1,6 @@
 //! `kiln build`: from arguments to an image, and what is said about it.
 
+mod emulation;
 mod failure;
 mod inputs;
 mod options;
@@ -133,7 +134,7 @@ fn request(
             .allow
             .iter()
             .any(|allowed| allowed == "security.insecure"),
-        source_date_epoch: options::source_date_epoch(arguments)?,
+        source_date_epoch: compilation.source_date_epoch_seconds,
     })
 }
 

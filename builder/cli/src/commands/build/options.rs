@@ -3,7 +3,7 @@
 use crate::arguments::{BuildArguments, parse_output};
 use crate::error::Failure;
 use crate::session::{parse_platform, parse_reference};
-use kiln_dockerfile::CompileOptions;
+use kiln_dockerfile::{CompileOptions, Privilege, Privileges};
 use kiln_engine::sandbox::runspec::Limits;
 use kiln_engine::{Output, SecretSource};
 use kiln_oci::Reference;
@@ -24,11 +24,7 @@ pub fn compile_options(arguments: &BuildArguments) -> Result<CompileOptions, Fai
         .map(|platform| parse_platform(platform));
     Ok(CompileOptions {
         target: arguments.target.clone(),
-        build_args: arguments
-            .build_arg
-            .iter()
-            .map(|argument| build_argument(argument))
-            .collect(),
+        build_args: build_arguments(arguments),
         platforms: platforms.collect::<Result<_, _>>()?,
         labels: pairs(&arguments.label, "label", '=')?,
         network: network(arguments)?,
@@ -41,9 +37,39 @@ pub fn compile_options(arguments: &BuildArguments) -> Result<CompileOptions, Fai
             .map(|limit| ulimit(limit))
             .collect::<Result<_, _>>()?,
         shm_size_bytes: arguments.shm_size.as_deref().map(bytes).transpose()?,
+        privileges: privileges(arguments),
+        emulated_platforms: super::emulation::platforms(),
         ..CompileOptions::default()
     })
 }
+
+/// What `--allow` gives, and what other options give with it. What is not run needs none.
+fn privileges(arguments: &BuildArguments) -> Privileges {
+    if arguments.check || arguments.print_plan {
+        return Privileges::Unchecked;
+    }
+    let allows = |name: &str| arguments.allow.iter().any(|allowed| allowed == name);
+    let mut privileges = Vec::new();
+    if allows("network.host") || arguments.network == "host" {
+        privileges.push(Privilege::HostNetwork);
+    }
+    if allows("security.insecure") {
+        privileges.push(Privilege::Insecure);
+    }
+    Privileges::Listed(privileges)
+}
+
+/// The build arguments, with that of the environment which needs no flag.
+fn build_arguments(arguments: &BuildArguments) -> Vec<(String, Option<String>)> {
+    let epoch = std::env::var(EPOCH).ok();
+    let epoch = epoch.map(|value| (EPOCH.to_owned(), Some(value)));
+    let given = arguments.build_arg.iter();
+    let given = given.map(|argument| build_argument(argument));
+    epoch.into_iter().chain(given).collect()
+}
+
+/// The latest time in what is built: taken from the environment unless given.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// Without a value it is that of the environment.
 fn build_argument(argument: &str) -> (String, Option<String>) {
@@ -219,28 +245,6 @@ pub fn ssh_agents(arguments: &BuildArguments) -> Result<BTreeMap<String, PathBuf
         },
     };
     arguments.ssh.iter().map(agent).collect()
-}
-
-/// The build argument of this name, else the environment variable.
-pub fn source_date_epoch(arguments: &BuildArguments) -> Result<Option<i64>, Failure> {
-    const NAME: &str = "SOURCE_DATE_EPOCH";
-    let mut given = arguments
-        .build_arg
-        .iter()
-        .filter_map(|argument| argument.split_once('='));
-    let given = given
-        .rfind(|(key, _)| *key == NAME)
-        .map(|(_, value)| value.to_owned());
-    match given
-        .or_else(|| std::env::var(NAME).ok())
-        .filter(|value| !value.is_empty())
-    {
-        None => Ok(None),
-        Some(value) => value.parse().map(Some).map_err(|_| {
-            Failure::usage(format!("invalid {NAME} `{value}`"))
-                .with_hint("give seconds since 1970, such as $(git log -1 --format=%ct)")
-        }),
-    }
 }
 
 #[cfg(test)]
