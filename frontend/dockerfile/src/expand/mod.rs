@@ -7,6 +7,7 @@ mod pattern;
 mod scan;
 
 use scan::Scanner;
+use std::ops::Range;
 use thiserror::Error;
 
 /// Where the values of variables come from.
@@ -22,12 +23,26 @@ impl Variables for [(&str, &str)] {
     }
 }
 
+/// How deeply substitutions may lie in each other: a bound for the stack, not for people.
+const MAX_DEPTH: usize = 100;
+
 /// How much longer than written a word may get.
 const MAX_GROWTH_BYTES: usize = 1 << 20;
 
+/// Why a word cannot be expanded, and where in it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{kind}")]
+pub struct ExpandError {
+    /// What is wrong.
+    #[source]
+    pub kind: ExpandErrorKind,
+    /// The bytes of the word that it is about.
+    pub range: Range<usize>,
+}
+
 /// Why a word cannot be expanded.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum ExpandError {
+pub enum ExpandErrorKind {
     /// A quote or `${…/` that never ends.
     #[error("missing {0} at the end of the word")]
     Unterminated(char),
@@ -50,9 +65,15 @@ pub enum ExpandError {
         /// The message, as written or made up.
         message: String,
     },
+    /// `${a:-${b:-…}}` without end.
+    #[error("substitutions lie more than {MAX_DEPTH} deep in each other")]
+    TooDeep,
     /// Variables that hold themselves many times over.
     #[error("the word grows by more than {MAX_GROWTH_BYTES} bytes")]
     TooLong,
+    /// A long pattern against a long value.
+    #[error("the pattern takes too long to match")]
+    TooComplex,
 }
 
 /// What a word comes to.
@@ -65,7 +86,16 @@ pub struct Expansion {
     /// Variables that were asked for, set or not, in order.
     pub used: Vec<String>,
     /// Variables that are unset and have no default, in order.
-    pub unset: Vec<String>,
+    pub unset: Vec<Unset>,
+}
+
+/// A variable that is unset, where it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unset {
+    /// Its name.
+    pub name: String,
+    /// The bytes of the word that ask for it: `$x`, `${x}`.
+    pub range: Range<usize>,
 }
 
 /// How quotes are taken.
@@ -87,5 +117,7 @@ pub fn expand(
     Scanner::new(text, escape, quotes, variables).run()
 }
 
+#[cfg(test)]
+mod shell_tests;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,5 @@
 use super::*;
+use std::time::{Duration, Instant};
 
 const VARIABLES: [(&str, &str); 8] = [
     ("x", "value"),
@@ -83,10 +84,26 @@ fn prefixes_suffixes_and_replacements_follow_the_table() {
         ("${path//lib/LIB}", "/usr/local/LIB/LIBfoo.so.1"),
         ("${path//l*/L}", "/usr/L"),
         ("${slashes//\\//-}", "a-b-c"),
-        ("${slashes/\\//\\}}", "a}b/c"),
+        ("${slashes/\\//\\}}", "a\\}b/c"),
+        ("${slashes//\\//\\/}", "a\\/b\\/c"),
+        ("${slashes/'/'/'}'}", "a}b/c"),
         ("${x//?/$y}", "xxxxx"),
         ("${x//a/}", "vlue"),
-        ("${x//a/\\$1}", "v$1lue"),
+        ("${x/a/'$0$1'}", "v$0$1lue"),
+        ("${x//a/'<$0$1${0}$$${1}$>$'}", "v<aa$$>$lue"),
+        ("${x//a/'${0'}", "v${0lue"),
+        ("${x//a/\\$1}", "v\\lue"),
+        ("${x//$unset/-}", "-v-a-l-u-e-"),
+        ("${x/$unset/-}", "-value"),
+        ("${x//*/-}", "-"),
+        ("${empty/*/-}", "-"),
+        ("${empty//?/-}", ""),
+        ("${slashes//?\\//-}", "--c"),
+        ("${slashes//\\/*/-}", "a-"),
+        ("${x/*l/-}", "-ue"),
+        ("${x//nothing*/-}", "value"),
+        ("${star//\"\\*\"/-}", "a-b-c"),
+        ("${star#\"a\\\\*\"}", "a*b*c"),
         ("${unset/a/b}", ""),
     ];
     for (text, expected) in table {
@@ -173,14 +190,77 @@ fn backtick_can_be_the_escape() {
 
 #[test]
 fn unset_variables_without_default_are_reported() {
-    let text = "$a ${b:-} ${c+} $x";
+    let text = "$a ${b:-} ${c+} $x ü${d%x}";
     let expansion = expand(text, '\\', Quotes::Remove, &VARIABLES[..]).expect("expands");
-    assert_eq!(expansion.unset, ["a"]);
-    assert_eq!(expansion.used, ["a", "b", "c", "x"]);
+    let unset: Vec<_> = expansion
+        .unset
+        .iter()
+        .map(|unset| (unset.name.as_str(), &text[unset.range.clone()]))
+        .collect();
+    assert_eq!(unset, [("a", "$a"), ("d", "${d%x}")]);
+    assert_eq!(expansion.used, ["a", "b", "c", "x", "d"]);
+}
+
+#[test]
+fn error_knows_its_place() {
+    let table = [
+        ("ü'open", "'open"),
+        ("a\"b$x", "\"b$x"),
+        ("a${x:-b}${y", "${y"),
+        ("${x:-${y:-b", "${y:-b"),
+        ("a${}b", "${}"),
+        ("a${x^}b", "${x^"),
+        ("a${x:#b}", "${x:#"),
+        ("a${unset:?b}c", "${unset:?b}"),
+    ];
+    for (text, expected) in table {
+        let error = expand(text, '\\', Quotes::Remove, &VARIABLES[..]).expect_err(text);
+        assert_eq!(&text[error.range], expected, "{text}");
+    }
+}
+
+#[test]
+fn backslash_escapes_in_patterns_whatever_the_escape_is() {
+    let variables = [("path", "a\\b*c")];
+    for (text, expected) in [
+        ("${path//\\\\//}", "a/b*c"),
+        ("${path%\\*c}", "a\\b"),
+        ("${path%`*c}", "a\\b"),
+    ] {
+        let expansion = expand(text, '`', Quotes::Remove, &variables[..]).expect("expands");
+        assert_eq!(expansion.text, expected, "{text}");
+    }
+}
+
+#[test]
+fn matching_takes_a_bounded_time() {
+    let value = "a".repeat(1 << 20);
+    let variables = [("v", value.as_str())];
+    let half = "a".repeat(1 << 19);
+    for text in [
+        format!("${{v%%*{half}b}}"),
+        "${v//a*b/c}".to_owned(),
+        "${v#*a*a*a*a*b}".to_owned(),
+        "${v//a/b}".to_owned(),
+        format!("${{v//a/{half}}}"),
+        "${v//$none/b}".to_owned(),
+    ] {
+        let started = Instant::now();
+        let _ = expand(&text, '\\', Quotes::Remove, &variables[..]);
+        let elapsed = started.elapsed();
+        assert!(elapsed < Duration::from_secs(3), "{elapsed:?} {:.20}", text);
+    }
+    let text = format!("${{v##*{half}b}}");
+    let result = expand(&text, '\\', Quotes::Remove, &variables[..]);
+    let kind = result.map(|_| ()).map_err(|error| error.kind);
+    assert_eq!(kind, Err(ExpandErrorKind::TooComplex));
 }
 
 #[test]
 fn deep_nesting_is_an_error_not_a_crash() {
-    let text = "${a:-".repeat(100_000);
-    assert!(expanded(&text).starts_with("error: bad substitution"));
+    let nested = |depth: usize| format!("{}x{}", "${a:-".repeat(depth), "}".repeat(depth));
+    assert_eq!(expanded(&nested(100)), "x");
+    let expected = "error: substitutions lie more than 100 deep in each other";
+    assert_eq!(expanded(&nested(101)), expected);
+    assert_eq!(expanded(&"${a:-".repeat(100_000)), expected);
 }
