@@ -1,13 +1,14 @@
 //! One build from request to outputs.
 
 use crate::context::ContextIndex;
+use crate::history::History;
 use crate::settle::Settler;
 use crate::worker::{BuildWorker, Product};
 use crate::{
     BuildError, BuildOutcome, BuildRequest, BuiltImage, Event, StepChange, StepError, assemble,
     export,
 };
-use kiln_disk::Store;
+use kiln_disk::{StepEnd, Store};
 use kiln_layer::tree::WhiteoutFormat;
 use kiln_plan::{Op, VertexId};
 use kiln_registry::Client;
@@ -59,15 +60,14 @@ impl<'store> Builder<'store> {
         cancellation: &Cancellation,
         observer: &(dyn Fn(Event) + Sync),
     ) -> Result<BuildOutcome, BuildError> {
-        let build_id = new_build_id();
-        let products = self.solve(request, &build_id, cancellation, observer)?;
+        let products = self.solve(request, cancellation, observer)?;
         if cancellation.is_cancelled() {
             // What was asked to stop has no result, even if the last step was too fast.
             return Err(BuildError::Cancelled);
         }
         let images = self.images(request, &products)?;
         let outcome = BuildOutcome {
-            build_id,
+            build_id: request.build_id.clone(),
             target: kiln_transfer::image::index(self.store, &images)?,
             images: images.iter().map(built_image).collect(),
         };
@@ -85,11 +85,11 @@ impl<'store> Builder<'store> {
     fn solve(
         &self,
         request: &BuildRequest,
-        build_id: &str,
         cancellation: &Cancellation,
         observer: &(dyn Fn(Event) + Sync),
     ) -> Result<HashMap<VertexId, Product>, BuildError> {
         let settler = Settler::new(self.store);
+        let history = History::new();
         let worker = BuildWorker {
             request,
             store: self.store,
@@ -97,7 +97,7 @@ impl<'store> Builder<'store> {
             sandbox: &self.sandbox,
             whiteouts: self.whiteouts,
             cancellation,
-            build_id,
+            history: &history,
             indexes: self.context_indexes(request),
             settler: &settler,
             held: Mutex::default(),
@@ -121,10 +121,9 @@ impl<'store> Builder<'store> {
             .indexes
             .values()
             .for_each(|index| index.save(self.store));
-        match solved {
-            Ok(products) => Ok(targets.into_iter().zip(products).collect()),
-            Err(failure) => Err(failed(failure)),
-        }
+        let solved = solved.map_err(failed);
+        history.save(self.store, request, outcome(&solved));
+        Ok(targets.into_iter().zip(solved?).collect())
     }
 
     fn context_indexes(&self, request: &BuildRequest) -> BTreeMap<String, ContextIndex> {
@@ -156,7 +155,7 @@ fn solve(
     targets: &[VertexId],
     observer: &(dyn Fn(Event) + Sync),
 ) -> Result<Vec<Product>, Failure<StepError>> {
-    let report = Report::new(worker.request, observer);
+    let report = Report::new(worker.request, worker.history, observer);
     let options = Options {
         jobs: worker.request.jobs,
     };
@@ -172,14 +171,20 @@ fn solve(
 /// Turns what the solver says into what people are shown.
 struct Report<'a> {
     request: &'a BuildRequest,
+    history: &'a History,
     observer: &'a (dyn Fn(Event) + Sync),
     started: Mutex<HashMap<VertexId, Instant>>,
 }
 
 impl<'a> Report<'a> {
-    fn new(request: &'a BuildRequest, observer: &'a (dyn Fn(Event) + Sync)) -> Self {
+    fn new(
+        request: &'a BuildRequest,
+        history: &'a History,
+        observer: &'a (dyn Fn(Event) + Sync),
+    ) -> Self {
         Report {
             request,
+            history,
             observer,
             started: Mutex::default(),
         }
@@ -193,12 +198,9 @@ impl<'a> Report<'a> {
                 self.send(vertex, StepChange::Started);
             }
             kiln_solver::Event::Finished(vertex) => {
-                self.send(
-                    vertex,
-                    StepChange::Finished {
-                        took: self.took(vertex),
-                    },
-                );
+                let took = self.took(vertex);
+                self.history.ended(vertex, StepEnd::Done, took);
+                self.send(vertex, StepChange::Finished { took });
             }
             // Told with its reason at the end.
             kiln_solver::Event::Failed(_) => {}
@@ -218,6 +220,7 @@ impl<'a> Report<'a> {
         }
         for (vertex, _) in plan.vertices().filter(|(vertex, _)| seen[vertex.index()]) {
             self.begin(vertex);
+            self.history.covered(vertex);
             self.send(vertex, StepChange::Cached);
         }
     }
@@ -225,6 +228,7 @@ impl<'a> Report<'a> {
     fn tell_failures(&self, failure: &Failure<StepError>) {
         for (vertex, error) in &failure.errors {
             let (message, took) = (error.to_string(), self.took(*vertex));
+            self.history.ended(*vertex, StepEnd::Failed, took);
             self.send(*vertex, StepChange::Failed { message, took });
         }
     }
@@ -253,6 +257,14 @@ impl<'a> Report<'a> {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<VertexId, Instant>> {
         self.started.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn outcome<T>(solved: &Result<T, BuildError>) -> kiln_disk::BuildOutcome {
+    match solved {
+        Ok(_) => kiln_disk::BuildOutcome::Succeeded,
+        Err(BuildError::Cancelled) => kiln_disk::BuildOutcome::Cancelled,
+        Err(_) => kiln_disk::BuildOutcome::Failed,
     }
 }
 
@@ -285,7 +297,7 @@ fn whiteout_format(host: &Host) -> WhiteoutFormat {
 }
 
 /// Returns a name that sorts by time and that no other process gives at once.
-fn new_build_id() -> String {
+pub fn new_build_id() -> String {
     let now = jiff::Timestamp::now();
     format!("{}-{}", now.as_millisecond(), std::process::id())
 }

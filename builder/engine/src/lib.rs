@@ -9,7 +9,9 @@ mod builder;
 mod context;
 mod error;
 mod event;
+pub mod explain;
 mod export;
+mod history;
 mod load;
 mod op;
 mod output;
@@ -17,7 +19,7 @@ mod request;
 mod settle;
 mod worker;
 
-pub use builder::{Builder, EngineOptions};
+pub use builder::{Builder, EngineOptions, new_build_id};
 pub use error::{BuildError, StepError};
 pub use event::{Event, StepChange, TaskId};
 pub use kiln_disk as disk;

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 /// A build.
 #[derive(Debug)]
 pub struct BuildRequest {
+    /// Names the build in the store; see [`crate::new_build_id`].
+    pub build_id: String,
     /// What is done.
     pub plan: Plan,
     /// The images that come of it, one per platform.

@@ -5,9 +5,8 @@
 //! the records. A build ends by waiting for that thread; one that is killed loses at most
 //! what had not been recorded.
 
-use kiln_disk::{KeyLock, LayerId, Record, Store};
-use kiln_plan::CacheKey;
-use kiln_solver::Keys;
+use kiln_disk::{KeyLock, Recipe, Record, Store};
+use kiln_oci::Digest;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Takes results and records them.
@@ -33,11 +32,16 @@ enum Phase {
     Failed,
 }
 
-struct Entry {
-    keys: [CacheKey; 2],
-    record: Record,
+/// A result to be recorded.
+pub(crate) struct Entry {
+    /// The keys that lead to it.
+    pub keys: Vec<Digest>,
+    /// What is recorded.
+    pub record: Record,
+    /// What its key is made of, when it is new.
+    pub recipe: Option<Recipe>,
     /// Released once the record is there.
-    _lock: Option<KeyLock>,
+    pub _lock: Option<KeyLock>,
 }
 
 impl<'store> Settler<'store> {
@@ -50,26 +54,8 @@ impl<'store> Settler<'store> {
         }
     }
 
-    /// Records that `keys` result in `stack`, soon, and releases `lock` then.
-    pub fn remember(
-        &self,
-        keys: &Keys,
-        stack: &[LayerId],
-        description: &str,
-        lock: Option<KeyLock>,
-    ) {
-        let record = Record {
-            result: stack.to_vec(),
-            canonical_key: keys.content.digest().clone(),
-            created_seconds: jiff::Timestamp::now().as_second(),
-            description: description.to_owned(),
-        };
-        let keys = [keys.definition.clone(), keys.content.clone()];
-        let entry = Entry {
-            keys,
-            record,
-            _lock: lock,
-        };
+    /// Records `entry`, soon, and releases its lock then.
+    pub fn remember(&self, entry: Entry) {
         let mut state = self.lock();
         if state.phase != Phase::Failed {
             state.waiting.push(entry);
@@ -125,15 +111,19 @@ impl<'store> Settler<'store> {
     fn settle(&self, entries: &[Entry]) -> Result<(), kiln_disk::Error> {
         self.store.sync()?;
         for entry in entries {
-            let [definition, content] = &entry.keys;
-            self.store.records().put(content.digest(), &entry.record)?;
-            if definition != content {
-                self.store
-                    .records()
-                    .put(definition.digest(), &entry.record)?;
+            for key in &entry.keys {
+                self.store.records().put(key, &entry.record)?;
             }
         }
+        entries.iter().for_each(|entry| self.note(entry));
         Ok(())
+    }
+
+    /// Keeps what the key was made of. Without it only an explanation is missing later.
+    fn note(&self, entry: &Entry) {
+        if let Some(recipe) = &entry.recipe {
+            let _ = (self.store.recipes()).put(&entry.record.canonical_key, recipe);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,16 +1,18 @@
 //! The worker of one build: answers the solver's requests by store, sandbox and registry.
 
 use crate::context::ContextIndex;
+use crate::explain::{ListedFile, Listing};
+use crate::history::{self, History};
 use crate::op::content::Origin;
-use crate::settle::Settler;
+use crate::settle::{Entry, Settler};
 use crate::{BuildRequest, Event, StepChange, StepError, op};
-use kiln_disk::{KeyLock, LayerId, Store};
-use kiln_layer::copy::NoIndex;
+use kiln_disk::{KeyLock, LayerId, Record, RunCause, Store};
+use kiln_layer::copy::{ContentIndex, NoIndex, SelectedFile};
 use kiln_layer::tree::{Tree, WhiteoutFormat};
 use kiln_oci::Digest;
-use kiln_plan::{CacheKey, InputUse, Op, VertexId};
+use kiln_plan::{CacheKey, InputKey, InputUse, Op, VertexId};
 use kiln_sandbox::{Cancellation, Sandbox};
-use kiln_solver::{Found, Keys};
+use kiln_solver::{Executed, Found, Graph, Keys};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -32,7 +34,7 @@ pub(crate) struct BuildWorker<'build> {
     pub sandbox: &'build Sandbox,
     pub whiteouts: WhiteoutFormat,
     pub cancellation: &'build Cancellation,
-    pub build_id: &'build str,
+    pub history: &'build History,
     pub indexes: BTreeMap<String, ContextIndex>,
     pub settler: &'build Settler<'build>,
     /// Locks of steps that were carried out and not yet handed to the settler.
@@ -87,7 +89,7 @@ impl BuildWorker<'_> {
         vertex: VertexId,
         keys: &Keys,
         inputs: &[Product],
-    ) -> Result<Product, StepError> {
+    ) -> Result<Executed<Product>, StepError> {
         let name = format!("step {}", keys.content);
         let mut told = false;
         let lock = self.store.lock_key(&name, |waiting| {
@@ -102,22 +104,138 @@ impl BuildWorker<'_> {
                 false => kiln_disk::Patience::Wait,
             }
         })?;
-        // Another process may have recorded the step after this one had looked for it, even
-        // without having been waited for.
-        let is_looked_up = told || !self.request.plan.vertex(vertex).metadata.ignore_cache;
-        let made = is_looked_up.then(|| self.store.records().get(keys.content.digest()));
-        let product = match made.transpose()?.flatten() {
-            Some(record) => Product::Stack(record.result),
-            None => op::execute(self, vertex, self.op(vertex), inputs)?,
-        };
         // Until the result is recorded: who waits for the lock must find it.
         self.held().insert(vertex, lock);
-        Ok(product)
+        // Another process may have recorded the step after this one had looked for it, even
+        // without having been waited for.
+        let is_asked = self.request.plan.ignores_cache(vertex);
+        let made = (told || !is_asked).then(|| self.store.records().get(keys.content.digest()));
+        if let Some(record) = made.transpose()?.flatten() {
+            self.history.found(vertex, &record);
+            return Ok(Executed {
+                output: Product::Stack(record.result),
+                canonical: Some(CacheKey::from_digest(record.canonical_key)),
+            });
+        }
+        let canonical = is_asked.then(|| self.own_key(vertex, keys));
+        let key = canonical.as_ref().unwrap_or(&keys.content).digest();
+        let cause = if is_asked {
+            RunCause::Asked
+        } else {
+            RunCause::Missing
+        };
+        self.history.running(vertex, key, cause);
+        self.keep_listings(vertex, keys, inputs);
+        let output = op::execute(self, vertex, self.op(vertex), inputs).inspect_err(|_| {
+            let recipe = history::recipe(self.request, vertex, keys);
+            let _ = self.store.recipes().put(key, &recipe);
+        })?;
+        Ok(Executed { output, canonical })
+    }
+
+    /// Returns the digest of what `vertex` selects of its input number `input`, with the files.
+    fn selected(
+        &self,
+        vertex: VertexId,
+        input: usize,
+        source: Option<&Product>,
+    ) -> Result<(Digest, Vec<SelectedFile>), StepError> {
+        let op = self.op(vertex);
+        let InputUse::Content { selector } = op.reads(input) else {
+            return Err(StepError::Unsupported(
+                "building upon a directory".to_owned(),
+            ));
+        };
+        let no_index: &dyn ContentIndex = &NoIndex;
+        match (source, self.op(op.inputs()[input])) {
+            (Some(product @ Product::Stack(_)), _) => {
+                let tree = self.tree(product)?;
+                op::content::listing(&tree, &selector, op, no_index, Origin::Result)
+            }
+            (_, Op::Local(local)) => {
+                let tree = self.directory_tree(&local.name)?;
+                let index = self.indexes.get(&local.name);
+                let index = index.map_or(no_index, |index| index);
+                op::content::listing(&tree, &selector, op, index, Origin::Directory)
+            }
+            (_, other) => Err(op::unsupported(other)),
+        }
+    }
+
+    /// Returns a key for the result of a step that runs although a result may be recorded:
+    /// readers must not take it for that one.
+    fn own_key(&self, vertex: VertexId, keys: &Keys) -> CacheKey {
+        let (build, step) = (&self.request.build_id, vertex.index());
+        let name = format!("{} again in {build} as {step}", keys.content);
+        CacheKey::from_digest(Digest::sha256(name.as_bytes()))
+    }
+
+    /// Keeps what `vertex` reads of its inputs, file by file, for those who ask later why it
+    /// ran. Nothing but that is lost if it fails.
+    fn keep_listings(&self, vertex: VertexId, keys: &Keys, inputs: &[Product]) {
+        for (number, (input, key)) in inputs.iter().zip(&keys.inputs).enumerate() {
+            let InputKey::Content(digest) = key else {
+                continue;
+            };
+            if self.store.recipes().has_listing(digest) {
+                continue;
+            }
+            let Ok((listed, files)) = self.selected(vertex, number, Some(input)) else {
+                continue;
+            };
+            if let Some(bytes) = (listed == *digest).then(|| listing_bytes(files)).flatten() {
+                let _ = self.store.recipes().put_listing(digest, &bytes);
+            }
+        }
+    }
+
+    /// Returns the record of a new result, and of one that was found.
+    fn entry(&self, vertex: VertexId, keys: &Keys, found: &Found<Product>) -> Option<Entry> {
+        let lock = self.held().remove(&vertex);
+        let Product::Stack(stack) = &found.output else {
+            return None;
+        };
+        if let Some(record) = self.history.record(vertex) {
+            return Some(Entry {
+                keys: vec![keys.definition.digest().clone()],
+                record,
+                recipe: None,
+                _lock: lock,
+            });
+        }
+        let mut names = vec![keys.content.digest().clone()];
+        if keys.definition != keys.content {
+            names.push(keys.definition.digest().clone());
+        }
+        Some(Entry {
+            keys: names,
+            record: Record {
+                result: stack.clone(),
+                canonical_key: found.canonical.digest().clone(),
+                created_seconds: jiff::Timestamp::now().as_second(),
+                description: self.request.plan.vertex(vertex).metadata.name.clone(),
+                build_id: self.request.build_id.clone(),
+            },
+            recipe: Some(history::recipe(self.request, vertex, keys)),
+            _lock: lock,
+        })
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, HashMap<VertexId, KeyLock>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn listing_bytes(files: Vec<SelectedFile>) -> Option<Vec<u8>> {
+    use std::os::unix::ffi::OsStringExt;
+    let files = files.into_iter().map(|file| ListedFile {
+        path: file.name.into_os_string().into_vec(),
+        kind: u8::try_from(file.kind).unwrap_or(b'?'),
+        mode: file.mode,
+        owner: file.owner,
+        content: file.content,
+    });
+    Listing(files.collect()).encode()
 }
 
 fn waiting_note(holder: Option<u32>) -> String {
@@ -131,8 +249,11 @@ impl kiln_solver::Worker for BuildWorker<'_> {
     type Output = Product;
     type Error = StepError;
 
-    fn probe(&self, _: VertexId, key: &CacheKey) -> Result<Option<Found<Product>>, StepError> {
+    fn probe(&self, vertex: VertexId, key: &CacheKey) -> Result<Option<Found<Product>>, StepError> {
         let record = self.store.records().get(key.digest())?;
+        if let Some(record) = &record {
+            self.history.found(vertex, record);
+        }
         Ok(record.map(|record| Found {
             output: Product::Stack(record.result),
             canonical: CacheKey::from_digest(record.canonical_key),
@@ -145,32 +266,8 @@ impl kiln_solver::Worker for BuildWorker<'_> {
         input: usize,
         source: Option<&Product>,
     ) -> Result<Digest, StepError> {
-        let op = self.op(vertex);
-        let InputUse::Content { selector } = op.reads(input) else {
-            return Err(StepError::Unsupported(
-                "building upon a directory".to_owned(),
-            ));
-        };
-        let input_op = self.op(op.inputs()[input]);
-        match (source, input_op) {
-            (Some(product @ Product::Stack(_)), _) => op::content::digest(
-                &self.tree(product)?,
-                &selector,
-                op,
-                &NoIndex,
-                Origin::Result,
-            ),
-            (_, Op::Local(local)) => {
-                let tree = self.directory_tree(&local.name)?;
-                match self.indexes.get(&local.name) {
-                    Some(index) => {
-                        op::content::digest(&tree, &selector, op, index, Origin::Directory)
-                    }
-                    None => op::content::digest(&tree, &selector, op, &NoIndex, Origin::Directory),
-                }
-            }
-            (_, other) => Err(op::unsupported(other)),
-        }
+        self.selected(vertex, input, source)
+            .map(|(digest, _)| digest)
     }
 
     fn execute(
@@ -178,19 +275,26 @@ impl kiln_solver::Worker for BuildWorker<'_> {
         vertex: VertexId,
         keys: Option<&Keys>,
         inputs: &[Product],
-    ) -> Result<Product, StepError> {
+    ) -> Result<Executed<Product>, StepError> {
+        let own = |output| Executed {
+            output,
+            canonical: None,
+        };
         match (self.op(vertex), keys) {
-            (Op::Local(local), _) => Ok(Product::Directory(local.name.clone())),
-            (op, None) => op::execute(self, vertex, op, inputs),
+            (Op::Local(local), _) => Ok(own(Product::Directory(local.name.clone()))),
+            (op, None) => op::execute(self, vertex, op, inputs).map(own),
             (_, Some(keys)) => self.execute_once(vertex, keys, inputs),
         }
     }
 
-    fn remember(&self, vertex: VertexId, keys: &Keys, output: &Product) -> Result<(), StepError> {
-        let lock = self.held().remove(&vertex);
-        if let Product::Stack(stack) = output {
-            let description = &self.request.plan.vertex(vertex).metadata.name;
-            self.settler.remember(keys, stack, description, lock);
+    fn remember(
+        &self,
+        vertex: VertexId,
+        keys: &Keys,
+        found: &Found<Product>,
+    ) -> Result<(), StepError> {
+        if let Some(entry) = self.entry(vertex, keys, found) {
+            self.settler.remember(entry);
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! are earlier vertices. Equal operations over equal inputs are one vertex. The plan knows
 //! nothing of Dockerfile syntax, of caching policy, of disks, or of who executes it.
 
+mod facts;
 mod graph;
 pub mod key;
 mod op;
@@ -11,6 +12,7 @@ mod reads;
 pub mod remote;
 mod text;
 
+pub use facts::{Fact, facts};
 pub use key::{CacheKey, InputKey, content_key, definition_key};
 pub use reads::{InputUse, Selector};
 

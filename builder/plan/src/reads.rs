@@ -82,6 +82,16 @@ impl Op {
             Op::Image(_) | Op::Exec(_) | Op::File(_) | Op::Merge(_) => true,
         }
     }
+
+    /// Returns whether doing it again can only give what was recorded: what it is made of says
+    /// all about its result. A command may do something else each time.
+    pub fn is_repeatable(&self) -> bool {
+        match self {
+            Op::Image(_) | Op::File(_) | Op::Merge(_) => true,
+            Op::Http(_) | Op::Git(_) => self.is_pinned(),
+            Op::Local(_) | Op::Exec(_) => false,
+        }
+    }
 }
 
 fn exec_uses(exec: &Exec) -> Vec<InputUse> {

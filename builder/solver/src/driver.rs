@@ -1,6 +1,6 @@
 //! Drives the scheduler: answers its requests by a worker, on threads.
 
-use crate::{Found, Graph, Keys, Request, Response, Scheduler};
+use crate::{Executed, Found, Graph, Keys, Request, Response, Scheduler};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use kiln_oci::Digest;
 use kiln_plan::{CacheKey, VertexId};
@@ -37,14 +37,14 @@ pub trait Worker: Sync {
         vertex: VertexId,
         keys: Option<&Keys>,
         inputs: &[Self::Output],
-    ) -> Result<Self::Output, Self::Error>;
+    ) -> Result<Executed<Self::Output>, Self::Error>;
 
-    /// Records `output` under both keys: it was executed, or found under its content key.
+    /// Records a result under both keys: it was executed, or found under its content key.
     fn remember(
         &self,
         vertex: VertexId,
         keys: &Keys,
-        output: &Self::Output,
+        found: &Found<Self::Output>,
     ) -> Result<(), Self::Error>;
 
     /// Ends what is being executed as soon as possible: something else has failed.
@@ -158,9 +158,9 @@ impl<'env, G: Graph, W: Worker> Driver<'env, G, W> {
                 Request::Remember {
                     vertex,
                     keys,
-                    output,
+                    found,
                 } => {
-                    self.check(vertex, self.worker.remember(vertex, &keys, &output));
+                    self.check(vertex, self.worker.remember(vertex, &keys, &found));
                 }
                 request => self.spawn(scope, request),
             }
@@ -253,7 +253,7 @@ fn answer<W: Worker>(
             keys,
             inputs,
         } => execute(worker, observer, vertex, keys.as_ref(), &inputs)
-            .map(|output| Response::Executed(vertex, output))
+            .map(|executed| Response::Executed(vertex, executed))
             .map_err(|error| (vertex, error)),
         Request::Probe { .. } | Request::Remember { .. } => {
             unreachable!("answered by the driver itself")
@@ -267,13 +267,18 @@ fn execute<W: Worker>(
     vertex: VertexId,
     keys: Option<&Keys>,
     inputs: &[W::Output],
-) -> Result<W::Output, W::Error> {
+) -> Result<Executed<W::Output>, W::Error> {
     observer(Event::Started(vertex));
-    let result = worker.execute(vertex, keys, inputs).and_then(|output| {
+    let result = worker.execute(vertex, keys, inputs).and_then(|executed| {
         if let Some(keys) = keys {
-            worker.remember(vertex, keys, &output)?;
+            let canonical = executed.canonical.as_ref().unwrap_or(&keys.content);
+            let found = Found {
+                output: executed.output.clone(),
+                canonical: canonical.clone(),
+            };
+            worker.remember(vertex, keys, &found)?;
         }
-        Ok(output)
+        Ok(executed)
     });
     observer(if result.is_ok() {
         Event::Finished(vertex)

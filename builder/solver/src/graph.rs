@@ -15,7 +15,8 @@ pub trait Graph: Sync {
     /// that may change. The content that a reader selects of it stands in for its key.
     fn is_keyless(&self, vertex: VertexId) -> bool;
 
-    /// Returns whether recorded results of `vertex` are to be disregarded.
+    /// Returns whether recorded results of `vertex` are to be disregarded. What builds upon
+    /// its new result runs again too.
     fn ignores_cache(&self, vertex: VertexId) -> bool;
 
     /// Returns the cache key of `vertex` over what stands for its inputs, in their order.
@@ -39,7 +40,8 @@ impl Graph for Plan {
     }
 
     fn ignores_cache(&self, vertex: VertexId) -> bool {
-        self.vertex(vertex).metadata.ignore_cache
+        let vertex = self.vertex(vertex);
+        vertex.metadata.ignore_cache && !vertex.op.is_repeatable()
     }
 
     fn key(&self, vertex: VertexId, inputs: &[InputKey]) -> CacheKey {

@@ -17,4 +17,4 @@ mod tests;
 
 pub use driver::{Event, Failure, Options, Worker, solve};
 pub use graph::Graph;
-pub use scheduler::{Found, Keys, Request, Response, Scheduler};
+pub use scheduler::{Executed, Found, Keys, Request, Response, Scheduler};

@@ -36,14 +36,14 @@ pub enum Request<Output> {
         /// Results of its inputs, in their order.
         inputs: Vec<Output>,
     },
-    /// Record `output`, found under its content key, under its definition key too.
+    /// Record what was found under the content key under the definition key too.
     Remember {
         /// The vertex.
         vertex: VertexId,
         /// The keys.
         keys: Keys,
         /// The result.
-        output: Output,
+        found: Found<Output>,
     },
 }
 
@@ -57,7 +57,19 @@ pub enum Response<Output> {
     /// A digest of an input is known.
     Digested(VertexId, usize, Digest),
     /// A vertex was executed.
-    Executed(VertexId, Output),
+    Executed(VertexId, Executed<Output>),
+}
+
+/// A result that was made, or that somebody else made meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Executed<Output> {
+    /// The result.
+    pub output: Output,
+    /// Its identity in the content keys of readers; the content key when absent.
+    ///
+    /// A step that ran again although a result was recorded has one of its own: what builds
+    /// upon the new result must not be taken for what was built upon the old one.
+    pub canonical: Option<CacheKey>,
 }
 
 /// A recorded result.
@@ -76,6 +88,8 @@ pub struct Keys {
     pub definition: CacheKey,
     /// Made of the operation and what it really reads; the canonical key of a new result.
     pub content: CacheKey,
+    /// What stands for each input in the content key.
+    pub inputs: Vec<InputKey>,
 }
 
 #[derive(Clone, Debug)]
@@ -103,6 +117,9 @@ pub struct Scheduler<'graph, G: Graph, Output> {
     graph: &'graph G,
     states: Vec<State<Output>>,
     definitions: Vec<Option<CacheKey>>,
+    /// Whether a vertex, or anything that it needs, disregards what is recorded: then a record
+    /// under its definition key is of an older result.
+    renewed: Vec<bool>,
     /// Digests of selected content, by reader and input number.
     digests: HashMap<(VertexId, usize), Digest>,
     /// Readers of each vertex that wait for its result.
@@ -126,6 +143,7 @@ impl<'graph, G: Graph, Output: Clone> Scheduler<'graph, G, Output> {
             graph,
             states: (0..count).map(|_| State::Idle).collect(),
             definitions: vec![None; count],
+            renewed: renewed(graph, count),
             digests: HashMap::new(),
             waiting: HashMap::new(),
             readers: vec![Vec::new(); count],
@@ -157,7 +175,7 @@ impl<'graph, G: Graph, Output: Clone> Scheduler<'graph, G, Output> {
             Response::Hit(vertex, found) => self.hit(vertex, found),
             Response::Miss(vertex) => self.missed(vertex),
             Response::Digested(vertex, input, digest) => self.digested(vertex, input, digest),
-            Response::Executed(vertex, output) => self.executed(vertex, output),
+            Response::Executed(vertex, executed) => self.executed(vertex, executed),
         }
         self.demand_wanted();
     }
@@ -265,7 +283,7 @@ impl<'graph, G: Graph, Output: Clone> Scheduler<'graph, G, Output> {
     }
 
     fn probe_definition(&mut self, vertex: VertexId) {
-        if self.graph.ignores_cache(vertex) {
+        if self.renewed[vertex.index()] {
             return self.demand_inputs(vertex);
         }
         self.states[vertex.index()] = State::ProbingDefinition;
@@ -322,8 +340,10 @@ impl<'graph, G: Graph, Output: Clone> Scheduler<'graph, G, Output> {
         let keys = Keys {
             definition: self.definition(vertex),
             content: self.graph.key(vertex, &input_keys),
+            inputs: input_keys,
         };
-        if keys.content == keys.definition || self.graph.ignores_cache(vertex) {
+        let is_probed = keys.content == keys.definition && !self.renewed[vertex.index()];
+        if is_probed || self.graph.ignores_cache(vertex) {
             return self.execute(vertex, Some(keys));
         }
         self.requests.push_back(Request::Probe {
@@ -363,15 +383,10 @@ impl<'graph, G: Graph, Output: Clone> Scheduler<'graph, G, Output> {
 
     fn hit(&mut self, vertex: VertexId, found: Found<Output>) {
         if let State::ProbingContent(keys) = &self.states[vertex.index()] {
-            let keys = Keys {
-                definition: keys.definition.clone(),
-                content: found.canonical.clone(),
-            };
-            let output = found.output.clone();
             self.requests.push_back(Request::Remember {
                 vertex,
-                keys,
-                output,
+                keys: keys.clone(),
+                found: found.clone(),
             });
         }
         self.finish(vertex, found.output, Some(found.canonical));
@@ -391,12 +406,12 @@ impl<'graph, G: Graph, Output: Clone> Scheduler<'graph, G, Output> {
         self.proceed_with_content(vertex);
     }
 
-    fn executed(&mut self, vertex: VertexId, output: Output) {
-        let canonical = match &self.states[vertex.index()] {
-            State::Executing(keys) => keys.as_ref().map(|keys| keys.content.clone()),
-            _ => return,
+    fn executed(&mut self, vertex: VertexId, executed: Executed<Output>) {
+        let State::Executing(keys) = &self.states[vertex.index()] else {
+            return;
         };
-        self.finish(vertex, output, canonical);
+        let content = keys.as_ref().map(|keys| keys.content.clone());
+        self.finish(vertex, executed.output, executed.canonical.or(content));
     }
 
     fn finish(&mut self, vertex: VertexId, output: Output, canonical: Option<CacheKey>) {
@@ -418,4 +433,15 @@ impl<'graph, G: Graph, Output: Clone> Scheduler<'graph, G, Output> {
             .clone()
             .expect("probed only once its key is known")
     }
+}
+
+/// Returns which of the first `count` vertices need one that disregards what is recorded.
+fn renewed<G: Graph>(graph: &G, count: usize) -> Vec<bool> {
+    let mut renewed = Vec::with_capacity(count);
+    for vertex in (0..count).map(VertexId::from_index) {
+        let inputs = graph.inputs(vertex);
+        let is_above = inputs.iter().any(|input| renewed[input.index()]);
+        renewed.push(is_above || graph.ignores_cache(vertex));
+    }
+    renewed
 }

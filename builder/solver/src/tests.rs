@@ -2,12 +2,13 @@
 //!
 //! What is counted is what was asked for and what was executed.
 
-use crate::{Event, Failure, Found, Graph, Keys, Options, Worker, solve};
+use crate::{Event, Executed, Failure, Found, Graph, Keys, Options, Worker, solve};
 use kiln_oci::Digest;
 use kiln_plan::{CacheKey, InputKey, VertexId};
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[derive(Clone, Debug)]
 enum Node {
@@ -85,6 +86,7 @@ struct Calculator {
     records: Mutex<HashMap<CacheKey, Found<u64>>>,
     probed: Mutex<Vec<usize>>,
     executed: Mutex<Vec<usize>>,
+    runs: AtomicUsize,
 }
 
 impl Calculator {
@@ -127,24 +129,31 @@ impl Worker for Calculator {
         vertex: VertexId,
         _keys: Option<&Keys>,
         inputs: &[u64],
-    ) -> Result<u64, String> {
+    ) -> Result<Executed<u64>, String> {
         let graph = self.graph.as_ref().unwrap();
+        let made = |output| Executed {
+            output,
+            canonical: None,
+        };
         match &graph.0[vertex.index()] {
-            Node::Outside => return Ok(self.outside),
+            Node::Outside => return Ok(made(self.outside)),
             Node::Broken => return Err(format!("vertex {} is broken", vertex.index())),
             Node::Sum { .. } => self.executed.lock().unwrap().push(vertex.index()),
         }
-        Ok(evaluate(graph, vertex, inputs))
+        let fresh = || {
+            let run = self.runs.fetch_add(1, Ordering::Relaxed);
+            CacheKey::from_digest(Digest::sha256(format!("run {run}").as_bytes()))
+        };
+        Ok(Executed {
+            output: evaluate(graph, vertex, inputs),
+            canonical: graph.ignores_cache(vertex).then(fresh),
+        })
     }
 
-    fn remember(&self, _: VertexId, keys: &Keys, output: &u64) -> Result<(), String> {
-        let found = Found {
-            output: *output,
-            canonical: keys.content.clone(),
-        };
+    fn remember(&self, _: VertexId, keys: &Keys, found: &Found<u64>) -> Result<(), String> {
         let mut records = self.records.lock().unwrap();
         records.insert(keys.definition.clone(), found.clone());
-        records.insert(keys.content.clone(), found);
+        records.insert(keys.content.clone(), found.clone());
         Ok(())
     }
 
@@ -274,6 +283,33 @@ fn ignored_cache_executes_again_and_records() {
 }
 
 #[test]
+fn what_builds_upon_a_renewed_result_runs_again_and_readers_of_the_same_content_do_not() {
+    let graph = |ignores_cache| {
+        let renewed = Node::Sum {
+            constant: 1,
+            inputs: Vec::new(),
+            ignores_cache,
+        };
+        Sums(vec![
+            renewed,
+            sum(2, &[(0, Use::Whole)]),
+            sum(3, &[(0, Use::LastDigit)]),
+            sum(4, &[(1, Use::Whole), (2, Use::Whole)]),
+        ])
+    };
+    let mut calculator = Calculator::default();
+    calculator.solve(&graph(false), 3).unwrap();
+    assert_eq!(calculator.solve(&graph(true), 3).unwrap(), 11);
+    assert_eq!(calculator.executed(), [0, 1, 3], "only the reader hits");
+    calculator.solve(&graph(false), 3).unwrap();
+    assert_eq!(
+        calculator.executed(),
+        [0usize; 0],
+        "the new results are recorded"
+    );
+}
+
+#[test]
 fn failure_names_its_vertex() {
     let graph = Sums(vec![Node::Broken, sum(1, &[(0, Use::Whole)])]);
     let failure = Calculator::default().solve(&graph, 1).unwrap_err();
@@ -367,8 +403,12 @@ proptest! {
         prop_assert!(executed.windows(2).all(|pair| pair[0] != pair[1]), "each once at most");
 
         calculator.solve(&changed, target).unwrap();
-        let ignoring = |index: &usize| matches!(
-            changed.0[*index], Node::Sum { ignores_cache: true, .. });
-        prop_assert!(calculator.executed().iter().all(ignoring));
+        let mut renewed = Vec::new();
+        for (index, node) in changed.0.iter().enumerate() {
+            let ignores = matches!(node, Node::Sum { ignores_cache: true, .. });
+            let inputs = changed.edges(VertexId::from_index(index));
+            renewed.push(ignores || inputs.iter().any(|(input, _)| renewed[*input]));
+        }
+        prop_assert!(calculator.executed().iter().all(|index| renewed[*index]));
     }
 }

@@ -14,6 +14,8 @@
 //! | `chains/<hex>` | chain ID → the layer that ends the chain |
 //! | `active/<session>/` | unfinished files and layers, and the `lock` of their owner |
 //! | `records/<2>/<hex>` | cache records |
+//! | `recipes/<2>/<hex>`, `listings/<2>/<hex>` | what the keys of records were made of |
+//! | `builds/<id>` | what the latest builds did |
 //! | `images/<hex>` | name → manifest or index |
 //! | `compressed/<diff hex>/` | diff ID + compression → blob |
 //! | `logs/<build>/<step>.log` | full logs of steps |
@@ -23,6 +25,7 @@
 //! | `index/` | indexes of contexts |
 
 mod blobs;
+mod builds;
 mod cache_mounts;
 mod compressed;
 mod durable;
@@ -43,6 +46,7 @@ mod verify;
 mod version;
 
 pub use blobs::{BlobWriter, Blobs};
+pub use builds::{BuildOutcome, BuildRecord, Builds, RunCause, StepEnd, StepOutcome, StepRecord};
 pub use cache_mounts::{
     CacheMount, CacheMountFacts, CacheMountKey, CacheMountSharing, CacheMountUse, CacheMounts,
 };
@@ -53,7 +57,7 @@ pub use layer_id::{InvalidLayerId, LayerId};
 pub use layers::{ActiveLayer, Chains, LayerFacts, LayerOrigin, Layers, whiteout_format};
 pub use lock::{KeyLock, Patience, Waiting};
 pub use logs::Logs;
-pub use records::{Record, Records};
+pub use records::{Fact, InputContent, Recipe, RecipeInput, Recipes, Record, Records};
 pub use store::Store;
 pub use turns::WaitingForTurn;
 pub use usage::{DiskUsage, Usage};

@@ -13,7 +13,9 @@ use crate::lease::Leases;
 use crate::lock::{self, KeyLock, Lock, Patience, Waiting};
 use crate::session::{self, Session, Temporary};
 use crate::version::{self, Presence};
-use crate::{Blobs, CacheMounts, Chains, Compressed, Images, Layers, Logs, Records};
+use crate::{
+    Blobs, Builds, CacheMounts, Chains, Compressed, Images, Layers, Logs, Recipes, Records,
+};
 
 /// The directories of a store, below its root.
 const DIRECTORIES: [&str; 13] = [
@@ -103,6 +105,16 @@ impl Store {
     /// Returns the cache records.
     pub fn records(&self) -> Records<'_> {
         Records::of(self)
+    }
+
+    /// Returns what the keys of records were made of.
+    pub fn recipes(&self) -> Recipes<'_> {
+        Recipes::of(self)
+    }
+
+    /// Returns the records of builds.
+    pub fn builds(&self) -> Builds<'_> {
+        Builds::of(self)
     }
 
     /// Returns the named images.

@@ -193,6 +193,7 @@ fn record_counts_only_while_whole_and_with_all_its_layers() {
         canonical_key: key.clone(),
         created_seconds: 7,
         description: "RUN true".to_owned(),
+        build_id: String::new(),
     };
     let records = fixture.store.records();
     assert_eq!(records.get(&key).unwrap(), None);
@@ -230,6 +231,7 @@ fn flipped_bit_in_a_record_or_a_name_is_noticed() {
         canonical_key: key.clone(),
         created_seconds: 7,
         description: String::new(),
+        build_id: String::new(),
     };
     fixture.store.records().put(&key, &record).unwrap();
     let name: Reference = "app".parse().unwrap();

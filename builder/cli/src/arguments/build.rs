@@ -112,6 +112,9 @@ pub struct BuildArguments {
         value_parser = RangedU64ValueParser::<usize>::new().range(1..)
     )]
     pub jobs: Option<usize>,
+    /// Tell afterwards why each step ran, or where its result came from
+    #[arg(long)]
+    pub explain: bool,
     /// Print the plan and build nothing
     #[arg(long)]
     pub print_plan: bool,

@@ -52,6 +52,8 @@ pub struct GlobalArguments {
 pub enum Command {
     /// Build an image from a Dockerfile
     Build(Box<BuildArguments>),
+    /// Tell why steps of a build ran, and where the results of others came from
+    Explain(ExplainArguments),
     /// Pull an image from a registry into the store
     Pull(PullArguments),
     /// Push an image from the store to a registry
@@ -69,6 +71,18 @@ pub enum Command {
     Store(StoreCommand),
     /// Show what this machine lets kiln do
     Info,
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainArguments {
+    /// Steps to explain: a number, a part of the name, STAGE:LINE or :LINE [default: all]
+    pub step: Option<String>,
+    /// Build to explain [default: the latest]
+    #[arg(long, value_name = "ID")]
+    pub build: Option<String>,
+    /// Print as text or json
+    #[arg(long, default_value = "text", value_parser = ["text", "json"])]
+    pub format: String,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! The commands, one module each.
 
 mod build;
+mod explain;
 mod images;
 mod info;
 mod inspect;
@@ -18,6 +19,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let global = &arguments.global;
     match &arguments.command {
         Command::Build(build) => build::run(global, build),
+        Command::Explain(explain) => explain::run(global, explain),
         Command::Pull(pull) => pull::run(global, pull),
         Command::Push(push) => push::run(global, push),
         Command::Images(images) => images::run(global, images),

@@ -140,7 +140,7 @@ fn take(
     vertex: VertexId,
     wanted: &Wanted<'_>,
 ) -> Result<CacheMountUse, StepError> {
-    let user = format!("build {}", worker.build_id);
+    let user = format!("build {}", worker.request.build_id);
     let mut told = None;
     let used =
         worker

@@ -1,7 +1,7 @@
 //! What an operation reads of an input: its digest, and copies of it.
 
 use crate::StepError;
-use kiln_layer::copy::{self, ContentIndex, CopyRequest, DigestOptions, Selection};
+use kiln_layer::copy::{self, ContentIndex, CopyRequest, DigestOptions, SelectedFile, Selection};
 use kiln_layer::pattern::IgnorePatterns;
 use kiln_layer::tree::{Tree, WhiteoutFormat};
 use kiln_oci::Digest;
@@ -17,21 +17,21 @@ pub(crate) enum Origin {
     Directory,
 }
 
-/// Returns the digest of what `selector` selects of `tree` for `op`.
-pub(crate) fn digest(
+/// Returns the digest of what `selector` selects of `tree` for `op`, with the files.
+pub(crate) fn listing(
     tree: &Tree,
     selector: &Selector,
     op: &Op,
     index: &dyn ContentIndex,
     origin: Origin,
-) -> Result<Digest, StepError> {
+) -> Result<(Digest, Vec<SelectedFile>), StepError> {
     let selection = Selection {
         sources: selector.paths.clone(),
         exclude: exclusions(&selector.exclude)?,
         parents: selector.parents,
     };
     let options = overridden(op, selector, origin);
-    Ok(copy::content_digest(tree, &selection, &options, index)?)
+    Ok(copy::content_listing(tree, &selection, &options, index)?)
 }
 
 /// Returns the patterns that `--exclude` gave.

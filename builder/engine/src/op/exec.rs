@@ -41,8 +41,11 @@ pub(super) fn execute(
 /// Runs the command; its output goes to the observer and, whole, to the store's log.
 fn run(worker: &BuildWorker<'_>, vertex: VertexId, spec: &RunSpec) -> Result<Outcome, StepError> {
     let step = vertex.index().to_string();
-    let path = worker.store.logs().path(worker.build_id, &step);
-    let mut log = worker.store.logs().writer(worker.build_id, &step)?;
+    let path = worker.store.logs().path(&worker.request.build_id, &step);
+    let mut log = worker
+        .store
+        .logs()
+        .writer(&worker.request.build_id, &step)?;
     let mut log_result = Ok(());
     let outcome = worker.sandbox.run(
         spec,
@@ -115,7 +118,7 @@ fn specification(
         limits: worker.request.limits.clone(),
         resource_limits: resource_limits(exec),
         shm_size_bytes: exec.shm_size_bytes,
-        cgroup_name: format!("{}-{}", worker.build_id, &layer_name(layer)),
+        cgroup_name: format!("{}-{}", &worker.request.build_id, &layer_name(layer)),
     })
 }
 

@@ -2,8 +2,9 @@
 //!
 //! The bytes are a format: two builds that agree on them share results, so a change of their
 //! layout is a new [`KEY_VERSION`]. Left out is what cannot change a result or must not be
-//! seen: vertex ids, directories of sources (the *selector* or the content stands for them),
-//! addresses of extra hosts, proxy variables, names of cache directories, values of secrets.
+//! seen: vertex ids, sources and exclusions of copies (the *selector* or the content stands
+//! for them), addresses of extra hosts, proxy variables, names of cache directories, values of
+//! secrets, limits on memory and processors.
 
 mod bytes;
 mod op;
@@ -14,7 +15,7 @@ use kiln_oci::Digest;
 use std::fmt;
 
 /// Version of the layout of the canonical bytes.
-pub const KEY_VERSION: u32 = 1;
+pub const KEY_VERSION: u32 = 2;
 
 /// What a result is recorded under.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,8 +2,8 @@
 
 use super::bytes::Encoder;
 use crate::{
-    CacheSharing, Copy, Exec, FileAction, FileOp, GitSource, GitTimes, HttpSource, ImageSource,
-    ModeChange, Mount, MountKind, NetworkMode, Op, Owner, SecurityMode, Unpack, remote,
+    Copy, Exec, FileAction, FileOp, GitSource, GitTimes, HttpSource, ImageSource, ModeChange,
+    Mount, MountKind, NetworkMode, Op, Owner, SecurityMode, Unpack, remote,
 };
 
 /// Writes all of `op` that may change its result, save what stands for its inputs.
@@ -148,11 +148,11 @@ fn encode_mount(encoder: &mut Encoder, mount: &Mount) {
     }
 }
 
-/// A name that the user chose, and how the directory is shared, do not change the result.
+/// The name of the directory, and how it is shared, do not change the result.
 fn encode_cache_mount(encoder: &mut Encoder, mount: &Mount) {
     let MountKind::Cache {
-        id,
-        sharing,
+        id: _,
+        sharing: _,
         from,
         source: _,
         mode,
@@ -163,9 +163,7 @@ fn encode_cache_mount(encoder: &mut Encoder, mount: &Mount) {
     else {
         return;
     };
-    let is_default = *id == mount.target && *sharing == CacheSharing::Shared;
     encoder.tag("cache");
-    encoder.flag(is_default);
     encoder.flag(from.is_some());
     encode_attributes(encoder, *mode, *uid, *gid);
     encoder.flag(*read_only);
@@ -205,29 +203,18 @@ fn encode_file(file: &FileOp, encoder: &mut Encoder) {
     });
 }
 
+/// Neither the sources nor the exclusions are here: what they select is what stands for the
+/// input, either the selector or the digest of the content under the names it is copied to.
 fn encode_copy(encoder: &mut Encoder, copy: &Copy) {
     encoder.tag("copy");
-    encoder.list(&copy.sources, |encoder, source| {
-        encoder.text(named_by(source, copy.parents));
-    });
     encoder.text(&copy.destination);
     encoder.optional(copy.owner.as_ref(), encode_owner);
     encoder.optional(copy.mode.as_ref(), encode_mode);
-    encoder.texts(&copy.exclude);
     encoder.flag(copy.parents);
     encoder.tag(match copy.unpack {
         Unpack::Never => "never",
         Unpack::Detect => "detect",
     });
-}
-
-/// Returns the part of a source's path that shows in the result: its last component, or all
-/// of it where parents are kept.
-fn named_by(source: &str, parents: bool) -> &str {
-    if parents {
-        return source;
-    }
-    source.rsplit('/').next().unwrap_or(source)
 }
 
 fn encode_owner(encoder: &mut Encoder, owner: &Owner) {

@@ -55,6 +55,21 @@ impl ContentIndex for NoIndex {
     fn put(&self, _: &Path, _: &Metadata, _: &Digest) {}
 }
 
+/// A file as a digest sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SelectedFile {
+    /// Its name in the target; empty for a directory whose content is copied.
+    pub name: PathBuf,
+    /// Its kind: `f`, `d`, `l`, `p`, `s`, `c` or `b`.
+    pub kind: char,
+    /// Permission bits, 0 where they do not count.
+    pub mode: u32,
+    /// User and group, 0 where they do not count.
+    pub owner: (u32, u32),
+    /// The start of a digest of all else.
+    pub content: u64,
+}
+
 /// Returns the digest of what copying `selection` from `source` would read.
 ///
 /// Errors: the same as copying it, as far as the source is concerned.
@@ -64,6 +79,25 @@ pub fn content_digest(
     options: &DigestOptions,
     index: &dyn ContentIndex,
 ) -> Result<Digest> {
+    digest(source, selection, options, index).map(|(digest, _)| digest)
+}
+
+/// Returns the files that [`content_digest`] covers, in its order, with that digest.
+pub fn content_listing(
+    source: &Tree,
+    selection: &Selection,
+    options: &DigestOptions,
+    index: &dyn ContentIndex,
+) -> Result<(Digest, Vec<SelectedFile>)> {
+    digest(source, selection, options, index)
+}
+
+fn digest(
+    source: &Tree,
+    selection: &Selection,
+    options: &DigestOptions,
+    index: &dyn ContentIndex,
+) -> Result<(Digest, Vec<SelectedFile>)> {
     let mut digester = Digester {
         source,
         selection,
@@ -72,13 +106,15 @@ pub fn content_digest(
         hash: Sha256::new(),
         queue: Vec::new(),
         unread: 0,
+        files: Vec::new(),
     };
     digester.hash.update(FORMAT);
     for file in resolve_sources(source, selection)? {
         digester.add_source(&file)?;
     }
     digester.flush()?;
-    Ok(Digest::from_sha256(digester.hash.finalize().into()))
+    let digest = Digest::from_sha256(digester.hash.finalize().into());
+    Ok((digest, digester.files))
 }
 
 struct Digester<'a> {
@@ -90,12 +126,15 @@ struct Digester<'a> {
     /// What follows once the files before it are read.
     queue: Vec<Queued>,
     unread: usize,
+    files: Vec<SelectedFile>,
 }
 
 /// Bytes of the digest's input, and the file whose digest comes after them.
 struct Queued {
     bytes: Vec<u8>,
     file: Option<(PathBuf, Metadata)>,
+    /// Where the file is in the list.
+    listed: usize,
 }
 
 /// The digest of a file, and whether the file was the one that was looked at.
@@ -154,6 +193,13 @@ impl Digester<'_> {
         } else {
             mode
         };
+        self.files.push(SelectedFile {
+            name: name.to_path_buf(),
+            kind: char::from(kind),
+            mode,
+            owner: (uid, gid),
+            content: 0,
+        });
         for number in [mode, uid, gid] {
             header.extend(number.to_le_bytes());
         }
@@ -174,6 +220,10 @@ impl Digester<'_> {
         }
         let xattrs = self.source.xattrs(path).map_err(CopyError::Source)?;
         push_xattrs(&mut header, &xattrs);
+        if !xattrs.is_empty() || metadata.kind == FileKind::Symlink {
+            let digest = Digest::sha256(&header);
+            self.note_content(self.files.len() - 1, &digest);
+        }
         self.push(header);
         Ok(())
     }
@@ -182,11 +232,17 @@ impl Digester<'_> {
         let mut bytes = header;
         if let Some(known) = self.index.get(path, metadata) {
             push_bytes(&mut bytes, known.as_str().as_bytes());
+            self.note_content(self.files.len() - 1, &known);
             self.push(bytes);
             return Ok(());
         }
         let file = Some((path.to_path_buf(), *metadata));
-        self.queue.push(Queued { bytes, file });
+        let listed = self.files.len() - 1;
+        self.queue.push(Queued {
+            bytes,
+            file,
+            listed,
+        });
         self.unread += 1;
         if self.unread >= BATCH_FILES {
             self.flush()?;
@@ -197,7 +253,19 @@ impl Digester<'_> {
     fn push(&mut self, bytes: Vec<u8>) {
         match self.queue.is_empty() {
             true => self.hash.update(&bytes),
-            false => self.queue.push(Queued { bytes, file: None }),
+            false => self.queue.push(Queued {
+                bytes,
+                file: None,
+                listed: 0,
+            }),
+        }
+    }
+
+    fn note_content(&mut self, listed: usize, digest: &Digest) {
+        let start = digest.hex().get(..16);
+        let number = start.and_then(|start| u64::from_str_radix(start, 16).ok());
+        if let Some(file) = self.files.get_mut(listed) {
+            file.content = number.unwrap_or(0);
         }
     }
 
@@ -221,6 +289,7 @@ impl Digester<'_> {
             let mut bytes = Vec::new();
             push_bytes(&mut bytes, read.digest.as_str().as_bytes());
             self.hash.update(&bytes);
+            self.note_content(queued.listed, &read.digest);
             if read.unchanged {
                 self.index.put(path, metadata, &read.digest);
             }

@@ -18,7 +18,9 @@ use std::path::PathBuf;
 use crate::pattern::{IgnorePatterns, InvalidPattern};
 use crate::tree::{FileKind, TreeError};
 
-pub use digest::{ContentIndex, DigestOptions, NoIndex, content_digest};
+pub use digest::{
+    ContentIndex, DigestOptions, NoIndex, SelectedFile, content_digest, content_listing,
+};
 pub use mode::{Clause, InvalidMode, ModeChange};
 pub use sources::{ResolvedSource, resolve_sources};
 pub use transfer::{copy_into, copy_resolved, prepare_destination};

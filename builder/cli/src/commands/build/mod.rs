@@ -121,6 +121,7 @@ fn request(
         history: image.history,
     });
     Ok(BuildRequest {
+        build_id: kiln_engine::new_build_id(),
         plan: compilation.plan,
         images: images.collect(),
         directories: inputs.directories.clone(),
@@ -156,6 +157,9 @@ fn build(
         progress.event(event);
     });
     progress.finish();
+    if arguments.explain {
+        super::explain::tell(&session.store, &request.build_id);
+    }
     built.map_err(|error| failure::of_build(error, request, inputs, &tail))
 }
 

@@ -3,10 +3,14 @@
 //! A record may be lost but is never wrong: it is written after its layers are on disk, a
 //! damaged one counts as none, and so does one whose layers are gone.
 
+mod recipe;
+
 use std::path::PathBuf;
 
 use kiln_oci::Digest;
 use serde::{Deserialize, Serialize};
+
+pub use recipe::{Fact, InputContent, Recipe, RecipeInput, Recipes};
 
 use crate::error::Result;
 use crate::{LayerId, Store, durable, lease, session, store};
@@ -23,6 +27,9 @@ pub struct Record {
     /// What ran, for people.
     #[serde(default)]
     pub description: String,
+    /// The build that ran it; empty when nobody knows.
+    #[serde(default)]
+    pub build_id: String,
 }
 
 /// The cache records of a store.
