@@ -58,6 +58,15 @@ pub enum Error {
     /// A layer was unpacked without keeping its blob: its archive cannot be made again.
     #[error("the archive of layer {} is not in the store", .0.0)]
     ArchiveMissing(DiffId),
+    /// A blob could not be brought here, or is not the layer that it should be.
+    #[error("cannot fetch layer {digest}")]
+    Arrival {
+        /// The blob.
+        digest: Digest,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A layer's directory no longer gives the archive that the image names.
     #[error("layer {layer} has changed: its archive has digest {found}, expected {}", expected.0)]
     LayerChanged {

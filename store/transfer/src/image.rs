@@ -49,7 +49,7 @@ pub struct ImageLayer {
 /// computed yet are read ([`layers::facts`]).
 pub fn assemble(
     store: &Store,
-    mut config: ImageConfig,
+    config: ImageConfig,
     stack: &[LayerId],
     clamp_mtime_seconds: Option<i64>,
 ) -> Result<Image> {
@@ -59,6 +59,15 @@ pub fn assemble(
         .zip(base.chain(std::iter::repeat(None)))
         .map(|(layer, known)| describe(store, layer, known, clamp_mtime_seconds))
         .collect::<Result<Vec<_>>>()?;
+    assemble_layers(store, config, layers)
+}
+
+/// As [`assemble`], of layers that are described already: they need not be here.
+pub fn assemble_layers(
+    store: &Store,
+    mut config: ImageConfig,
+    layers: Vec<ImageLayer>,
+) -> Result<Image> {
     config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id.clone()).collect();
     let config_bytes = config.to_bytes();
     let media_type = MediaType::config(MediaFamily::Oci);
@@ -71,7 +80,7 @@ pub fn assemble(
     let manifest_bytes = json::indented(&manifest);
     store.blobs().put(&config_bytes)?;
     store.blobs().put(&manifest_bytes)?;
-    name_chains(store, &config.rootfs.diff_ids, stack)?;
+    name_chains(store, &config.rootfs.diff_ids, &layers)?;
     let platform = platform_of(&config);
     let mut manifest = Descriptor::of_bytes(manifest.media_type, &manifest_bytes);
     manifest.platform = Some(platform.clone());
@@ -84,8 +93,9 @@ pub fn assemble(
     })
 }
 
-/// A layer of the base stays the archive that it is there.
-fn describe(
+/// Returns the layer as an image of this store describes it. A layer of the base, `known`,
+/// stays the archive that it is there.
+pub fn describe(
     store: &Store,
     layer: &LayerId,
     known: Option<&DiffId>,
@@ -113,10 +123,12 @@ fn describe(
     })
 }
 
-/// Makes the layers of `stack` findable by chain ID, for whoever loads or extends the image.
-fn name_chains(store: &Store, diff_ids: &[DiffId], stack: &[LayerId]) -> Result<()> {
+/// Makes the layers that are here findable by chain ID, for whoever loads or extends the image.
+fn name_chains(store: &Store, diff_ids: &[DiffId], layers: &[ImageLayer]) -> Result<()> {
     let mut unnamed = Vec::new();
-    for (chain_id, layer) in chain_ids(diff_ids).into_iter().zip(stack) {
+    let layers = layers.iter().map(|layer| layer.layer.as_ref());
+    for (chain_id, layer) in chain_ids(diff_ids).into_iter().zip(layers) {
+        let Some(layer) = layer else { continue };
         if store.chains().get(&chain_id)?.is_none() {
             unnamed.push((chain_id, layer));
         }

@@ -1,5 +1,6 @@
 //! Moves images between sources and sinks: store, registry, OCI layout, archives, directories.
 
+pub mod arrival;
 mod error;
 pub mod image;
 mod json;

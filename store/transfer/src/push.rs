@@ -13,10 +13,10 @@ use kiln_layer::compress::Compression;
 use kiln_oci::{Descriptor, DiffId, MediaFamily, Reference};
 use kiln_registry::{Client, Pushed};
 
+use crate::arrival::source_of;
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::pack::{self, Absent, PackedImage, Packing, Progress};
-use crate::pull::source_of;
 
 const PARALLEL_UPLOADS: usize = 4;
 

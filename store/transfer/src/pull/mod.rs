@@ -17,7 +17,7 @@ use kiln_registry::Client;
 
 pub use error::{PullError, Result};
 pub use resolve::{PullPolicy, ResolvedImage, resolve};
-pub use unpack::{source_of, unpack_layers};
+pub use unpack::unpack_layers;
 
 /// What happens while layers come in, for those who show progress.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,26 +1,17 @@
 //! From a resolved image to a stack of layers in the store.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
-use kiln_disk::{KeyLock, LayerFacts, LayerId, LayerOrigin, Patience, Store, whiteout_format};
-use kiln_layer::ahead::read_ahead;
-use kiln_layer::archive::{DevicePolicy, UnpackOptions, UnpackSummary, unpack};
-use kiln_layer::compress::{ArchiveCompression, decompressor};
-use kiln_layer::tree::{Timestamp, Tree, WhiteoutFormat};
-use kiln_oci::{ChainId, Descriptor, DiffId, MediaKind, Reference, chain_ids};
+use kiln_disk::{KeyLock, LayerFacts, LayerId, LayerOrigin, Patience, Store};
+use kiln_oci::{ChainId, Descriptor, DiffId, MediaKind, chain_ids};
 use kiln_registry::Client;
 
 use super::arrival::{Arrival, Follower};
 use super::download::{Downloads, PARALLEL_DOWNLOADS};
 use super::error::{PullError, Result};
 use super::{PullEvent, PullObserver, ResolvedImage, waiting};
+use crate::arrival::{set_source, unpack_archive};
 use crate::layers::PULLED;
-
-/// The name under which the index of compressed layers has where a layer was pulled from.
-const SOURCE: &str = "source";
-/// The annotation that holds the repository.
-const SOURCE_ANNOTATION: &str = "kiln.source";
 
 /// Returns the layers of `image`, bottom first, fetching and unpacking what is missing.
 ///
@@ -72,20 +63,6 @@ pub fn unpack_layers(
         store.images().put(reference, &image.target)?;
     }
     Ok(unpacking.stack)
-}
-
-/// Returns the repository that a layer was pulled from, if it was pulled: a registry may
-/// take the blob from there instead of from us.
-pub fn source_of(
-    store: &Store,
-    diff_id: &DiffId,
-) -> kiln_disk::Result<Option<(Reference, Descriptor)>> {
-    let Some(mut descriptor) = store.compressed().get(diff_id, SOURCE)? else {
-        return Ok(None);
-    };
-    let name = descriptor.annotations.remove(SOURCE_ANNOTATION);
-    let reference = name.and_then(|name| name.parse().ok());
-    Ok(reference.map(|reference| (reference, descriptor)))
 }
 
 /// Returns the layers that are not unpacked, each blob once.
@@ -199,43 +176,18 @@ impl Unpacking<'_> {
                 reason,
             });
         };
-        let active = self.store.layers().begin()?;
-        let compression = ArchiveCompression::from(encoding);
-        let input = decompressor(compression, Follower::new(arrival));
-        let input = input.map_err(|error| self.failure(part, error))?;
-        let (applied, found, uncompressed_size) =
-            read_ahead(input, |input| self.apply(input, active.upper()));
+        let input = Follower::new(arrival);
+        let unpacked = unpack_archive(self.store, &self.stack, input, encoding);
+        let unpacked = unpacked.map_err(|error| self.failure(part, error))?;
         // A wrong blob is the reason for whatever the archive's reader made of it.
         arrival.wait()?;
-        applied.map_err(|error| self.failure(part, error))?;
-        self.check_diff_id(part, found)?;
-        let layer = active.commit(LayerId::of_chain(part.chain_id))?;
-        self.remember(part, &layer, uncompressed_size)?;
+        unpacked
+            .applied
+            .map_err(|error| self.failure(part, error))?;
+        self.check_diff_id(part, unpacked.found)?;
+        let layer = unpacked.active.commit(LayerId::of_chain(part.chain_id))?;
+        self.remember(part, &layer, unpacked.uncompressed_size)?;
         Ok(layer)
-    }
-
-    fn apply(
-        &self,
-        input: &mut impl std::io::Read,
-        upper: PathBuf,
-    ) -> Result<UnpackSummary, Box<dyn std::error::Error + Send + Sync>> {
-        let lowers: Vec<_> = self
-            .stack
-            .iter()
-            .map(|layer| self.store.layers().diff_path(layer))
-            .collect();
-        let format = whiteout_format();
-        let mut tree = Tree::open_for_write(&lowers, &upper, format)?;
-        let mut options = UnpackOptions::layer();
-        // Whoever unpacks the layer, and whenever, gets the same directories.
-        options.implied_modified = Some(Timestamp {
-            seconds: 0,
-            nanoseconds: 0,
-        });
-        if format == WhiteoutFormat::User {
-            options.devices = DevicePolicy::Skip;
-        }
-        Ok(unpack(input, &mut tree, &options)?)
     }
 
     fn check_diff_id(&self, part: &Part<'_>, found: kiln_oci::Digest) -> Result<()> {
@@ -266,11 +218,9 @@ impl Unpacking<'_> {
         )?;
         let compressed = self.store.compressed();
         compressed.put(part.diff_id, PULLED, part.descriptor)?;
-        let mut source = part.descriptor.clone();
-        source
-            .annotations
-            .insert(SOURCE_ANNOTATION.to_owned(), self.image.reference.name());
-        Ok(compressed.put(part.diff_id, SOURCE, &source)?)
+        let reference = &self.image.reference;
+        set_source(self.store, part.diff_id, part.descriptor, reference)
+            .map_err(|error| self.failure(part, error))
     }
 
     /// Makes the finished layers durable, then findable for others.

@@ -1,0 +1,205 @@
+//! Layers that come from somewhere else than an image's registry: a blob brought into the
+//! store and unpacked, with everything checked before the layer gets its shared name.
+
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+
+use kiln_disk::{ActiveLayer, LayerFacts, LayerId, LayerOrigin, Patience, Store, whiteout_format};
+use kiln_layer::ahead::read_ahead;
+use kiln_layer::archive::{DevicePolicy, UnpackOptions, UnpackSummary, unpack};
+use kiln_layer::compress::{ArchiveCompression, decompressor};
+use kiln_layer::tree::{Timestamp, Tree, WhiteoutFormat};
+use kiln_oci::{ChainId, Descriptor, DiffId, Digest, LayerEncoding, MediaKind, Reference};
+
+use crate::error::{Error, Result};
+use crate::layers::PULLED;
+
+/// The name under which the index of compressed layers has where a layer was pulled from.
+const SOURCE: &str = "source";
+/// The annotation that holds the repository.
+const SOURCE_ANNOTATION: &str = "kiln.source";
+
+/// A layer whose blob lies elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arriving {
+    /// The digest of its uncompressed archive.
+    pub diff_id: DiffId,
+    /// What it is called with all that lies below it.
+    pub chain_id: ChainId,
+    /// Its blob.
+    pub descriptor: Descriptor,
+    /// When it was made, in seconds since 1970.
+    pub created_seconds: i64,
+}
+
+/// Brings a blob into the store, unless it is there. `open` reads it from its beginning.
+///
+/// Errors: [`Error::Arrival`], also when it is not the blob that was asked for.
+pub fn bring_blob(
+    store: &Store,
+    descriptor: &Descriptor,
+    open: &dyn Fn() -> io::Result<Box<dyn Read + Send>>,
+) -> Result<()> {
+    let digest = &descriptor.digest;
+    let is_here = || {
+        let size = store.blobs().size(digest);
+        size.is_ok_and(|size| size == descriptor.size)
+    };
+    if is_here() {
+        return Ok(());
+    }
+    let _lock = store.lock_key(&format!("blob {digest}"), |_| Patience::Wait)?;
+    if is_here() {
+        return Ok(());
+    }
+    copy_blob(store, descriptor, open).map_err(|source| Error::Arrival {
+        digest: digest.clone(),
+        source,
+    })
+}
+
+fn copy_blob(
+    store: &Store,
+    descriptor: &Descriptor,
+    open: &dyn Fn() -> io::Result<Box<dyn Read + Send>>,
+) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut writer = store.blobs().ingest()?;
+    // One byte more shows a blob that is too long, however long it is.
+    let mut input = open()?.take(descriptor.size.saturating_add(1));
+    io::copy(&mut input, &mut writer)?;
+    writer.flush()?;
+    writer.commit(Some((&descriptor.digest, descriptor.size)))?;
+    Ok(())
+}
+
+/// Unpacks a layer whose blob is in the store over the layers `lowers`, bottom first, as
+/// layer `id`; returns the name that it got.
+///
+/// The layer is on disk and known by its chain ID when this returns.
+pub fn unpack_blob(
+    store: &Store,
+    lowers: &[LayerId],
+    layer: &Arriving,
+    id: LayerId,
+) -> Result<LayerId> {
+    let failure = |source: Box<dyn std::error::Error + Send + Sync>| Error::Arrival {
+        digest: layer.descriptor.digest.clone(),
+        source,
+    };
+    let MediaKind::Layer(encoding) = layer.descriptor.media_type.kind() else {
+        let type_ = &layer.descriptor.media_type;
+        return Err(failure(format!("`{type_}` is no type of a layer").into()));
+    };
+    let input = store.blobs().open(&layer.descriptor.digest)?;
+    let unpacked = unpack_archive(store, lowers, input, encoding)?;
+    unpacked.applied.map_err(failure)?;
+    if unpacked.found != layer.diff_id.0 {
+        let (expected, found) = (&layer.diff_id.0, &unpacked.found);
+        let text = format!("its archive has digest {found}, expected {expected}");
+        return Err(failure(text.into()));
+    }
+    let id = unpacked.active.commit(id)?;
+    remember(store, layer, &id, unpacked.uncompressed_size)?;
+    store.sync()?;
+    store.chains().set(&layer.chain_id, &id)?;
+    Ok(id)
+}
+
+fn remember(store: &Store, layer: &Arriving, id: &LayerId, uncompressed_size: u64) -> Result<()> {
+    let origin = LayerOrigin::Unpacked {
+        capture_digest: None,
+    };
+    let facts = LayerFacts {
+        diff_id: layer.diff_id.clone(),
+        uncompressed_size,
+        origin,
+        created_seconds: layer.created_seconds,
+    };
+    store.layers().set_facts(id, &facts)?;
+    let compressed = store.compressed();
+    Ok(compressed.put(&layer.diff_id, PULLED, &layer.descriptor)?)
+}
+
+/// Remembers that the layer's blob is in the repository of `source`: a push may take it there.
+pub fn set_source(
+    store: &Store,
+    diff_id: &DiffId,
+    blob: &Descriptor,
+    source: &Reference,
+) -> Result<()> {
+    let mut descriptor = blob.clone();
+    let annotations = &mut descriptor.annotations;
+    annotations.insert(SOURCE_ANNOTATION.to_owned(), source.name());
+    Ok(store.compressed().put(diff_id, SOURCE, &descriptor)?)
+}
+
+/// Returns the repository that a layer was pulled from, if it was pulled: a registry may
+/// take the blob from there instead of from us.
+pub fn source_of(
+    store: &Store,
+    diff_id: &DiffId,
+) -> kiln_disk::Result<Option<(Reference, Descriptor)>> {
+    let Some(mut descriptor) = store.compressed().get(diff_id, SOURCE)? else {
+        return Ok(None);
+    };
+    let name = descriptor.annotations.remove(SOURCE_ANNOTATION);
+    let reference = name.and_then(|name| name.parse().ok());
+    Ok(reference.map(|reference| (reference, descriptor)))
+}
+
+/// An archive that was read to its end, not yet committed.
+pub(crate) struct UnpackedArchive {
+    pub active: ActiveLayer,
+    /// Whether all of it could be applied.
+    pub applied: Result<UnpackSummary, Box<dyn std::error::Error + Send + Sync>>,
+    /// The digest of the uncompressed archive.
+    pub found: Digest,
+    pub uncompressed_size: u64,
+}
+
+/// Unpacks what `input` holds into a new layer over `lowers`.
+pub(crate) fn unpack_archive(
+    store: &Store,
+    lowers: &[LayerId],
+    input: impl Read + Send,
+    encoding: LayerEncoding,
+) -> Result<UnpackedArchive> {
+    let active = store.layers().begin()?;
+    let compression = ArchiveCompression::from(encoding);
+    let input = decompressor(compression, input).map_err(|source| Error::Io {
+        action: "decompress into",
+        path: active.upper(),
+        source,
+    })?;
+    let lowers: Vec<_> = lowers
+        .iter()
+        .map(|layer| store.layers().diff_path(layer))
+        .collect();
+    let (applied, found, uncompressed_size) =
+        read_ahead(input, |input| apply(input, &lowers, active.upper()));
+    Ok(UnpackedArchive {
+        active,
+        applied,
+        found,
+        uncompressed_size,
+    })
+}
+
+fn apply(
+    input: &mut impl Read,
+    lowers: &[PathBuf],
+    upper: PathBuf,
+) -> Result<UnpackSummary, Box<dyn std::error::Error + Send + Sync>> {
+    let format = whiteout_format();
+    let mut tree = Tree::open_for_write(lowers, &upper, format)?;
+    let mut options = UnpackOptions::layer();
+    // Whoever unpacks the layer, and whenever, gets the same directories.
+    options.implied_modified = Some(Timestamp {
+        seconds: 0,
+        nanoseconds: 0,
+    });
+    if format == WhiteoutFormat::User {
+        options.devices = DevicePolicy::Skip;
+    }
+    Ok(unpack(input, &mut tree, &options)?)
+}
