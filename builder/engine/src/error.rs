@@ -83,6 +83,15 @@ pub enum StepError {
         #[source]
         source: kiln_layer::users::UserError,
     },
+    /// The owner that files are to have is not known in the root that they are written to.
+    #[error("cannot give files to `{owner}`")]
+    Owner {
+        /// User and group as written.
+        owner: String,
+        /// Why.
+        #[source]
+        source: kiln_layer::users::UserError,
+    },
     /// Files could not be copied.
     #[error(transparent)]
     Copy(#[from] kiln_layer::copy::CopyError),

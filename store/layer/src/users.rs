@@ -7,8 +7,10 @@ use crate::tree::{Tree, TreeError};
 
 /// More than any account file has that is not an attack.
 const FILE_LIMIT_BYTES: u64 = 10 * 1024 * 1024;
-/// The largest number that all tools take for a user or a group: 2³¹ − 1.
+/// The largest number that a process can run as with all tools: 2³¹ − 1.
 const MAX_ID: u32 = i32::MAX as u32;
+/// The largest number that a file can belong to: one more means "no change" to the kernel.
+const MAX_OWNER: u32 = u32::MAX - 1;
 
 /// Why a user or a group can't be resolved.
 #[derive(Debug, thiserror::Error)]
@@ -20,8 +22,13 @@ pub enum UserError {
     #[error("group `{0}` is not in /etc/group of the image")]
     UnknownGroup(String),
     /// The number is too large.
-    #[error("`{0}` is not a valid user or group number: the largest is {MAX_ID}")]
-    OutOfRange(String),
+    #[error("`{written}` is not a valid user or group number: the largest is {largest}")]
+    OutOfRange {
+        /// As written.
+        written: String,
+        /// What is allowed here.
+        largest: u32,
+    },
     /// The account files can't be read.
     #[error("cannot read the accounts of the image")]
     Read(#[from] TreeError),
@@ -88,11 +95,11 @@ impl Accounts {
             None => (written, None),
         };
         let user = if user.is_empty() { "0" } else { user };
-        let (uid, entry) = self.user(user)?;
+        let (uid, entry) = self.user(user, MAX_ID)?;
         let home = entry.as_ref().map_or(&b"/"[..], |entry| entry.home);
         let home = String::from_utf8_lossy(home).into_owned();
         if let Some(group) = group.filter(|group| !group.is_empty()) {
-            let gid = self.group(group)?;
+            let gid = self.group(group, MAX_ID)?;
             return Ok(ResolvedUser {
                 uid,
                 gid,
@@ -120,17 +127,22 @@ impl Accounts {
     /// Without a group: the same number as a numeric user, the primary group of a named one.
     pub fn resolve_owner(&self, user: &str, group: Option<&str>) -> Result<(u32, u32), UserError> {
         let user = if user.is_empty() { "0" } else { user };
-        let (uid, entry) = self.user(user)?;
-        let gid = match (group.filter(|group| !group.is_empty()), parse(user)?, entry) {
-            (Some(group), _, _) => self.group(group)?,
-            (None, Written::Name(_), Some(entry)) => entry.gid,
-            (None, _, _) => uid,
+        let (uid, entry) = self.user(user, MAX_OWNER)?;
+        let is_name = matches!(parse(user, MAX_OWNER)?, Written::Name(_));
+        let gid = match (group.filter(|group| !group.is_empty()), entry) {
+            (Some(group), _) => self.group(group, MAX_OWNER)?,
+            (None, Some(entry)) if is_name => entry.gid,
+            (None, _) => uid,
         };
         Ok((uid, gid))
     }
 
-    fn user(&self, written: &str) -> Result<(u32, Option<PasswdEntry<'_>>), UserError> {
-        match parse(written)? {
+    fn user(
+        &self,
+        written: &str,
+        largest: u32,
+    ) -> Result<(u32, Option<PasswdEntry<'_>>), UserError> {
+        match parse(written, largest)? {
             Written::Number(uid) => Ok((uid, self.users().find(|entry| entry.uid == uid))),
             Written::Name(name) => {
                 let found = self.users().find(|entry| entry.name == name.as_bytes());
@@ -140,8 +152,8 @@ impl Accounts {
         }
     }
 
-    fn group(&self, written: &str) -> Result<u32, UserError> {
-        match parse(written)? {
+    fn group(&self, written: &str, largest: u32) -> Result<u32, UserError> {
+        match parse(written, largest)? {
             Written::Number(gid) => Ok(gid),
             Written::Name(name) => {
                 let found = self.groups().find(|entry| entry.name == name.as_bytes());
@@ -166,8 +178,8 @@ impl Accounts {
         lines(&self.passwd).filter_map(|line| {
             let mut fields = line.split(|byte| *byte == b':');
             let name = fields.next().filter(|name| !name.is_empty())?;
-            let uid = number(fields.nth(1)?)?;
-            let gid = number(fields.next()?)?;
+            let uid = number(fields.nth(1)?, MAX_ID)?;
+            let gid = number(fields.next()?, MAX_ID)?;
             let home = fields
                 .nth(1)
                 .filter(|home| !home.is_empty())
@@ -186,7 +198,7 @@ impl Accounts {
         lines(&self.group).filter_map(|line| {
             let mut fields = line.split(|byte| *byte == b':');
             let name = fields.next().filter(|name| !name.is_empty())?;
-            let gid = number(fields.nth(1)?)?;
+            let gid = number(fields.nth(1)?, MAX_ID)?;
             let members = fields.next().unwrap_or_default();
             Some(GroupEntry { name, gid, members })
         })
@@ -197,19 +209,22 @@ fn lines(content: &[u8]) -> impl Iterator<Item = &[u8]> {
     content.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii)
 }
 
-fn number(field: &[u8]) -> Option<u32> {
+fn number(field: &[u8], largest: u32) -> Option<u32> {
     let digits = !field.is_empty() && field.iter().all(u8::is_ascii_digit);
     let text = std::str::from_utf8(field).ok().filter(|_| digits)?;
-    text.parse().ok().filter(|number| *number <= MAX_ID)
+    text.parse().ok().filter(|number| *number <= largest)
 }
 
-fn parse(written: &str) -> Result<Written<'_>, UserError> {
+fn parse(written: &str, largest: u32) -> Result<Written<'_>, UserError> {
     if !written.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(Written::Name(written));
     }
-    number(written.as_bytes())
+    number(written.as_bytes(), largest)
         .map(Written::Number)
-        .ok_or_else(|| UserError::OutOfRange(written.to_owned()))
+        .ok_or_else(|| UserError::OutOfRange {
+            written: written.to_owned(),
+            largest,
+        })
 }
 
 #[cfg(test)]
@@ -279,7 +294,7 @@ mod tests {
         ] {
             let error = accounts().resolve_user(written).unwrap_err();
             assert!(
-                matches!(error, UserError::OutOfRange(_)),
+                matches!(error, UserError::OutOfRange { .. }),
                 "{written}: {error}"
             );
         }
@@ -294,5 +309,13 @@ mod tests {
         assert_eq!(owner("app", Some("wheel")), (1000, 10));
         assert_eq!(owner("55", Some("66")), (55, 66));
         assert!(accounts().resolve_owner("missing", None).is_err());
+    }
+
+    #[test]
+    fn files_can_belong_to_more_users_than_processes_run_as() {
+        let owner = |user| accounts().resolve_owner(user, None);
+        assert_eq!(owner("4294967294").unwrap().0, 4_294_967_294);
+        let error = owner("4294967295").unwrap_err();
+        assert!(matches!(error, UserError::OutOfRange { .. }), "{error}");
     }
 }

@@ -64,12 +64,14 @@ fn copy_files(
 
 /// Copies files, and unpacks those that are archives.
 fn add_files(source: &Tree, target: &mut Tree, request: &CopyRequest) -> Result<(), StepError> {
-    let resolved = copy::resolve_sources(source, &request.selection)?;
-    for file in &resolved {
-        let Some(archive) = adding::open_archive(source, file)? else {
-            copy::copy_resolved(source, target, request, std::slice::from_ref(file))?;
+    let mut plain = Vec::new();
+    for file in copy::resolve_sources(source, &request.selection)? {
+        let Some(archive) = adding::open_archive(source, &file)? else {
+            plain.push(file);
             continue;
         };
+        // What comes between two archives is copied together: hard links among it stay.
+        copy::copy_resolved(source, target, request, &std::mem::take(&mut plain))?;
         let mut options = UnpackOptions::literal(copy::prepare_destination(target, request)?);
         options.owner = request.owner;
         archive::unpack(archive, target, &options).map_err(|error| StepError::Unpack {
@@ -77,6 +79,7 @@ fn add_files(source: &Tree, target: &mut Tree, request: &CopyRequest) -> Result<
             source: error,
         })?;
     }
+    copy::copy_resolved(source, target, request, &plain)?;
     Ok(())
 }
 
@@ -150,8 +153,11 @@ fn resolve_owner(target: &Tree, owner: Option<&Owner>) -> Result<Option<(u32, u3
     Accounts::read(target)
         .and_then(|accounts| accounts.resolve_owner(&owner.user, owner.group.as_deref()))
         .map(Some)
-        .map_err(|source| StepError::User {
-            user: owner.user.clone(),
+        .map_err(|source| StepError::Owner {
+            owner: match &owner.group {
+                Some(group) => format!("{}:{group}", owner.user),
+                None => owner.user.clone(),
+            },
             source,
         })
 }

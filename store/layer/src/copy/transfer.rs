@@ -28,7 +28,8 @@ pub fn copy_resolved(
     request: &CopyRequest,
     resolved: &[ResolvedSource],
 ) -> Result<()> {
-    if resolved.is_empty() && !request.destination.ends_with('/') {
+    // Patterns that match nothing make nothing, not even the destination.
+    if resolved.is_empty() {
         return Ok(());
     }
     let destination = make_destination(target, request)?;
@@ -109,11 +110,23 @@ impl Copier<'_> {
             true => destination.join(&file.name),
             false => destination.to_path_buf(),
         };
+        if existing.is_none() {
+            self.make_parents_of(&target_path)?;
+        }
         if file.metadata.is_directory() {
             self.copy_directory(self.start(file), &file.metadata, &target_path)
         } else {
             self.copy_file(&file.path, &file.metadata, &target_path)
         }
+    }
+
+    /// Makes the directories above what a link to nothing leads to.
+    fn make_parents_of(&mut self, path: &Path) -> Result<()> {
+        let parent = path.parent().unwrap_or(Path::new(""));
+        self.target
+            .make_parents(parent, &parent_attributes(self.request))
+            .map_err(CopyError::Target)
+            .map(drop)
     }
 
     fn start(&self, file: &ResolvedSource) -> Walked {
