@@ -164,10 +164,14 @@ impl Lowering<'_> {
         let created_by = format!("{created_by} {written}");
         let destination = path::join_destination(state.working_directory(), &written);
         if paths.len() + heredocs.len() > 1 && !destination.ends_with('/') {
-            let message = format!("{} of several sources needs a directory", words.keyword);
+            let message = format!(
+                "{} of several sources to a name without `/`: unless it is a directory, the last wins",
+                words.keyword
+            );
             let span = words.destination.span;
-            let error = Diagnostic::error(code::INVALID_COPY, span, message);
-            return Err(error.with_help("end the destination with `/`"));
+            let warning = Diagnostic::warning(code::INVALID_COPY, span, message);
+            self.lint
+                .add(warning.with_help("end the destination with `/`"));
         }
         Ok(Transfer {
             keyword: words.keyword,
