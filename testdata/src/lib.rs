@@ -3,6 +3,7 @@
 //! Dev only. Everything real that a test leans on (Docker's engine, Debian's registry, a
 //! distribution's base image) is started or made here, and looked for with [`needs`].
 
+pub mod archive;
 pub mod base;
 pub mod command;
 pub mod distribution;

@@ -113,7 +113,7 @@ fn read_kind(path: &Path, metadata: &fs::Metadata) -> std::io::Result<Kind> {
     })
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
