@@ -8,7 +8,11 @@ impl Display for Compilation {
         self.plan.fmt(formatter)?;
         self.images
             .iter()
-            .try_for_each(|image| image.fmt(formatter))
+            .try_for_each(|image| image.fmt(formatter))?;
+        match self.source_date_epoch_seconds {
+            Some(seconds) => writeln!(formatter, "times up to {seconds}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -244,16 +244,19 @@ pub(super) fn proxy_environment(options: &CompileOptions) -> Vec<(String, String
 }
 
 /// Adds a warning for each build argument given that nothing declares.
-pub(super) fn warn_of_unused(request: &Request<'_>, lint: &mut Report) {
+///
+/// `in_triggers` are the names that triggers of base images declare.
+pub(super) fn warn_of_unused(request: &Request<'_>, in_triggers: &[String], lint: &mut Report) {
     let statements = request.dockerfile.statements.iter();
-    let declared: Vec<&str> = statements
+    let declared = statements
         .filter_map(|statement| match &statement.instruction {
             Instruction::Arg(arg) => Some(&arg.arguments),
             _ => None,
         })
         .flatten()
-        .map(|argument| argument.name.text.as_str())
-        .collect();
+        .map(|argument| argument.name.text.as_str());
+    let in_triggers = in_triggers.iter().map(String::as_str);
+    let declared: Vec<&str> = declared.chain(in_triggers).collect();
     for (name, _) in &request.options.build_args {
         let upper = name.to_uppercase();
         let is_predefined = PREDEFINED.contains(&upper.as_str())
@@ -283,6 +286,9 @@ impl Lowering<'_> {
                 None => name.clone(),
             });
             state.declare_argument(&name, value.as_deref());
+            if state.is_in_trigger {
+                self.arguments_of_triggers.push(name);
+            }
         }
         state.record(history::metadata(format!("ARG {}", entries.join(" "))));
         Ok(())

@@ -116,6 +116,7 @@ struct Lowering<'a> {
     globals: GlobalArguments,
     stages: Stages<'a>,
     progress: Vec<Progress>,
+    arguments_of_triggers: Vec<String>,
     used_contexts: BTreeSet<usize>,
     /// Where all findings go.
     lint: &'a mut Report,
@@ -143,6 +144,7 @@ impl<'a> Lowering<'a> {
             globals,
             stages,
             progress,
+            arguments_of_triggers: Vec::new(),
             used_contexts: BTreeSet::new(),
             lint,
         })
@@ -159,7 +161,7 @@ impl<'a> Lowering<'a> {
         }
         let target = self.stages.target;
         let state = self.stage(target, self.stages.all[target].span())?;
-        arguments::warn_of_unused(self.request, self.lint);
+        arguments::warn_of_unused(self.request, &self.arguments_of_triggers, self.lint);
         self.warn_of_unused_contexts();
         let mut config = state.config.clone();
         let labels = self.request.options.labels.iter().cloned();

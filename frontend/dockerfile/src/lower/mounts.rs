@@ -128,7 +128,10 @@ impl Lowering<'_> {
         }
         Ok(Options {
             values,
-            from: mount.value(MountKey::From).cloned(),
+            from: mount
+                .value(MountKey::From)
+                .filter(|from| !from.text.is_empty())
+                .cloned(),
             span: mount.span,
         })
     }
@@ -204,10 +207,10 @@ impl Lowering<'_> {
             None => None,
         };
         let id = options.text(Id).filter(|id| !id.is_empty());
-        let id = id.unwrap_or(&target);
+        let id = id.map_or_else(|| default_cache_id(options), str::to_owned);
         let id = match given(self.request.options, "BUILDKIT_CACHE_MOUNT_NS") {
             Some(namespace) => format!("{namespace}/{id}"),
-            None => id.to_owned(),
+            None => id,
         };
         let sharing = options.text(Sharing).map(str::to_lowercase);
         let sharing = match sharing.as_deref() {
@@ -262,6 +265,16 @@ impl Lowering<'_> {
     }
 }
 
+/// Returns the identity of a cache that has no name: its target as written, so that a relative
+/// one is the same cache from any working directory.
+fn default_cache_id(options: &Options) -> String {
+    let target = options.text(MountKey::Target).unwrap_or_default();
+    match target.starts_with('/') {
+        true => path::clean_absolute(target),
+        false => path::clean_relative(target),
+    }
+}
+
 /// Returns where to mount: the working directory when no target is given.
 fn target_or_here(state: &StageState, options: &Options) -> Lowered<String> {
     absolute_target(
@@ -299,6 +312,10 @@ fn secret(state: &StageState, options: &Options) -> Lowered<Mount> {
     use MountKey::{Env, Gid, Id, Mode, Required, Source, Target, Uid};
     options.allow("secret", &[Env, Gid, Id, Mode, Required, Source, Uid])?;
     let target = options.text(Target).filter(|target| !target.is_empty());
+    if options.has(Id) && options.has(Source) {
+        let message = "`source` is another name of `id`: a secret has one of them";
+        return Err(options.error(Source, message));
+    }
     let id = options.text(Id).or_else(|| options.text(Source));
     let id = id.or_else(|| target.map(path::base_name));
     let Some(id) = id.filter(|id| !id.is_empty()) else {

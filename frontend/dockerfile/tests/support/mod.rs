@@ -1,7 +1,7 @@
 //! Images that exist only here, and the folders of Dockerfiles.
 
 use kiln_dockerfile::{ImageResolver, ResolveError, ResolvedBase};
-use kiln_oci::{DiffId, Digest, HistoryEntry, ImageConfig, Platform, Reference};
+use kiln_oci::{DiffId, Digest, Healthcheck, HistoryEntry, ImageConfig, Platform, Reference};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -86,7 +86,11 @@ impl ImageResolver for Fake {
             ..HistoryEntry::default()
         }];
         let container = &mut config.config;
-        match reference.familiar().as_str() {
+        let familiar = reference.familiar();
+        // A name with a digest says all that there is to say.
+        let name_alone = familiar.split('@').next().unwrap_or(&familiar);
+        match name_alone {
+            "alpine:3" if reference.digest().is_some() => {}
             "debian:12" | "alpine" | "debian:bookworm" => {
                 container.env = vec!["PATH=/usr/bin:/bin".to_owned()];
                 container.cmd = Some(vec!["sh".to_owned()]);
@@ -106,6 +110,24 @@ impl ImageResolver for Fake {
                     "RUN install $VERSION".to_owned(),
                 ];
             }
+            "described" => {
+                container.labels = [("kept".to_owned(), "base".to_owned())].into();
+                container.exposed_ports = ["80/tcp".to_owned()].into();
+                container.volumes = ["/data".to_owned()].into();
+                container.stop_signal = Some("SIGQUIT".to_owned());
+                container.healthcheck = Some(Healthcheck {
+                    test: vec!["CMD".to_owned(), "/ok".to_owned()],
+                    ..Healthcheck::default()
+                });
+                config.author = Some("base".to_owned());
+            }
+            "windows" => config.os = "windows".to_owned(),
+            "copying-trigger" => container.on_build = vec!["COPY --from=assets /a /b".to_owned()],
+            "nested-trigger" => container.on_build = vec!["ONBUILD RUN a".to_owned()],
+            "heredoc-trigger" => {
+                container.on_build = vec!["RUN <<END\nfirst\nsecond\nEND\n".to_owned()];
+            }
+            "failing-trigger" => container.on_build = vec!["EXPOSE http".to_owned()],
             "broken-trigger" => container.on_build = vec!["RUN --mount=type=x true".to_owned()],
             "arm-only" => config.architecture = "arm64".to_owned(),
             "empty" => config.rootfs.diff_ids.clear(),
