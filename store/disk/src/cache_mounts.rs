@@ -253,6 +253,16 @@ impl<'store> CacheMounts<'store> {
         Ok(Some(freed))
     }
 
+    /// Like [`CacheMounts::remove`], but nothing happens if the mount was used since `seen`.
+    pub(crate) fn remove_unless_used_since(&self, seen: &CacheMount) -> Result<Option<DiskUsage>> {
+        let facts = self.facts(&seen.name)?;
+        let uses = |facts: &Option<CacheMountFacts>| facts.as_ref().map(|facts| facts.uses);
+        match uses(&facts) == uses(&seen.facts) {
+            true => self.remove(&seen.name),
+            false => Ok(None),
+        }
+    }
+
     /// Removes what is left of a mount without directories.
     fn remove_folder(&self, name: &str) -> Result<DiskUsage> {
         let queue = self.queue(name, 0);

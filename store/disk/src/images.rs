@@ -8,6 +8,7 @@ use kiln_oci::{Descriptor, Digest, Reference};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{At, Error, Result};
+use crate::gc::Reached;
 use crate::{Store, durable};
 
 /// An image that has a name.
@@ -38,7 +39,12 @@ impl<'store> Images<'store> {
     }
 
     /// Gives `target` the name, durably; takes it from the image that has it.
+    ///
+    /// What the image leads to, as far as it is in the store, is kept from now on.
     pub fn put(&self, name: &Reference, target: &Descriptor) -> Result<()> {
+        let mut reached = Reached::default();
+        reached.add(self.store, target)?;
+        reached.lease(self.store)?;
         let updated_seconds = seconds_since_1970();
         let image = NamedImage {
             name: name.clone(),

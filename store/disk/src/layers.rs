@@ -5,19 +5,22 @@
 //! counts only once a chain or a record names it, and those are written after
 //! [`Store::sync`]; one that nothing names may be half on disk after a power cut.
 
-use std::fs::Permissions;
+use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_layer::tree::WhiteoutFormat;
 use kiln_oci::{ChainId, DiffId, Digest};
-use rustix::fs::RenameFlags;
+use rustix::fs::{FlockOperation, RenameFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{At, Error, Result};
+use crate::images::list_files;
+use crate::lock::{self, Lock};
 use crate::session::{self, Session};
+use crate::usage::{self, DiskUsage};
 use crate::{LayerId, Store, durable};
 
 /// What is known about a committed layer beyond its content.
@@ -306,11 +309,34 @@ impl<'store> Chains<'store> {
 
     /// Remembers that `layer`, checked and on disk ([`Store::sync`]), ends the chain.
     pub fn set(&self, chain_id: &ChainId, layer: &LayerId) -> Result<()> {
+        let _guard = self.guard(FlockOperation::LockShared)?;
         let path = self.path(&LayerId::of_chain(chain_id));
         let chain = Chain {
             layer: layer.clone(),
         };
         durable::write_json_lazily(self.store.temporary()?, &path, &chain)
+    }
+
+    /// Removes the chains of layers that are gone. One that stays would only count as none.
+    pub(crate) fn forget_missing(&self) -> Result<DiskUsage> {
+        let _guard = self.guard(FlockOperation::LockExclusive)?;
+        let mut freed = DiskUsage::default();
+        for path in list_files(&self.store.path("chains"))? {
+            let chain = durable::read_json_or_forget::<Chain>(&path)?;
+            let is_there = |layer: &LayerId| self.store.layers().exists(layer);
+            if !chain.is_some_and(|chain| is_there(&chain.layer)) {
+                freed += usage::freed_by_removal(&path)?;
+                session::remove_tree(&path)?;
+            }
+        }
+        Ok(freed)
+    }
+
+    /// Nobody forgets a chain that is just being set anew.
+    fn guard(&self, operation: FlockOperation) -> Result<Lock> {
+        let folder = self.store.path("chains");
+        let file = File::open(&folder).at("open", &folder)?;
+        lock::wait(file, &folder, operation)
     }
 
     /// Whether the chain that the layer `id` would be named after leads to it.

@@ -65,6 +65,28 @@ fn take(path: &Path) -> Result<Option<Lock>> {
     }
 }
 
+/// What a collector finds when it wants to remove something.
+pub(crate) enum Claim {
+    /// Nobody uses it, and nobody will as long as the lock is held.
+    Free(Lock),
+    /// A living process uses it.
+    InUse,
+    /// It is not there.
+    Absent,
+}
+
+/// Claims `path` for its removal.
+pub(crate) fn claim(path: &Path) -> Result<Claim> {
+    let Some(file) = open(path)? else {
+        return Ok(Claim::Absent);
+    };
+    match lock::attempt(file, path, FlockOperation::NonBlockingLockExclusive)? {
+        Err(_) => Ok(Claim::InUse),
+        Ok(lock) if lock::is_named(lock.file(), path)? => Ok(Claim::Free(lock)),
+        Ok(_) => Ok(Claim::Absent),
+    }
+}
+
 fn open(path: &Path) -> Result<Option<File>> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
     let opened = OpenOptions::new()

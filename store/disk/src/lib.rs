@@ -30,6 +30,7 @@ mod cache_mounts;
 mod compressed;
 mod durable;
 mod error;
+mod gc;
 mod images;
 mod layer_id;
 mod layers;
@@ -52,6 +53,9 @@ pub use cache_mounts::{
 };
 pub use compressed::Compressed;
 pub use error::{Error, Result};
+pub use gc::{
+    FileSystemSpace, Item, ItemFilter, ItemKind, ItemState, Listing, PruneReport, PruneRule, meets,
+};
 pub use images::{Images, NamedImage};
 pub use layer_id::{InvalidLayerId, LayerId};
 pub use layers::{ActiveLayer, Chains, LayerFacts, LayerOrigin, Layers, whiteout_format};

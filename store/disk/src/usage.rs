@@ -151,6 +151,13 @@ impl Counted {
         Ok(usage)
     }
 
+    /// Returns what the directory `path` itself takes; what is in it counts as counted.
+    pub(crate) fn alone(&mut self, path: &Path) -> Result<DiskUsage> {
+        let metadata = present(std::fs::symlink_metadata(path)).at("examine", path)?;
+        let metadata = metadata.filter(|metadata| self.is_new(metadata));
+        Ok(metadata.as_ref().map(usage_of).unwrap_or_default())
+    }
+
     fn is_new(&mut self, metadata: &std::fs::Metadata) -> bool {
         let identity = (metadata.dev(), metadata.ino());
         if metadata.is_dir() {
