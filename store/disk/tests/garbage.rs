@@ -30,6 +30,7 @@ fn record(store: &Store, key: &str, result: &[LayerId]) {
         canonical_key: digest(key),
         created_seconds: 0,
         description: format!("step {key}"),
+        build_id: String::new(),
     };
     store.sync().unwrap();
     store.records().put(&digest(key), &record).unwrap();

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::choose::{Candidate, Choice};
 use super::inventory::Found;
@@ -13,6 +14,9 @@ use crate::lease::{self, Claim, Stamp};
 use crate::usage::{self, DiskUsage};
 use crate::{Store, session};
 
+/// How long it is remembered what a record was made of after the record is gone.
+const EXPLAINED: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
 /// Removes what was chosen, unless it was used meanwhile.
 pub(super) fn sweep(store: &Store, mut choice: Choice<'_>) -> Result<PruneReport> {
     let mut report = PruneReport::default();
@@ -22,6 +26,7 @@ pub(super) fn sweep(store: &Store, mut choice: Choice<'_>) -> Result<PruneReport
     remove_the_rest(store, &choice, &mut report)?;
     report.freed += store.chains().forget_missing()?;
     report.freed += forget_compressed(store, &choice)?;
+    report.freed.bytes += store.recipes().remove_unused(EXPLAINED)?;
     Ok(report)
 }
 
@@ -172,7 +177,7 @@ fn forget_compressed(store: &Store, choice: &Choice<'_>) -> Result<DiskUsage> {
     let folders = list_files(&store.path("compressed"))?;
     let mut known: HashSet<String> = HashSet::new();
     for id in store.layers().list()? {
-        let facts = store.layers().facts(&id)?;
+        let facts = store.layers().all_facts(&id)?.into_iter();
         known.extend(facts.map(|facts| facts.diff_id.digest().hex().to_owned()));
     }
     let named = choice.inventory.named.diff_ids.iter();
