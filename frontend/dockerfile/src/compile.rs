@@ -1,16 +1,18 @@
 //! A Dockerfile compiled: the plan, and what each image will say of itself.
 
 use crate::context::BuildContexts;
-use crate::diagnostic::Diagnostics;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::frontend::check_frontend;
 use crate::instruction::parse;
+use crate::lint::{self, Report, Settings};
 use crate::lower::{self, Request};
 use crate::resolutions::Resolutions;
 use crate::syntax::SourceFile;
-use crate::{Code, Diagnostic};
 use kiln_oci::{Digest, HistoryEntry, ImageConfig, Platform, Reference};
 use kiln_plan::{NetworkMode, Plan, PlanBuilder, VertexId};
 use std::error::Error;
+use std::fmt::Debug;
+use std::sync::Arc;
 
 /// Host name that commands see unless told otherwise: the one they see elsewhere.
 pub const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
@@ -48,6 +50,10 @@ pub struct CompileOptions {
     pub contexts: BuildContexts,
     /// What commands may ask for beyond the sandbox.
     pub privileges: Privileges,
+    /// What is kept out of the build context, where something is.
+    pub ignored: Option<Arc<dyn IgnoredPaths>>,
+    /// Which stages are looked at.
+    pub scope: Scope,
 }
 
 /// What commands may ask for beyond the sandbox: what `--allow` gives.
@@ -86,8 +92,28 @@ impl Default for CompileOptions {
             hostname: DEFAULT_HOSTNAME.to_owned(),
             contexts: BuildContexts::default(),
             privileges: Privileges::Listed(Vec::new()),
+            ignored: None,
+            scope: Scope::Target,
         }
     }
+}
+
+/// Which stages of a Dockerfile are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The target and what it needs.
+    Target,
+    /// All of them: to find what is wrong anywhere.
+    AllStages,
+}
+
+/// The patterns of an ignore file.
+pub trait IgnoredPaths: Debug + Send + Sync {
+    /// Says whether `path`, relative to the context, is kept out of it.
+    fn excludes(&self, path: &str) -> bool;
+
+    /// Returns the patterns in order, exceptions with a `!` before them.
+    fn patterns(&self) -> &[String];
 }
 
 /// Finds images that a Dockerfile names. It is asked for several at once, for each only once.
@@ -160,13 +186,15 @@ pub fn compile(
     options: &CompileOptions,
     resolver: &dyn ImageResolver,
 ) -> Result<Compilation, Diagnostics> {
-    let (dockerfile, mut findings) = parse(source);
-    if !is_for_other_frontend(&findings) {
-        let finding = check_frontend(&dockerfile, options);
-        findings.0.splice(0..0, finding);
+    let (dockerfile, mut found) = parse(source);
+    if !is_for_other_frontend(&found) {
+        found.0.extend(check_frontend(&dockerfile, options));
     }
-    if findings.has_errors() {
-        return Err(findings);
+    let settings = Settings::of(&dockerfile.directives, &options.build_args);
+    let mut report = Report::new(settings.map_err(|error| Diagnostics(vec![error]))?);
+    lint::check_text(&dockerfile, found, &mut report);
+    if report.has_errors() {
+        return Err(report.into_findings(&dockerfile));
     }
     let resolutions = Resolutions::new(resolver);
     let mut plan = PlanBuilder::new();
@@ -186,43 +214,21 @@ pub fn compile(
             platform,
             is_one_of_several: platforms.len() > 1,
         };
-        let (target, found) = lower::lower(&request, &mut plan);
-        add_new(&mut findings, found);
-        if let Some(target) = target {
+        if let Some(target) = lower::lower(&request, &mut plan, &mut report) {
             images.push(target.image);
             source_date_epoch_seconds = target.source_date_epoch_seconds;
         }
     }
-    findings.0.sort_by_key(place);
-    if findings.has_errors() {
-        return Err(findings);
-    }
+    let warnings = report.verdict(&dockerfile)?;
     Ok(Compilation {
         plan: plan.finish(),
         images,
         source_date_epoch_seconds,
-        warnings: findings,
+        warnings,
     })
 }
 
 fn is_for_other_frontend(findings: &Diagnostics) -> bool {
     let is_said = |finding: &Diagnostic| finding.code == Code::OTHER_FRONTEND;
     findings.0.iter().any(is_said)
-}
-
-/// Adds findings that another platform has not brought up already.
-fn add_new(findings: &mut Diagnostics, found: Vec<Diagnostic>) {
-    for finding in found {
-        if !findings.0.contains(&finding) {
-            findings.0.push(finding);
-        }
-    }
-}
-
-/// Returns where a finding belongs among others: what has no place comes last.
-fn place(finding: &Diagnostic) -> usize {
-    finding
-        .labels
-        .first()
-        .map_or(usize::MAX, |label| label.span.start)
 }

@@ -17,8 +17,8 @@ pub mod syntax;
 mod text;
 
 pub use compile::{
-    Compilation, CompileOptions, DEFAULT_HOSTNAME, ImageResolver, PlannedImage, Privilege,
-    Privileges, ResolveError, ResolvedBase, compile,
+    Compilation, CompileOptions, DEFAULT_HOSTNAME, IgnoredPaths, ImageResolver, PlannedImage,
+    Privilege, Privileges, ResolveError, ResolvedBase, Scope, compile,
 };
 pub use context::{BuildContexts, Context, ContextNameError, ContextSource, NamedContext};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity, render};

@@ -47,6 +47,8 @@ impl Code {
     pub const INVALID_STAGE_NAME: Self = Self("InvalidStageName");
     /// An instruction that may not be a trigger.
     pub const INVALID_TRIGGER: Self = Self("InvalidTrigger");
+    /// A rule was broken whose findings are to fail the build.
+    pub const LINT_VIOLATION: Self = Self("LintViolation");
     /// An instruction before the first stage, or no stage at all.
     pub const NO_STAGE: Self = Self("NoStage");
 }

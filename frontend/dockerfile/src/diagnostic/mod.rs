@@ -85,6 +85,16 @@ impl Diagnostic {
         self
     }
 
+    /// Returns the diagnostic with control characters escaped: a file that is complained about
+    /// does not steer a terminal.
+    pub(crate) fn printable(mut self) -> Self {
+        for label in &mut self.labels {
+            label.text = printable(&label.text);
+        }
+        self.message = printable(&self.message);
+        self
+    }
+
     /// Returns the diagnostic with advice.
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
@@ -103,6 +113,18 @@ impl Diagnostics {
             .iter()
             .any(|diagnostic| diagnostic.severity == Severity::Error)
     }
+}
+
+/// Returns `text` with control characters escaped.
+pub(crate) fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_control() {
+            true => printable.extend(character.escape_default()),
+            false => printable.push(character),
+        }
+    }
+    printable
 }
 
 /// The most characters of a text that a message repeats.

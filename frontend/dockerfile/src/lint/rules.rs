@@ -153,9 +153,34 @@ rules! {
         "invalid-utf8",
         "A Dockerfile should be UTF-8",
     );
-    UNOFFICIAL_SYNTAX = Rule::of_kiln(
-        "UnofficialSyntax",
-        "unofficial-syntax",
+    OTHER_FRONTEND = Rule::of_kiln(
+        "OtherFrontend",
+        "other-frontend",
         "The syntax directive should name an official Dockerfile frontend",
+    );
+    INVALID_CHECK = Rule::of_kiln(
+        "InvalidCheck",
+        "invalid-check",
+        "A check comment should be well formed and name rules that exist",
+    );
+    IGNORED_BUILD_ARG = Rule::of_kiln(
+        "IgnoredBuildArg",
+        "ignored-build-arg",
+        "A build argument for the builder should be one that has an effect",
+    );
+    UNKNOWN_DIRECTIVE = Rule::of_kiln(
+        "UnknownDirective",
+        "unknown-directive",
+        "A comment that looks like a directive should be one",
+    );
+    CARRIAGE_RETURN = Rule::of_kiln(
+        "CarriageReturn",
+        "carriage-return",
+        "Lines should end with a line feed",
+    );
+    INVALID_JSON_FORM = Rule::of_kiln(
+        "InvalidJsonForm",
+        "invalid-json-form",
+        "What looks like the JSON form should be JSON",
     );
 }

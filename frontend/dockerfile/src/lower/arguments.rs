@@ -2,7 +2,8 @@
 
 use super::stage::StageSource;
 use super::state::StageState;
-use super::{Lowered, Lowering, Request, code, history, words};
+use super::words::{self, Scope};
+use super::{Lowered, Lowering, Request, code, history};
 use crate::compile::CompileOptions;
 use crate::diagnostic::{Code, Diagnostic, Severity, with_suggestion};
 use crate::expand::Variables;
@@ -80,7 +81,11 @@ pub(super) fn check_given(options: &CompileOptions, lint: &mut Report) {
     for (name, reason) in WITHOUT_EFFECT {
         if given(options, name).and_then(parse_flag) == Some(true) {
             let message = format!("build argument `{name}` has no effect: {reason}");
-            lint.add(without_place(Severity::Warning, code::UNSUPPORTED, message));
+            lint.add(without_place(
+                Severity::Warning,
+                lint::IGNORED_BUILD_ARG.code(),
+                message,
+            ));
         }
     }
 }
@@ -121,6 +126,16 @@ impl Variables for GlobalArguments {
         values
             .filter(|(known, _)| known == name)
             .find_map(|(_, value)| value.as_deref())
+    }
+}
+
+impl Scope for GlobalArguments {
+    fn declares(&self, name: &str) -> bool {
+        self.values.iter().any(|(known, _)| known == name)
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.values.iter().map(|(name, _)| name.as_str()).collect()
     }
 }
 
@@ -182,7 +197,7 @@ fn evaluate(
     argument: &Argument,
     escape: char,
     options: &CompileOptions,
-    scope: &impl Variables,
+    scope: &impl Scope,
     lint: &mut Report,
 ) -> Lowered<(String, Option<String>)> {
     let name = words::expansion(&argument.name, escape, scope)?.text;
@@ -193,7 +208,7 @@ fn evaluate(
         return Ok((name, None));
     };
     let expansion = words::expansion(default, escape, scope)?;
-    words::warn_of_unset(&lint::UNDEFINED_VAR, default, &expansion, lint);
+    words::check_unset(default, &expansion, scope, lint);
     Ok((name, Some(expansion.text)))
 }
 

@@ -101,12 +101,21 @@ impl Lowering<'_> {
             self.suggest_stage(error, &reference.familiar())
         })?;
         let offered = &resolved.platform;
-        if !platform.matches(offered) && !self.may_stand_in(offered, platform) {
-            let message = format!("image {reference} is for {offered}, not for {platform}");
-            let rule = &lint::INVALID_BASE_IMAGE_PLATFORM;
-            self.lint.report(rule, span, message);
+        if !self.may_stand_in(offered, platform) {
+            let name = self.written_name(reference, span);
+            lint::invalid_base_image_platform::check(&name, span, platform, offered, self.lint);
         }
         Ok(resolved)
+    }
+
+    /// Returns the name of the image `reference` as it is written at `span`; its usual name
+    /// where that is put together from variables, or stands in a trigger.
+    fn written_name(&self, reference: &Reference, span: Span) -> String {
+        let written = self.request.source.slice(span);
+        match written.parse::<Reference>() {
+            Ok(same) if same == *reference => written.to_owned(),
+            _ => reference.familiar(),
+        }
     }
 
     /// Returns `error` with the stage whose name `word` may be a slip of.

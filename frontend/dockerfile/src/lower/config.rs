@@ -14,7 +14,7 @@ impl Lowering<'_> {
     pub(super) fn expansion(&mut self, state: &StageState, word: &Word) -> Lowered<Expansion> {
         let expansion = words::expansion(word, self.escape(), state)?;
         if !state.is_in_trigger && state.knows_variables() {
-            words::warn_of_unset(&lint::UNDEFINED_VAR, word, &expansion, self.lint);
+            words::check_unset(word, &expansion, state, self.lint);
         }
         Ok(expansion)
     }
@@ -138,6 +138,10 @@ impl Lowering<'_> {
         specifications.sort();
         let mut exposed: Vec<String> = Vec::new();
         for (text, span) in specifications {
+            if !state.is_in_trigger {
+                lint::expose_proto_casing::check(&text, span, self.lint);
+                lint::expose_invalid_format::check(&text, span, self.lint);
+            }
             let ports = ports::parse(&text)
                 .map_err(|message| Diagnostic::error(code::INVALID_VALUE, span, message))?;
             exposed.extend(ports);
@@ -177,6 +181,10 @@ impl Lowering<'_> {
         workdir: &Workdir,
     ) -> Lowered<()> {
         let written = self.expanded(state, &workdir.path)?;
+        if !state.is_in_trigger {
+            let path = &workdir.path;
+            lint::workdir_relative_path::check(path, &written, &mut state.lint, self.lint);
+        }
         let directory = path::join(state.working_directory(), &written);
         state.config.config.working_dir = directory.clone();
         let metadata = self.metadata(state, statement, None);

@@ -76,12 +76,34 @@ impl Lowering<'_> {
         if !transfer.paths.is_empty() {
             let from = match &copy.from {
                 Some(from) => self.copy_source(state, from, statement)?,
-                None => self.context(),
+                None => {
+                    self.check_ignored(state, words.keyword, &transfer.paths);
+                    self.context()
+                }
             };
             let paths = transfer.paths.iter().map(|(path, _)| path.as_str());
             actions.push(transfer.action(from, paths));
         }
         self.finish(state, statement, &transfer, actions)
+    }
+
+    /// Checks that `paths` of the build context are not kept out of it.
+    fn check_ignored(
+        &mut self,
+        state: &StageState,
+        keyword: &'static str,
+        paths: &[(String, Span)],
+    ) {
+        let Some(ignored) = &self.request.options.ignored else {
+            return;
+        };
+        let is_local = |path: &str, span| matches!(remote::classify(path, span), Ok(None));
+        for (path, span) in paths {
+            if !state.is_in_trigger && is_local(path, *span) {
+                let ignored = ignored.as_ref();
+                lint::copy_ignored_file::check(keyword, path, *span, ignored, self.lint);
+            }
+        }
     }
 
     /// Lowers an ADD.
@@ -114,6 +136,7 @@ impl Lowering<'_> {
             unpack: add.unpack,
             keep_git_dir: add.keep_git_dir,
         };
+        self.check_ignored(state, words.keyword, &transfer.paths);
         let actions = self.add_actions(statement, &transfer, &fetching)?;
         self.finish(state, statement, &transfer, actions)
     }

@@ -11,6 +11,7 @@ mod config;
 mod context;
 mod copy;
 mod exec;
+mod from;
 mod healthcheck;
 mod history;
 mod mounts;
@@ -23,10 +24,10 @@ mod state;
 mod trigger;
 mod words;
 
-use crate::compile::{CompileOptions, PlannedImage};
-use crate::diagnostic::{Diagnostic, Label};
+use crate::compile::{CompileOptions, PlannedImage, Scope};
+use crate::diagnostic::Diagnostic;
 use crate::instruction::{Dockerfile, Instruction, Statement};
-use crate::lint::Report;
+use crate::lint::{self, Report};
 use crate::resolutions::Resolutions;
 use crate::syntax::{SourceFile, Span};
 use arguments::GlobalArguments;
@@ -56,20 +57,17 @@ pub(crate) struct Target {
     pub(crate) source_date_epoch_seconds: Option<i64>,
 }
 
-/// Lowers the target of `request`; returns its image and all findings.
+/// Lowers the target of `request`; returns its image.
 ///
 /// What is wrong with one instruction does not keep the others from being looked at: where one
 /// of the findings is an error, the image and the plan mean nothing.
 pub(crate) fn lower(
     request: &Request<'_>,
     plan: &mut PlanBuilder,
-) -> (Option<Target>, Vec<Diagnostic>) {
-    let mut lint = Report::default();
-    let target = Lowering::new(request, plan, &mut lint)
-        .and_then(|mut lowering| lowering.target())
-        .map_err(|error| lint.add(error));
-    let findings = lint.into_findings().into_iter().map(printable);
-    (target.ok(), findings.collect())
+    lint: &mut Report,
+) -> Option<Target> {
+    let target = Lowering::new(request, plan, lint).and_then(|mut lowering| lowering.target());
+    target.map_err(|error| lint.add(error)).ok()
 }
 
 /// Makes `config` say what was asked for, whatever the stage was built on.
@@ -85,19 +83,6 @@ fn set_platform(config: &mut ImageConfig, platform: &Platform) {
     }
     if !platform.os_features.is_empty() {
         config.os_features.clone_from(&platform.os_features);
-    }
-}
-
-/// Returns `finding` with words of the Dockerfile made fit to be shown.
-fn printable(finding: Diagnostic) -> Diagnostic {
-    let labels = finding.labels.into_iter().map(|label| Label {
-        text: name::printable(&label.text),
-        ..label
-    });
-    Diagnostic {
-        message: name::printable(&finding.message),
-        labels: labels.collect(),
-        ..finding
     }
 }
 
@@ -136,6 +121,7 @@ impl<'a> Lowering<'a> {
             &split.stages[target],
             lint,
         );
+        from::check(request, &split, &globals, target, lint);
         let stages = Stages::resolve(split, target, request, &globals, lint);
         let progress = stages.all.iter().map(|_| Progress::Waiting).collect();
         Ok(Lowering {
@@ -154,7 +140,10 @@ impl<'a> Lowering<'a> {
         arguments::check_given(self.request.options, self.lint);
         let epoch = self.globals.source_date_epoch(self.request);
         let source_date_epoch_seconds = self.kept(epoch).flatten();
-        let needed = self.stages.needed();
+        let needed = match self.request.options.scope {
+            Scope::Target => self.stages.needed(),
+            Scope::AllStages => (0..self.stages.all.len()).collect(),
+        };
         self.look_for_images(&needed);
         for index in needed {
             self.stage(index, self.stages.all[index].span())?;
@@ -254,6 +243,11 @@ impl<'a> Lowering<'a> {
     }
 
     fn statement(&mut self, state: &mut StageState, statement: &Statement) -> Lowered<()> {
+        if !state.is_in_trigger {
+            let shell = &state.config.config.shell;
+            let shell_is_chosen = shell.as_ref().is_some_and(|shell| !shell.is_empty());
+            lint::check_in_stage(statement, shell_is_chosen, &mut state.lint, self.lint);
+        }
         match &statement.instruction {
             Instruction::Run(run) => self.run(state, statement, run),
             Instruction::Copy(copy) => self.copy(state, statement, copy),

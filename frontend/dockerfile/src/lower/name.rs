@@ -2,6 +2,7 @@
 
 use super::state::StageState;
 use super::{Lowering, Request};
+use crate::diagnostic::printable;
 use crate::instruction::{Instruction, Statement};
 use kiln_plan::{SourceLocation, VertexMetadata, remote};
 use std::borrow::Cow;
@@ -133,18 +134,6 @@ fn display_text(statement: &Statement, summary: Option<&str>) -> String {
         Some(summary) => format!("{text} ({summary})"),
         None => text,
     })
-}
-
-/// Returns `text` with control characters escaped: a Dockerfile does not steer a terminal.
-pub(super) fn printable(text: &str) -> String {
-    let mut printable = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character.is_control() {
-            true => printable.extend(character.escape_default()),
-            false => printable.push(character),
-        }
-    }
-    printable
 }
 
 /// Returns the first line of a here-document, marked when there are more.

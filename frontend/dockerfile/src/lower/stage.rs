@@ -187,8 +187,6 @@ impl<'a> Stages<'a> {
             }
             let image = &stages.all[index].from.image;
             let base = words::expansion(image, escape, globals).and_then(|expansion| {
-                let rule = &lint::UNDEFINED_ARG_IN_FROM;
-                words::warn_of_unset(rule, image, &expansion, lint);
                 let context = contexts.find(&expansion.text, &platform);
                 stages.base_named(&expansion.text, index, image.span, context)
             });
@@ -298,7 +296,6 @@ fn platform(
         return Ok(None);
     };
     let expansion = words::expansion(word, escape, globals)?;
-    words::warn_of_unset(&lint::UNDEFINED_ARG_IN_FROM, word, &expansion, lint);
     let text = expansion.text;
     if text.is_empty() {
         let message = "the platform of FROM is empty once its variables are expanded";

@@ -1,7 +1,9 @@
 //! A stage in the middle of being lowered.
 
 use super::name::Naming;
+use super::words::Scope;
 use crate::expand::Variables;
+use crate::lint::StageFacts;
 use kiln_oci::{HistoryEntry, ImageConfig, Platform};
 use kiln_plan::VertexId;
 
@@ -29,6 +31,8 @@ pub(super) struct StageState {
     pub(super) index: usize,
     pub(super) is_in_trigger: bool,
     variables: Knowledge,
+    /// What rules remember.
+    pub(super) lint: StageFacts,
 }
 
 /// Whether all that sets variables has been understood.
@@ -54,6 +58,7 @@ impl StageState {
             index,
             is_in_trigger: false,
             variables: Knowledge::Whole,
+            lint: StageFacts::default(),
         };
         state.see_variables();
         state
@@ -74,6 +79,7 @@ impl StageState {
         let mut state = StageState {
             index,
             has_command: false,
+            lint: self.lint.next_stage(),
             ..self.clone()
         };
         state.see_variables();
@@ -157,6 +163,17 @@ impl Variables for StageState {
     fn value(&self, name: &str) -> Option<&str> {
         let found = self.environment.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.as_str())
+    }
+}
+
+impl Scope for StageState {
+    fn declares(&self, name: &str) -> bool {
+        self.arguments.iter().any(|(known, _)| known == name)
+    }
+
+    fn names(&self) -> Vec<&str> {
+        let names = self.environment.iter().map(|(name, _)| name.as_str());
+        names.collect()
     }
 }
 

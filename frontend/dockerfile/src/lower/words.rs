@@ -2,8 +2,8 @@
 
 use super::{Lowered, code};
 use crate::diagnostic::Diagnostic;
-use crate::expand::{Expansion, Quotes, Unset, Variables, expand};
-use crate::lint::{Report, Rule};
+use crate::expand::{Expansion, Quotes, Variables, expand};
+use crate::lint::{self, Report};
 use crate::syntax::{Span, Word};
 use std::ops::Range;
 
@@ -40,13 +40,41 @@ fn part(text: &str, span: Span, range: &Range<usize>) -> Span {
     }
 }
 
-/// Adds a warning for each variable that is unset and has no default.
-pub(super) fn warn_of_unset(rule: &Rule, word: &Word, expansion: &Expansion, lint: &mut Report) {
-    for Unset { name, range } in &expansion.unset {
-        let is_name = |character: char| character.is_alphabetic() || character == '_';
-        if name.starts_with(is_name) {
-            let message = format!("variable `{name}` is not set here");
-            lint.report(rule, part(&word.text, word.span, range), message);
-        }
+/// Returns the variables that `word` asks for and that are unset, each once, with its place.
+pub(super) fn unset<'e>(
+    word: &'e Word,
+    expansion: &'e Expansion,
+) -> impl Iterator<Item = (&'e str, Span)> {
+    let unset = expansion.unset.iter().enumerate();
+    let first = unset.filter(|(at, unset)| {
+        let before = &expansion.unset[..*at];
+        before.iter().all(|earlier| earlier.name != unset.name)
+    });
+    first.map(|(_, unset)| {
+        let place = part(&word.text, word.span, &unset.range);
+        (unset.name.as_str(), place)
+    })
+}
+
+/// Variables that know which of them there are.
+pub(super) trait Scope: Variables {
+    /// Says whether `name` is declared, be it without a value.
+    fn declares(&self, name: &str) -> bool;
+
+    /// Returns the names of all that are set or declared.
+    fn names(&self) -> Vec<&str>;
+}
+
+/// Checks that what `word` used is set, or at least declared.
+pub(super) fn check_unset(
+    word: &Word,
+    expansion: &Expansion,
+    scope: &impl Scope,
+    lint: &mut Report,
+) {
+    if !expansion.unset.is_empty() {
+        let unset = unset(word, expansion);
+        let undeclared = unset.filter(|(name, _)| !scope.declares(name));
+        lint::undefined_var::check(undeclared, &scope.names(), lint);
     }
 }

@@ -40,12 +40,12 @@ pub struct Directives {
 /// The value of `# check=`: which lint rules apply.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Check {
-    /// Rules that are skipped; `all` stands alone for every rule.
-    pub skip: Vec<String>,
+    /// Rules that are skipped; `all` stands for every rule.
+    pub skip: Vec<Word>,
     /// Whether a warning fails the build.
     pub error: bool,
-    /// Experimental rules that are wanted; `all` stands alone for every one.
-    pub experimental: Vec<String>,
+    /// Experimental rules that are wanted; `all` stands for every one.
+    pub experimental: Vec<Word>,
     /// Where the value stands.
     pub span: Span,
 }
@@ -110,8 +110,8 @@ fn key_and_value(comment: &Comment) -> Option<(&'static str, Word)> {
 /// Warns of directives among `comments` that come too late: after something else. Of each
 /// kind the first counts.
 pub(crate) fn late(comments: &[Comment]) -> impl Iterator<Item = Diagnostic> {
-    // Only these would change what the file means.
-    let late = ["escape", "check"].into_iter().filter_map(|wanted| {
+    // Only this one would change what the file means; a late `check` may be an instruction's.
+    let late = ["escape"].into_iter().filter_map(|wanted| {
         let mut directives = comments.iter().filter_map(|comment| {
             let (key, _) = key_and_value(comment)?;
             Some((key, comment.span))
@@ -172,13 +172,15 @@ impl Check {
             ..Self::default()
         };
         let error = |message: String| Diagnostic::error(Code::DIRECTIVE, value.span, message);
+        let mut start = value.span.start;
         for option in value.text.split(';') {
+            let end = start + option.len();
             let Some((key, text)) = option.split_once('=') else {
                 return Err(error(format!("{} has no value", quoted(option.trim()))));
             };
             match key.trim() {
-                "skip" => check.skip = rules(text),
-                "experimental" => check.experimental = rules(text),
+                "skip" => check.skip.extend(rules(text, end)),
+                "experimental" => check.experimental.extend(rules(text, end)),
                 "error" => {
                     let message = || error(format!("{} is neither true nor false", quoted(text)));
                     check.error = boolean(text.trim()).ok_or_else(message)?;
@@ -193,16 +195,26 @@ impl Check {
                     ));
                 }
             }
+            start = end + 1;
         }
         Ok(check)
     }
 }
 
-fn rules(text: &str) -> Vec<String> {
-    text.split(',')
-        .map(|rule| rule.trim().to_owned())
-        .filter(|rule| !rule.is_empty())
-        .collect()
+/// Returns the names in `text`, which ends at `end`.
+fn rules(text: &str, end: usize) -> Vec<Word> {
+    let mut start = end.saturating_sub(text.len());
+    let mut rules = Vec::new();
+    for part in text.split(',') {
+        let name = part.trim_start();
+        let at = start + part.len() - name.len();
+        let name = name.trim_end();
+        if !name.is_empty() {
+            rules.push(Word::new(name, Span::new(at, at + name.len())));
+        }
+        start += part.len() + 1;
+    }
+    rules
 }
 
 fn boolean(text: &str) -> Option<bool> {
@@ -329,9 +341,12 @@ mod tests {
             .0
             .check;
         let check = check.expect("the directive");
-        assert_eq!(check.skip, ["A", "B"]);
+        let place = |start| Span::new(start, start + 1);
+        let expected = [Word::new("A", place(13)), Word::new("B", place(16))];
+        assert_eq!(check.skip, expected);
         assert!(check.error);
-        assert_eq!(check.experimental, ["all"]);
+        let all = Word::new("all", Span::new(42, 45));
+        assert_eq!(check.experimental, [all]);
         assert_eq!(
             directives("# check=skipp=A").1,
             ["unknown option `skipp` in `check`"]

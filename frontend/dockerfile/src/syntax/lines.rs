@@ -136,6 +136,7 @@ impl<'a> Lines<'a> {
             ..LogicalLine::default()
         };
         let mut empty_line = None;
+        let mut last = span;
         let mut next = Some(first);
         while let Some(physical) = next {
             let (kept, goes_on) = self.cut_continuation(physical.text);
@@ -145,6 +146,7 @@ impl<'a> Lines<'a> {
             self.layout
                 .push(PieceKind::Instruction, physical.start + kept.len());
             self.push_rest(PieceKind::Continuation, physical);
+            last = Span::new(physical.start, line.span.end);
             next = if goes_on {
                 self.next_continuation(&mut empty_line)
             } else {
@@ -152,8 +154,9 @@ impl<'a> Lines<'a> {
             };
         }
         if let Some(span) = empty_line {
-            let message = "empty line inside a continued instruction";
-            let finding = Diagnostic::warning(Code::NO_EMPTY_CONTINUATION, span, message);
+            let message = "Empty continuation line";
+            let finding = Diagnostic::warning(Code::NO_EMPTY_CONTINUATION, span, message)
+                .with_label(last, "the instruction goes on up to here");
             self.findings
                 .push(finding.with_help("remove the empty line, or put a `#` on it"));
         }

@@ -152,7 +152,7 @@ fn each_mistake_is_found_at_its_place() {
         ),
         (
             "RUN b \\\n\n c",
-            "warning 3:1 empty line inside a continued instruction; remove the empty line, or put a `#` on it",
+            "warning 3:1 Empty continuation line; remove the empty line, or put a `#` on it",
         ),
     ];
     for (line, expected) in cases {
@@ -189,7 +189,7 @@ fn all_errors_of_a_file_are_found_in_its_order() {
     let text = "FROM a AS 1\nRUN b \\\n\n c\nCOPY --form=x --lnk d\nUSERR e\n";
     let expected = [
         "error 1:11 invalid stage name `1`",
-        "warning 3:1 empty line",
+        "warning 3:1 Empty continuation",
         "error 5:1 COPY needs",
         "error 5:6 unknown flag `--form`",
         "error 5:15 unknown flag `--lnk`",
