@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use kiln_disk::{LayerId, Patience, PruneReport, PruneRule, Record, Store};
+use kiln_oci::Digest;
+
 /// What a child is to do.
 pub const ROLE: &str = "KILN_DISK_TEST_ROLE";
 /// The store that it works in.
@@ -54,4 +57,44 @@ pub fn kill(mut child: Child) {
 pub fn say_ready_and_sleep() {
     eprintln!("ready");
     std::thread::sleep(Duration::from_secs(60));
+}
+
+/// Returns the digest of `text`.
+pub fn digest(text: &str) -> Digest {
+    Digest::sha256(text.as_bytes())
+}
+
+/// Commits a layer with one file.
+pub fn layer(store: &Store, bytes: usize) -> LayerId {
+    let layer = store.layers().begin().unwrap();
+    std::fs::write(layer.upper().join("file"), vec![7; bytes]).unwrap();
+    layer.commit(LayerId::random()).unwrap()
+}
+
+/// Records that `key` results in `result`.
+pub fn record(store: &Store, key: &str, result: &[LayerId]) {
+    let record = Record {
+        result: result.to_vec(),
+        canonical_key: digest(key),
+        created_seconds: 0,
+        description: format!("step {key}"),
+        build_id: String::new(),
+    };
+    store.sync().unwrap();
+    store.records().put(&digest(key), &record).unwrap();
+}
+
+/// Whether there is a result for `key`.
+pub fn has(root: &Path, key: &str) -> bool {
+    let store = Store::open(root).unwrap();
+    store.records().get(&digest(key)).unwrap().is_some()
+}
+
+/// Prunes; nothing may dangle afterwards.
+pub fn prune(root: &Path, rule: PruneRule) -> PruneReport {
+    let store = Store::open(root).unwrap();
+    let report = store.prune(&[rule], |_| Patience::Wait).unwrap();
+    let verified = store.verify(&mut |_| {}).unwrap();
+    assert_eq!(verified.problems, []);
+    report
 }
