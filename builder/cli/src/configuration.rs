@@ -1,6 +1,9 @@
-//! The configuration file: registries.
+//! The configuration file: registries, and what builds do unless told otherwise.
 //!
 //! ```toml
+//! [build]
+//! context-modes = "normalize"
+//!
 //! [registry."docker.io"]
 //! mirrors = ["http://127.0.0.1:5000"]
 //!
@@ -11,6 +14,7 @@
 
 use crate::arguments::GlobalArguments;
 use crate::error::{Class, Failure};
+use kiln_engine::ContextModes;
 use kiln_engine::registry::RegistrySettings;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -20,7 +24,25 @@ use std::path::{Path, PathBuf};
 #[serde(deny_unknown_fields)]
 struct Configuration {
     #[serde(default)]
+    build: Build,
+    #[serde(default)]
     registry: BTreeMap<String, Registry>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Build {
+    #[serde(default)]
+    context_modes: Modes,
+}
+
+/// Permissions of files of build contexts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Modes {
+    #[default]
+    Keep,
+    Normalize,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -56,6 +78,22 @@ pub fn registry_settings(arguments: &GlobalArguments) -> Result<RegistrySettings
         }
     }
     Ok(settings)
+}
+
+/// Returns which permissions files of build contexts have: as `asked`, else as the file says.
+pub fn context_modes(
+    arguments: &GlobalArguments,
+    asked: Option<&str>,
+) -> Result<ContextModes, Failure> {
+    let modes = match asked {
+        Some("normalize") => Modes::Normalize,
+        Some(_) => Modes::Keep,
+        None => read(arguments.config.as_deref())?.build.context_modes,
+    };
+    Ok(match modes {
+        Modes::Keep => ContextModes::Kept,
+        Modes::Normalize => ContextModes::Normalized,
+    })
 }
 
 /// Reads the file that was named, which must exist, or the one at the usual place.
@@ -99,6 +137,15 @@ mod tests {
             configuration.registry["r:5000"].certificates,
             [PathBuf::from("/a.pem")]
         );
+    }
+
+    #[test]
+    fn file_says_which_permissions_contexts_have() {
+        let read = |text: &str| toml::from_str::<Configuration>(text).map(|read| read.build);
+        let text = "[build]\ncontext-modes = \"normalize\"\n";
+        assert_eq!(read(text).unwrap().context_modes, Modes::Normalize);
+        assert_eq!(read("").unwrap().context_modes, Modes::Keep);
+        assert!(read("[build]\ncontext-modes = \"x\"\n").is_err());
     }
 
     #[test]

@@ -30,5 +30,6 @@ pub use kiln_registry as registry;
 pub use kiln_sandbox as sandbox;
 pub use output::{Destination, ImageFormat, Output};
 pub use request::{
-    BuildOutcome, BuildRequest, BuiltImage, LocalDirectory, PlannedImage, SecretSource,
+    BuildOutcome, BuildRequest, BuiltImage, ContextModes, LocalDirectory, PlannedImage,
+    SecretSource,
 };

@@ -57,6 +57,19 @@ pub struct LocalDirectory {
     pub path: PathBuf,
     /// What of it does not exist for the build.
     pub ignore: IgnorePatterns,
+    /// Which permissions its files have.
+    pub modes: ContextModes,
+}
+
+/// Which permissions the files of a directory of this machine have in a build.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ContextModes {
+    /// Their own.
+    #[default]
+    Kept,
+    /// `0755` for directories and files that anybody may execute, `0644` for other files:
+    /// neither the umask of a checkout nor the user who made it matters.
+    Normalized,
 }
 
 /// Where the value of a secret is.

@@ -5,7 +5,7 @@ use crate::explain::{ListedFile, Listing};
 use crate::history::{self, History};
 use crate::op::content::Origin;
 use crate::settle::{Entry, Settler};
-use crate::{BuildRequest, Event, StepChange, StepError, op};
+use crate::{BuildRequest, ContextModes, Event, StepChange, StepError, op};
 use kiln_disk::{KeyLock, LayerId, Record, RunCause, Store};
 use kiln_layer::copy::{ContentIndex, NoIndex, SelectedFile};
 use kiln_layer::tree::{Tree, WhiteoutFormat};
@@ -74,7 +74,10 @@ impl BuildWorker<'_> {
                 what: "build context",
                 name: name.to_owned(),
             })?;
-        let tree = Tree::host(&directory.path)?.with_ignore(directory.ignore.clone());
+        let mut tree = Tree::host(&directory.path)?.with_ignore(directory.ignore.clone());
+        if directory.modes == ContextModes::Normalized {
+            tree = tree.with_normalized_modes();
+        }
         // A store within the context must not be copied into itself.
         Ok(tree.without_directory(self.store.root())?)
     }

@@ -38,6 +38,8 @@ pub struct CompileOptions {
     pub no_cache: bool,
     /// Stages whose recorded results are disregarded.
     pub no_cache_stages: Vec<String>,
+    /// Lines whose steps disregard recorded results, of one stage or of any.
+    pub no_cache_lines: Vec<(Option<String>, usize)>,
     /// Lines of `/etc/hosts` for commands: (name, address).
     pub extra_hosts: Vec<(String, String)>,
     /// Resource limits of commands: (name, soft, hard).
@@ -86,6 +88,7 @@ impl Default for CompileOptions {
             network: NetworkMode::Default,
             no_cache: false,
             no_cache_stages: Vec::new(),
+            no_cache_lines: Vec::new(),
             extra_hosts: Vec::new(),
             ulimits: Vec::new(),
             shm_size_bytes: None,

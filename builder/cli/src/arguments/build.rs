@@ -21,14 +21,19 @@ pub struct BuildArguments {
     /// Additional named build context (repeatable)
     #[arg(long, value_name = "NAME=DIR")]
     pub build_context: Vec<String>,
+    /// Permissions of files of build contexts: keep, or normalize to 0644 and 0755, so that
+    /// checkouts with another umask are the same [default: keep, or `context-modes` of the
+    /// configuration's `[build]`]
+    #[arg(long, value_name = "MODES", value_parser = ["keep", "normalize"])]
+    pub context_modes: Option<String>,
     /// Stage to build
     #[arg(long, value_name = "STAGE")]
     pub target: Option<String>,
-    /// Run every step again
+    /// Run every command again
     #[arg(long)]
     pub no_cache: bool,
-    /// Run every step of these stages again
-    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    /// Run every command of these stages, or on these lines, again
+    #[arg(long, value_name = "STAGE|[STAGE]:LINE", value_delimiter = ',')]
     pub no_cache_filter: Vec<String>,
     /// Ask the registry for base images even if the store has them
     #[arg(long)]

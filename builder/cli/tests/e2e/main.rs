@@ -2,6 +2,7 @@
 //!
 //! Needs root and Debian's packages of the peers; see `kiln_testdata::needs`.
 
+mod caching;
 mod errors;
 mod footprint;
 mod harness;

@@ -14,6 +14,8 @@ pub(super) struct Naming {
     step: usize,
     total: usize,
     ignore_cache: bool,
+    /// Lines whose steps disregard recorded results.
+    ignored_lines: Vec<usize>,
     /// Location of what stands outside the Dockerfile: that of the FROM that brings it in.
     trigger_location: Option<SourceLocation>,
 }
@@ -58,12 +60,15 @@ impl Lowering<'_> {
             name => format!("{name} "),
         };
         let is_named = |filter: &String| filter.to_lowercase() == name;
+        let ignored = options.no_cache_lines.iter();
+        let ignored = ignored.filter(|(stage, _)| stage.as_ref().is_none_or(is_named));
         let steps = statements.filter(|statement| is_step(statement)).count();
         Naming {
             prefix: format!("{platform}{stage}"),
             step: 0,
             total: usize::from(has_image) + steps,
             ignore_cache: options.no_cache || options.no_cache_stages.iter().any(is_named),
+            ignored_lines: ignored.map(|(_, line)| *line).collect(),
             trigger_location: Some(location(self.request, source.statement)),
         }
     }
@@ -94,8 +99,11 @@ impl Lowering<'_> {
             true => state.naming.trigger_location.clone(),
             false => Some(location(self.request, statement)),
         };
+        let mut ignored = state.naming.ignored_lines.iter();
+        let is_ignored = !state.is_in_trigger && ignored.any(|line| statement.lines.contains(line));
         VertexMetadata {
             location,
+            ignore_cache: metadata.ignore_cache || is_ignored,
             ..metadata
         }
     }

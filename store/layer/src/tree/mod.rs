@@ -55,6 +55,8 @@ pub struct Tree {
     root: Arc<Directory>,
     cache: Mutex<Cache>,
     ignore: Option<IgnorePatterns>,
+    /// Whether permissions are what a checkout with the usual umask has.
+    normalizes_modes: bool,
     /// A directory that is not shown: device and inode.
     hidden: Option<(u64, u64)>,
     /// What directories that were written to get as modification time in the end.
@@ -98,6 +100,24 @@ impl Tree {
         self.lock().clear();
         self.ignore = Some(patterns);
         self
+    }
+
+    /// Shows the permissions that a checkout with the usual umask has: `0755` for directories
+    /// and for files that anybody may execute, `0644` for other files.
+    pub fn with_normalized_modes(mut self) -> Self {
+        self.normalizes_modes = true;
+        self
+    }
+
+    /// Returns metadata as it is shown.
+    fn shown(&self, metadata: Metadata) -> Metadata {
+        let is_executable = metadata.is_directory() || metadata.mode & 0o111 != 0;
+        let mode = match (self.normalizes_modes, is_executable) {
+            (false, _) => metadata.mode,
+            (true, true) => 0o755,
+            (true, false) => 0o644,
+        };
+        Metadata { mode, ..metadata }
     }
 
     /// Hides the directory at `directory` on this machine, wherever in the tree it lies: a
@@ -146,6 +166,7 @@ impl Tree {
             root: Arc::new(root),
             cache: Mutex::default(),
             ignore: None,
+            normalizes_modes: false,
             hidden: None,
             directory_times: BTreeMap::new(),
         })

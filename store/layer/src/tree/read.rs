@@ -42,7 +42,7 @@ impl Tree {
         };
         let node = |found: directory::Found| Node {
             path: resolved.path,
-            metadata: found.metadata,
+            metadata: self.shown(found.metadata),
         };
         Ok(resolved.found.map(node))
     }
@@ -63,6 +63,7 @@ impl Tree {
         let mut entries = Vec::with_capacity(listed.len());
         for (name, part, kind) in listed {
             if let Some(metadata) = self.entry(&directory, &path, &name, part, kind)? {
+                let metadata = self.shown(metadata);
                 entries.push(Entry { name, metadata });
             }
         }
@@ -131,7 +132,7 @@ impl Tree {
         // It may have been replaced since it was looked at.
         let metadata = stat_handle(handle.as_fd()).map_err(TreeError::io("look up", path))?;
         refuse_irregular(path, metadata.kind)?;
-        Ok((File::from(handle), metadata))
+        Ok((File::from(handle), self.shown(metadata)))
     }
 
     /// Returns the content of the regular file at `path`, following links; `None` when there

@@ -3,7 +3,7 @@
 use crate::arguments::BuildArguments;
 use crate::error::{Class, Failure};
 use kiln_dockerfile::SourceFile;
-use kiln_engine::{IgnorePatterns, LocalDirectory};
+use kiln_engine::{ContextModes, IgnorePatterns, LocalDirectory};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Read;
@@ -21,6 +21,15 @@ pub struct Inputs {
 }
 
 impl Inputs {
+    /// Returns the directories, their files with the permissions that `modes` says.
+    pub fn directories_with(&self, modes: ContextModes) -> BTreeMap<String, LocalDirectory> {
+        let mut directories = self.directories.clone();
+        directories
+            .values_mut()
+            .for_each(|directory| directory.modes = modes);
+        directories
+    }
+
     /// Reads the Dockerfile and finds the contexts that `arguments` name.
     pub fn read(arguments: &BuildArguments) -> Result<Self, Failure> {
         let context = context_directory(&arguments.context)?;
@@ -33,13 +42,21 @@ impl Inputs {
                 LocalDirectory {
                     path: context,
                     ignore,
+                    modes: ContextModes::default(),
                 },
             );
         }
         for named in &arguments.build_context {
             let (name, path) = named_context(named)?;
             let ignore = read_ignore(None, &path)?;
-            directories.insert(name, LocalDirectory { path, ignore });
+            directories.insert(
+                name,
+                LocalDirectory {
+                    path,
+                    ignore,
+                    modes: ContextModes::default(),
+                },
+            );
         }
         Ok(Inputs {
             dockerfile,

@@ -8,10 +8,10 @@ mod results;
 
 use crate::arguments::{BuildArguments, GlobalArguments, ProgressMode};
 use crate::error::{Class, Failure};
-use crate::interrupt;
 use crate::progress::Progress;
 use crate::resolver::StoreResolver;
 use crate::session::Session;
+use crate::{configuration, interrupt};
 use inputs::Inputs;
 use kiln_dockerfile::Compilation;
 use kiln_engine::sandbox::{Cancellation, host};
@@ -34,7 +34,7 @@ pub fn run(global: &GlobalArguments, arguments: &BuildArguments) -> Result<(), F
     if arguments.check {
         return check(&compilation);
     }
-    let request = request(arguments, &inputs, compilation)?;
+    let request = request(global, arguments, &inputs, compilation)?;
     let outcome = build(&session, arguments, &inputs, &request, &cancellation)?;
     results::write(arguments, &request, &outcome)
 }
@@ -110,10 +110,12 @@ fn check(compilation: &Compilation) -> Result<(), Failure> {
 }
 
 fn request(
+    global: &GlobalArguments,
     arguments: &BuildArguments,
     inputs: &Inputs,
     compilation: Compilation,
 ) -> Result<BuildRequest, Failure> {
+    let modes = configuration::context_modes(global, arguments.context_modes.as_deref())?;
     let images = compilation.images.into_iter().map(|image| PlannedImage {
         platform: image.platform,
         result: image.result,
@@ -124,7 +126,7 @@ fn request(
         build_id: kiln_engine::new_build_id(),
         plan: compilation.plan,
         images: images.collect(),
-        directories: inputs.directories.clone(),
+        directories: inputs.directories_with(modes),
         names: options::names(arguments)?,
         outputs: options::outputs(arguments)?,
         jobs: arguments.jobs.unwrap_or(options::DEFAULT_JOBS),

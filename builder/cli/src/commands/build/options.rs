@@ -18,6 +18,11 @@ pub const DEFAULT_JOBS: usize = 16;
 const CPU_PERIOD_MICROSECONDS: u64 = 100_000;
 
 pub fn compile_options(arguments: &BuildArguments) -> Result<CompileOptions, Failure> {
+    let filters: Vec<_> = arguments
+        .no_cache_filter
+        .iter()
+        .map(|filter| cache_filter(filter))
+        .collect();
     let platforms = arguments
         .platform
         .iter()
@@ -29,7 +34,12 @@ pub fn compile_options(arguments: &BuildArguments) -> Result<CompileOptions, Fai
         labels: pairs(&arguments.label, "label", '=')?,
         network: network(arguments)?,
         no_cache: arguments.no_cache,
-        no_cache_stages: arguments.no_cache_filter.clone(),
+        no_cache_stages: (filters.iter().filter(|(_, line)| line.is_none()))
+            .filter_map(|(stage, _)| stage.clone())
+            .collect(),
+        no_cache_lines: (filters.into_iter())
+            .filter_map(|(stage, line)| Some((stage, line?)))
+            .collect(),
         extra_hosts: extra_hosts(&arguments.add_host)?,
         ulimits: arguments
             .ulimit
@@ -70,6 +80,20 @@ fn build_arguments(arguments: &BuildArguments) -> Vec<(String, Option<String>)> 
 
 /// The latest time in what is built: taken from the environment unless given.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+/// `STAGE`, `STAGE:LINE` or `:LINE` as a stage and a line.
+fn cache_filter(filter: &str) -> (Option<String>, Option<usize>) {
+    let with_line = filter
+        .rsplit_once(':')
+        .and_then(|(stage, line)| Some((stage, line.parse().ok()?)));
+    match with_line {
+        Some((stage, line)) => (
+            Some(stage.to_owned()).filter(|stage| !stage.is_empty()),
+            Some(line),
+        ),
+        None => (Some(filter.to_owned()), None),
+    }
+}
 
 /// Without a value it is that of the environment.
 fn build_argument(argument: &str) -> (String, Option<String>) {
@@ -250,6 +274,15 @@ pub fn ssh_agents(arguments: &BuildArguments) -> Result<BTreeMap<String, PathBuf
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cache_filters_name_stages_and_lines() {
+        let stage = |name: &str| Some(name.to_owned());
+        assert_eq!(cache_filter("build"), (stage("build"), None));
+        assert_eq!(cache_filter("build:12"), (stage("build"), Some(12)));
+        assert_eq!(cache_filter(":12"), (None, Some(12)));
+        assert_eq!(cache_filter("a:b"), (stage("a:b"), None));
+    }
 
     #[test]
     fn sizes_are_counted_in_units_of_1024() {
