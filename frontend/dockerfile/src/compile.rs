@@ -3,9 +3,10 @@
 use crate::context::BuildContexts;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::frontend::check_frontend;
-use crate::instruction::parse;
+use crate::instruction::{Dockerfile, parse};
 use crate::lint::{self, Report, Settings};
 use crate::lower::{self, Request};
+use crate::outline::Outline;
 use crate::resolutions::Resolutions;
 use crate::syntax::SourceFile;
 use kiln_oci::{Digest, HistoryEntry, ImageConfig, Platform, Reference};
@@ -189,16 +190,7 @@ pub fn compile(
     options: &CompileOptions,
     resolver: &dyn ImageResolver,
 ) -> Result<Compilation, Diagnostics> {
-    let (dockerfile, mut found) = parse(source);
-    if !is_for_other_frontend(&found) {
-        found.0.extend(check_frontend(&dockerfile, options));
-    }
-    let settings = Settings::of(&dockerfile.directives, &options.build_args);
-    let mut report = Report::new(settings.map_err(|error| Diagnostics(vec![error]))?);
-    lint::check_text(&dockerfile, found, &mut report);
-    if report.has_errors() {
-        return Err(report.into_findings(&dockerfile));
-    }
+    let (dockerfile, mut report) = read(source, options)?;
     let resolutions = Resolutions::new(resolver);
     let mut plan = PlanBuilder::new();
     let mut images = Vec::new();
@@ -229,6 +221,49 @@ pub fn compile(
         source_date_epoch_seconds,
         warnings,
     })
+}
+
+/// Returns what a target of the Dockerfile `source` takes: that of `options`, for the first
+/// platform.
+///
+/// Errors: all findings in the order of their places, at least one of which is an error.
+pub fn outline(
+    source: &SourceFile,
+    options: &CompileOptions,
+    resolver: &dyn ImageResolver,
+) -> Result<Outline, Diagnostics> {
+    let (dockerfile, mut report) = read(source, options)?;
+    let request = Request {
+        source,
+        dockerfile: &dockerfile,
+        options,
+        resolutions: &Resolutions::new(resolver),
+        platform: options.platforms.first().unwrap_or(&options.build_platform),
+        is_one_of_several: false,
+    };
+    let notes = lower::notes(&request, &mut PlanBuilder::new(), &mut report);
+    report.verdict(&dockerfile)?;
+    Ok(notes.unwrap_or_default().outline(&dockerfile))
+}
+
+/// Returns the instructions of `source`, and what is odd with them.
+///
+/// Errors: all findings, at least one of which is an error.
+fn read(
+    source: &SourceFile,
+    options: &CompileOptions,
+) -> Result<(Dockerfile, Report), Diagnostics> {
+    let (dockerfile, mut found) = parse(source);
+    if !is_for_other_frontend(&found) {
+        found.0.extend(check_frontend(&dockerfile, options));
+    }
+    let settings = Settings::of(&dockerfile.directives, &options.build_args);
+    let mut report = Report::new(settings.map_err(|error| Diagnostics(vec![error]))?);
+    lint::check_text(&dockerfile, found, &mut report);
+    match report.has_errors() {
+        true => Err(report.into_findings(&dockerfile)),
+        false => Ok((dockerfile, report)),
+    }
 }
 
 fn is_for_other_frontend(findings: &Diagnostics) -> bool {

@@ -12,15 +12,17 @@ mod frontend;
 pub mod instruction;
 pub mod lint;
 mod lower;
+mod outline;
 mod resolutions;
 pub mod syntax;
 mod text;
 
 pub use compile::{
     Compilation, CompileOptions, DEFAULT_HOSTNAME, IgnoredPaths, ImageResolver, PlannedImage,
-    Privilege, Privileges, ResolveError, ResolvedBase, Scope, compile,
+    Privilege, Privileges, ResolveError, ResolvedBase, Scope, compile, outline,
 };
 pub use context::{BuildContexts, Context, ContextNameError, ContextSource, NamedContext};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity, render};
 pub use instruction::{Dockerfile, Instruction, Statement, parse, parse_trigger};
+pub use outline::{Outline, OutlineArgument, OutlineMount, TargetStage, targets};
 pub use syntax::{SourceFile, Span, Word};

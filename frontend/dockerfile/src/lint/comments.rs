@@ -23,6 +23,13 @@ impl<'a> Comments<'a> {
         }
     }
 
+    /// Returns the description of `name` in the comments above `statement`: what follows
+    /// the name at the start of one of them.
+    pub(crate) fn description(self, statement: &Statement, name: &str) -> Option<&'a str> {
+        let mut comments = self.above(statement);
+        comments.find_map(|comment| comment.text.strip_prefix(name)?.strip_prefix(' '))
+    }
+
     /// Returns the comments on the lines right above `statement`, in order.
     ///
     /// An empty line or an empty comment separates; directives are not among them.

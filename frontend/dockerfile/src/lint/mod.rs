@@ -6,6 +6,7 @@
 
 mod casing;
 mod comments;
+mod place;
 mod report;
 mod rule;
 mod rules;
@@ -37,11 +38,12 @@ pub(crate) mod workdir_relative_path;
 #[cfg(test)]
 mod tests;
 
+pub use place::Places;
 pub use rule::{Maturity, Origin, Rule};
 pub use rules::{RULES, rule_named};
 
 pub(crate) use comments::Comments;
-pub(crate) use report::Report;
+pub(crate) use report::{Report, statement_at};
 pub(crate) use rules::*;
 pub(crate) use settings::Settings;
 

@@ -102,7 +102,7 @@ fn is_skipped(dockerfile: &Dockerfile, finding: &Diagnostic) -> bool {
 }
 
 /// Returns the statement of `dockerfile` that `span` starts in.
-pub(super) fn statement_at(dockerfile: &Dockerfile, span: Span) -> Option<&Statement> {
+pub(crate) fn statement_at(dockerfile: &Dockerfile, span: Span) -> Option<&Statement> {
     let statements = &dockerfile.statements;
     let after = statements.partition_point(|statement| statement.span.start <= span.start);
     let statement = &statements[after.checked_sub(1)?];

@@ -300,6 +300,7 @@ impl Lowering<'_> {
                 Some(value) => format!("{name}={value}"),
                 None => name.clone(),
             });
+            self.note_argument(state, argument, &name, value.as_deref());
             state.declare_argument(&name, value.as_deref());
             if state.is_in_trigger {
                 self.arguments_of_triggers.push(name);

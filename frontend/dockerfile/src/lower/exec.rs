@@ -36,6 +36,7 @@ impl Lowering<'_> {
         }
         let command = command_line(state, &run.command);
         let mut mounts = self.mounts(state, statement, &run.mounts)?;
+        self.note_mounts(state, statement.span, &mounts);
         mounts.extend(command.script);
         let metadata = self.metadata(state, statement, command.summary.as_deref());
         let text = history::run(&state.visible_arguments(), &command.arguments);

@@ -16,6 +16,7 @@ mod healthcheck;
 mod history;
 mod mounts;
 mod name;
+mod notes;
 mod path;
 mod ports;
 mod remote;
@@ -28,6 +29,7 @@ use crate::compile::{CompileOptions, PlannedImage, Scope};
 use crate::diagnostic::Diagnostic;
 use crate::instruction::{Dockerfile, Instruction, Statement};
 use crate::lint::{self, Report};
+use crate::outline::{Notes, StageNotes};
 use crate::resolutions::Resolutions;
 use crate::syntax::{SourceFile, Span};
 use arguments::GlobalArguments;
@@ -70,6 +72,19 @@ pub(crate) fn lower(
     target.map_err(|error| lint.add(error)).ok()
 }
 
+/// Lowers the target of `request`; returns what was noted of what it takes.
+pub(crate) fn notes(
+    request: &Request<'_>,
+    plan: &mut PlanBuilder,
+    lint: &mut Report,
+) -> Option<Notes> {
+    let lowered = Lowering::new(request, plan, lint).and_then(|mut lowering| {
+        lowering.target()?;
+        Ok(lowering.into_notes())
+    });
+    lowered.map_err(|error| lint.add(error)).ok()
+}
+
 /// Makes `config` say what was asked for, whatever the stage was built on.
 fn set_platform(config: &mut ImageConfig, platform: &Platform) {
     let is_same = config.os == platform.os && config.architecture == platform.architecture;
@@ -103,6 +118,8 @@ struct Lowering<'a> {
     progress: Vec<Progress>,
     arguments_of_triggers: Vec<String>,
     used_contexts: BTreeSet<usize>,
+    /// What an outline is made of, for each stage.
+    notes: Vec<StageNotes>,
     /// Where all findings go.
     lint: &'a mut Report,
 }
@@ -123,6 +140,7 @@ impl<'a> Lowering<'a> {
         );
         from::check(request, &split, &globals, target, lint);
         let stages = Stages::resolve(split, target, request, &globals, lint);
+        let notes = notes::of_stages(stages.all.len());
         let progress = stages.all.iter().map(|_| Progress::Waiting).collect();
         Ok(Lowering {
             request,
@@ -132,6 +150,7 @@ impl<'a> Lowering<'a> {
             progress,
             arguments_of_triggers: Vec::new(),
             used_contexts: BTreeSet::new(),
+            notes,
             lint,
         })
     }

@@ -260,7 +260,8 @@ impl<'a> Stages<'a> {
             .collect()
     }
 
-    fn dependencies(&self, index: usize) -> Vec<usize> {
+    /// Returns the stages that the one at `index` needs, the one it starts from first.
+    pub(super) fn dependencies(&self, index: usize) -> Vec<usize> {
         let base = match self.bases[index] {
             Base::Stage(stage) => Some(stage),
             Base::Unknown | Base::Scratch | Base::Image(_) | Base::Context(_) => None,

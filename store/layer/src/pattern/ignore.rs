@@ -15,6 +15,8 @@ pub struct IgnorePatterns {
 
 #[derive(Clone, Debug)]
 struct Pattern {
+    /// As it was cleaned: without what does not count.
+    text: String,
     /// Whether it begins with `!`: what it matches is seen after all.
     includes: bool,
     glob: Glob,
@@ -53,6 +55,11 @@ impl IgnorePatterns {
     /// Whether there are no patterns.
     pub fn is_empty(&self) -> bool {
         self.patterns.is_empty()
+    }
+
+    /// Returns the patterns as text, in order, without what does not count in them.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.patterns.iter().map(|pattern| pattern.text.as_str())
     }
 
     /// Whether `path` is excluded, by itself or by a directory above it.
@@ -133,6 +140,7 @@ impl Pattern {
         }
         let components = pattern.split('/').map(Glob::new);
         Ok(Self {
+            text: cleaned.clone(),
             includes,
             glob: Glob::with_double_star(pattern)?,
             components: components.collect::<Result<_, _>>()?,
