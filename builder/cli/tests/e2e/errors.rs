@@ -50,6 +50,35 @@ fn failing_step_shows_its_line_its_exit_code_and_its_last_words() {
 }
 
 #[test]
+fn failing_line_of_a_longer_step_is_marked() {
+    if !needs::met(needs::PEERS) {
+        return;
+    }
+    let table = [
+        (
+            "FROM debian:bookworm\nRUN <<END\nset -e\ntrue\n  compiel --all\nEND\n",
+            "Dockerfile:5:3",
+            ">>>   compiel --all\n     |       ^^^^^^^\n",
+        ),
+        (
+            "FROM debian:bookworm\nRUN true && \\\n  true && \\\n  ls /missing\n",
+            "Dockerfile:4:3",
+            ">>>   ls /missing\n     |       ^^ it seems to have failed here\n",
+        ),
+        (
+            "FROM debian:bookworm\nRUN [\"true\"]\nRUN [\"/no/such\", \"x\"]\n",
+            "Dockerfile:3:7",
+            ">>> RUN [\"/no/such\", \"x\"]\n     |           ^^^^^^^^\n",
+        ),
+    ];
+    for (dockerfile, place, marked) in table {
+        let kiln = Kiln::new();
+        let ran = kiln.try_build(&kiln.context(dockerfile), &[]);
+        ran.failed_saying(STEP, &[place, marked]);
+    }
+}
+
+#[test]
 fn missing_base_image_is_named() {
     if !needs::met(needs::PEERS) {
         return;

@@ -1,12 +1,19 @@
 //! A failed build, told with the lines of the Dockerfile and the end of the output.
 
+mod excerpt;
+mod place;
+mod said;
+mod script;
+
 use super::inputs::Inputs;
 use crate::error::{Failure, class_of};
 use kiln_dockerfile::Diagnostic;
+use kiln_engine::sandbox::SandboxError;
 use kiln_engine::{BuildError, BuildRequest, Event, StepChange, StepError};
-use kiln_plan::{SourceLocation, VertexId};
+use kiln_plan::{Op, SourceLocation, VertexId};
+use place::{Ending, Place};
+use script::Script;
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 
 /// Bytes of output kept of each step.
@@ -68,8 +75,8 @@ pub fn of_build(
         .iter()
         .filter(|(_, error)| !matches!(error, StepError::Cancelled));
     let mut excerpt = String::new();
-    for (vertex, _) in told.clone().skip(1).chain(told.clone().take(1)) {
-        add_excerpt(&mut excerpt, *vertex, request, inputs, tails);
+    for (vertex, error) in told.clone().skip(1).chain(told.clone().take(1)) {
+        add_excerpt(&mut excerpt, *vertex, error, request, inputs, tails);
     }
     let Some((vertex, first)) = told.clone().next() else {
         return Failure::from(BuildError::Cancelled);
@@ -115,6 +122,7 @@ fn hint(error: &StepError) -> Option<String> {
 fn add_excerpt(
     text: &mut String,
     vertex: VertexId,
+    error: &StepError,
     request: &BuildRequest,
     inputs: &Inputs,
     tails: &Tails,
@@ -127,52 +135,39 @@ fn add_excerpt(
             .for_each(|line| text.push_str(&format!("{line}\n")));
         text.push_str("------\n");
     }
-    if let Some(location) = &request.plan.vertex(vertex).metadata.location {
-        add_source(text, location, inputs.dockerfile.text());
-    }
+    let Some(location) = &request.plan.vertex(vertex).metadata.location else {
+        return;
+    };
+    let place = place_of(vertex, error, location, request, inputs, &lines);
+    excerpt::add(text, location, place.as_ref(), inputs.dockerfile.text());
 }
 
-/// Lines of the Dockerfile shown before and after those that failed.
-const CONTEXT_LINES: usize = 2;
-
-fn add_source(text: &mut String, location: &SourceLocation, source: &str) {
-    let _ = writeln!(text, "{}:{}", location.file, location.first_line);
-    let first = location.first_line.saturating_sub(CONTEXT_LINES).max(1);
-    let last = location.last_line + CONTEXT_LINES;
-    let lines = source
-        .lines()
-        .enumerate()
-        .map(|(index, line)| (index + 1, line));
-    for (number, line) in lines.filter(|(number, _)| (first..=last).contains(number)) {
-        let is_failed = (location.first_line..=location.last_line).contains(&number);
-        let mark = if is_failed { ">>>" } else { "   " };
-        let _ = writeln!(
-            text,
-            "{number:4} | {mark} {}",
-            crate::progress::sanitized(line)
-        );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn failed_lines_are_marked_with_lines_around_them() {
-        let location = SourceLocation {
-            file: "Dockerfile".to_owned(),
-            first_line: 2,
-            last_line: 3,
-        };
-        let mut text = String::new();
-        add_source(
-            &mut text,
-            &location,
-            "FROM a\nRUN b \\\n  c\nRUN d\nRUN e\nRUN f\n",
-        );
-        let expected = "Dockerfile:2\n   1 |     FROM a\n   2 | >>> RUN b \\\n   3 | >>>   c\n   \
-            4 |     RUN d\n   5 |     RUN e\n";
-        assert_eq!(text, expected);
+/// Returns where in an instruction of several words the command failed.
+fn place_of(
+    vertex: VertexId,
+    error: &StepError,
+    location: &SourceLocation,
+    request: &BuildRequest,
+    inputs: &Inputs,
+    output: &[String],
+) -> Option<Place> {
+    let Op::Exec(exec) = &request.plan.vertex(vertex).op else {
+        return None;
+    };
+    let program = exec.arguments.first()?;
+    let script = Script::at(&inputs.dockerfile, location.first_line)?;
+    match error {
+        StepError::Exit { code, .. } => {
+            let ending = Ending {
+                program,
+                code: *code,
+                output,
+            };
+            place::find(&script, ending)
+        }
+        StepError::Sandbox(SandboxError::Exec { program, .. }) => {
+            place::of_program(&script, program)
+        }
+        _ => None,
     }
 }
