@@ -22,7 +22,8 @@ pub fn add(text: &mut String, location: &SourceLocation, place: Option<&Place>, 
     let mut last = None;
     for (index, line) in source.lines().enumerate() {
         let number = index + 1;
-        if !shown.contains(&number) && !(number == location.first_line && place.is_some()) {
+        let is_start = number == location.first_line && place.is_some();
+        if !is_start && !shown.contains(&number) {
             continue;
         }
         if last.is_some_and(|last| last + 1 != number) {
