@@ -1,4 +1,5 @@
-//! The configuration file: registries, and what builds do unless told otherwise.
+//! The configuration file: registries, garbage collection, and what builds do unless told
+//! otherwise.
 //!
 //! ```toml
 //! [build]
@@ -10,23 +11,63 @@
 //! [registry."registry.example:5000"]
 //! insecure = true
 //! certificates = ["/etc/kiln/example.pem"]
+//!
+//! [gc]
+//! max-used-space = "50GB"
 //! ```
 
 use crate::arguments::GlobalArguments;
 use crate::error::{Class, Failure};
+use crate::quantity::Space;
 use kiln_engine::ContextModes;
 use kiln_engine::registry::RegistrySettings;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// What the file says.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Configuration {
+pub struct Configuration {
     #[serde(default)]
     build: Build,
     #[serde(default)]
     registry: BTreeMap<String, Registry>,
+    #[serde(default)]
+    pub gc: GarbageCollection,
+}
+
+/// When and what is collected without being asked for.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct GarbageCollection {
+    /// On unless said otherwise.
+    pub enabled: Option<bool>,
+    pub reserved_space: Option<Space>,
+    pub max_used_space: Option<Space>,
+    pub min_free_space: Option<Space>,
+    /// Instead of the usual rules.
+    pub rule: Option<Vec<GarbageRule>>,
+}
+
+/// What is collected, in the words of `kiln prune`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct GarbageRule {
+    #[serde(default)]
+    pub filters: Vec<String>,
+    #[serde(default)]
+    pub all: bool,
+    /// What was used more recently is kept: `48h`.
+    pub keep_duration: Option<String>,
+    pub reserved_space: Option<Space>,
+    pub max_used_space: Option<Space>,
+    pub min_free_space: Option<Space>,
+}
+
+/// Returns what the file says of garbage collection.
+pub fn garbage_collection(arguments: &GlobalArguments) -> Result<GarbageCollection, Failure> {
+    Ok(read(arguments.config.as_deref())?.gc)
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -108,7 +149,12 @@ fn read(named: Option<&Path>) -> Result<Configuration, Failure> {
     let message = || format!("cannot read the configuration {}", path.display());
     let text = std::fs::read_to_string(&path)
         .map_err(|error| Failure::caused(Class::Usage, message(), &error))?;
-    toml::from_str(&text).map_err(|error| Failure::caused(Class::Usage, message(), &error))
+    parse(&text).map_err(|error| Failure::caused(Class::Usage, message(), &error))
+}
+
+/// Returns what `text` says.
+pub fn parse(text: &str) -> Result<Configuration, toml::de::Error> {
+    toml::from_str(text)
 }
 
 fn usual_places() -> Vec<PathBuf> {

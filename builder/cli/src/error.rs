@@ -109,6 +109,12 @@ impl Failure {
         self
     }
 
+    /// Whether a full disk caused it.
+    pub fn is_for_want_of_space(&self) -> bool {
+        let is_said = |words: &str| self.messages.iter().any(|message| message.contains(words));
+        is_said("No space left on device") || is_said("Disk quota exceeded") || is_said(FULL)
+    }
+
     /// Shows the failure on standard error and returns the exit code.
     pub fn report(&self) -> ExitCode {
         crate::output::write_message(&self.text());
@@ -134,6 +140,9 @@ impl Failure {
         text
     }
 }
+
+/// What the engine says of a command that failed on a full disk.
+const FULL: &str = "the disk of the store is full";
 
 /// Returns an error's messages, outermost first, without those that repeat the one before.
 fn chain(error: &dyn Error) -> Vec<String> {

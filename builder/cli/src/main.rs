@@ -5,14 +5,18 @@
 //! one thread. All else is a command of [`commands`].
 
 mod arguments;
+mod collect;
 mod commands;
 mod configuration;
 mod error;
+mod filters;
 mod interrupt;
 mod output;
 mod progress;
+mod quantity;
 mod resolver;
 mod session;
+mod table;
 
 use arguments::Arguments;
 use clap::Parser;
@@ -26,7 +30,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(&arguments).and_then(|()| check_output()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => collect::advise(&arguments.global, failure).report(),
     }
 }
 

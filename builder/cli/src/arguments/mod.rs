@@ -1,9 +1,14 @@
 //! The command line, spelled as `docker buildx` and `docker` spell it.
 
 mod build;
+mod disk;
 mod output;
 
 pub use build::{BuildArguments, ProgressMode};
+pub use disk::{
+    CacheMountCommand, CacheMountListArguments, CacheMountRemoveArguments, DuArguments,
+    PruneArguments,
+};
 pub use output::{parse_compression, parse_output};
 
 use clap::{Args, Parser, Subcommand};
@@ -66,6 +71,13 @@ pub enum Command {
     Tag(TagArguments),
     /// Remove names of images from the store
     Rmi(RemoveArguments),
+    /// Show what takes how much room in the store
+    Du(DuArguments),
+    /// Remove build cache
+    Prune(PruneArguments),
+    /// Look after the directories of RUN --mount=type=cache
+    #[command(subcommand)]
+    CacheMount(CacheMountCommand),
     /// Look after the store
     #[command(subcommand)]
     Store(StoreCommand),

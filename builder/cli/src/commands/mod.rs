@@ -1,10 +1,13 @@
 //! The commands, one module each.
 
 mod build;
+mod cache_mount;
+mod du;
 mod explain;
 mod images;
 mod info;
 mod inspect;
+mod prune;
 mod pull;
 mod push;
 mod rmi;
@@ -26,6 +29,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Inspect(inspect) => inspect::run(global, inspect),
         Command::Tag(tag) => tag::run(global, tag),
         Command::Rmi(remove) => rmi::run(global, remove),
+        Command::Du(du) => du::run(global, du),
+        Command::Prune(prune) => prune::run(global, prune),
+        Command::CacheMount(command) => cache_mount::run(global, command),
         Command::Store(store) => store::run(global, store),
         Command::Info => info::run(global),
     }

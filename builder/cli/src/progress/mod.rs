@@ -7,7 +7,7 @@ mod rawjson;
 mod steps;
 mod tty;
 
-pub use steps::{sanitized, size};
+pub use steps::{ago, sanitized, size};
 
 use crate::arguments::ProgressMode;
 use kiln_engine::Event;

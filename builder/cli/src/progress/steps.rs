@@ -88,6 +88,19 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
+/// Returns how long before `now` something was. Clocks may have been set back.
+pub fn ago(then: i64, now: i64) -> String {
+    let passed = now.saturating_sub(then).max(0);
+    let (count, unit) = match passed {
+        0..2 => return "just now".to_owned(),
+        2..120 => (passed, "seconds"),
+        120..7_200 => (passed / 60, "minutes"),
+        7_200..172_800 => (passed / 3_600, "hours"),
+        _ => (passed / 86_400, "days"),
+    };
+    format!("{count} {unit} ago")
+}
+
 /// Joins pieces of output to lines; a carriage return ends one too.
 #[derive(Default)]
 pub struct Lines {

@@ -32,7 +32,7 @@ pub(super) fn execute(
     let mounts = mounts::prepare(worker, vertex, exec, mounted)?;
     let spec = specification(worker, exec, stack, &layer, &mounts)?;
     let outcome = run(worker, vertex, &spec)?;
-    judge(&outcome)?;
+    judge(worker, &outcome)?;
     drop(mounts);
     let id = layer.commit(LayerId::random())?;
     Ok(on_top(stack, id))
@@ -72,15 +72,24 @@ fn append(log: &mut File, bytes: &[u8]) -> std::io::Result<()> {
     log.write_all(bytes)
 }
 
-fn judge(outcome: &Outcome) -> Result<(), StepError> {
-    let remark = outcome
-        .out_of_memory
-        .then(|| "the memory limit was reached".to_owned());
+fn judge(worker: &BuildWorker<'_>, outcome: &Outcome) -> Result<(), StepError> {
+    let remark = match outcome.out_of_memory {
+        true => Some("the memory limit was reached"),
+        false => is_disk_full(worker).then_some("the disk of the store is full"),
+    };
+    let remark = remark.map(str::to_owned);
     match outcome.status {
         Status::Exited(0) => Ok(()),
         Status::Exited(code) => Err(StepError::Exit { code, remark }),
         Status::Signalled(signal) => Err(StepError::Signal { signal, remark }),
     }
+}
+
+/// Whether there is so little room that commands fail for want of it.
+fn is_disk_full(worker: &BuildWorker<'_>) -> bool {
+    const NEXT_TO_NOTHING: u64 = 1 << 20;
+    let space = worker.store.file_system_space();
+    space.is_ok_and(|space| space.available_bytes < NEXT_TO_NOTHING)
 }
 
 fn specification(

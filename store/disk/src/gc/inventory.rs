@@ -226,7 +226,8 @@ struct Measure {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Size(u64, u64);
 
-const SIZES: &str = "layer-sizes.json";
+/// The file that remembers them, written by every collection.
+pub(super) const SIZES: &str = "layer-sizes.json";
 
 impl Measure {
     fn begin(store: &Store, sizes: Sizes) -> Result<Self> {

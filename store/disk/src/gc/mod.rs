@@ -90,6 +90,15 @@ impl Store {
         sweep::sweep(self, choice)
     }
 
+    /// Whether nobody has collected for `interval`, in a store that is older than that.
+    pub fn was_collected_before(&self, interval: Duration) -> bool {
+        let changed = |name| std::fs::metadata(self.path(name)).and_then(|file| file.modified());
+        let made = changed(crate::version::FILE_NAME);
+        let latest = changed(inventory::SIZES).into_iter().chain(made).max();
+        // Times in the future are as good as now.
+        latest.is_some_and(|latest| latest.elapsed().is_ok_and(|elapsed| elapsed >= interval))
+    }
+
     /// Returns the room on the store's file system.
     pub fn file_system_space(&self) -> Result<FileSystemSpace> {
         let status = rustix::fs::statvfs(self.root()).at("examine", self.root())?;

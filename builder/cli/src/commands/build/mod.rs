@@ -7,6 +7,7 @@ mod options;
 mod results;
 
 use crate::arguments::{BuildArguments, GlobalArguments, ProgressMode};
+use crate::collect::Collector;
 use crate::error::{Class, Failure};
 use crate::progress::Progress;
 use crate::resolver::StoreResolver;
@@ -26,6 +27,7 @@ pub fn run(global: &GlobalArguments, arguments: &BuildArguments) -> Result<(), F
     let transfers = session.client.canceller();
     interrupt::listen(&cancellation, move || transfers.cancel())
         .map_err(|error| Failure::from_error(Class::Store, &error))?;
+    let collector = Collector::configured(global, &session.store)?;
     let compilation = compile(&session, arguments, &inputs)?;
     if arguments.print_plan {
         crate::output::write(format_args!("{compilation}"));
@@ -35,8 +37,10 @@ pub fn run(global: &GlobalArguments, arguments: &BuildArguments) -> Result<(), F
         return check(&compilation);
     }
     let request = request(global, arguments, &inputs, compilation)?;
-    let outcome = build(&session, arguments, &inputs, &request, &cancellation)?;
-    results::write(arguments, &request, &outcome)
+    collector.before_build(&session.store);
+    let built = build(&session, arguments, &inputs, &request, &cancellation);
+    collector.after_build(&session.store);
+    results::write(arguments, &request, &built?)
 }
 
 fn compile(

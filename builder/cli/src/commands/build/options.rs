@@ -2,6 +2,7 @@
 
 use crate::arguments::{BuildArguments, parse_output};
 use crate::error::Failure;
+use crate::quantity::bytes;
 use crate::session::{parse_platform, parse_reference};
 use kiln_dockerfile::{CompileOptions, Privilege, Privileges};
 use kiln_engine::sandbox::runspec::Limits;
@@ -167,30 +168,6 @@ fn ulimit(argument: &str) -> Result<(String, u64, u64), Failure> {
     }
 }
 
-/// `512m`, `2g`, `1048576`: units of 1024.
-pub fn bytes(text: &str) -> Result<u64, Failure> {
-    let lower = text.to_lowercase();
-    let digits = lower.trim_end_matches(|character: char| character.is_ascii_alphabetic());
-    let factor = match lower[digits.len()..]
-        .trim_end_matches('b')
-        .trim_end_matches('i')
-    {
-        "" => Some(1u64),
-        "k" => Some(1 << 10),
-        "m" => Some(1 << 20),
-        "g" => Some(1 << 30),
-        "t" => Some(1 << 40),
-        _ => None,
-    };
-    let number = digits.parse::<u64>().ok();
-    number
-        .zip(factor)
-        .and_then(|(number, factor)| number.checked_mul(factor))
-        .ok_or_else(|| {
-            Failure::usage(format!("invalid size `{text}`")).with_hint("write it as 512m or 2g")
-        })
-}
-
 pub fn names(arguments: &BuildArguments) -> Result<Vec<Reference>, Failure> {
     arguments
         .tag
@@ -282,22 +259,6 @@ mod tests {
         assert_eq!(cache_filter("build:12"), (stage("build"), Some(12)));
         assert_eq!(cache_filter(":12"), (None, Some(12)));
         assert_eq!(cache_filter("a:b"), (stage("a:b"), None));
-    }
-
-    #[test]
-    fn sizes_are_counted_in_units_of_1024() {
-        let table = [
-            ("1024", 1024),
-            ("64m", 64 << 20),
-            ("2g", 2 << 30),
-            ("1KiB", 1024),
-        ];
-        for (text, expected) in table {
-            assert_eq!(bytes(text).unwrap(), expected, "{text}");
-        }
-        for text in ["", "m", "1x", "-1", "99999999999t"] {
-            assert!(bytes(text).is_err(), "{text}");
-        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Explanations as text.
 
-use crate::progress::sanitized;
+use crate::progress::{ago, sanitized};
 use kiln_engine::disk::BuildRecord;
 use kiln_engine::explain::{
     ChangedFile, Difference, Explanation, FileChange, LostCause, Nearest, Reason,
@@ -262,19 +262,6 @@ fn told(value: &str) -> String {
 
 fn seconds(milliseconds: u64) -> String {
     format!("{}.{}s", milliseconds / 1000, milliseconds % 1000 / 100)
-}
-
-/// Returns how long before `now` something was. Clocks may have been set back.
-fn ago(then: i64, now: i64) -> String {
-    let passed = now.saturating_sub(then).max(0);
-    let (count, unit) = match passed {
-        0..2 => return "just now".to_owned(),
-        2..120 => (passed, "seconds"),
-        120..7_200 => (passed / 60, "minutes"),
-        7_200..172_800 => (passed / 3_600, "hours"),
-        _ => (passed / 86_400, "days"),
-    };
-    format!("{count} {unit} ago")
 }
 
 #[cfg(test)]
