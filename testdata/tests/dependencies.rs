@@ -20,11 +20,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("dockerfile", &["plan", "oci"]),
     ("solver", &["plan", "oci"]),
     ("disk", &["layer", "oci"]),
+    ("fetch", &["registry", "oci"]),
     ("transfer", &["disk", "registry", "layer", "oci"]),
     (
         "engine",
         &[
-            "solver", "plan", "transfer", "disk", "layer", "registry", "sandbox", "runspec", "oci",
+            "solver", "plan", "transfer", "fetch", "disk", "layer", "registry", "sandbox",
+            "runspec", "oci",
         ],
     ),
     ("cli", &["dockerfile", "engine", "transfer", "plan", "oci"]),

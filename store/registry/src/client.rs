@@ -16,7 +16,10 @@ use crate::http::Payload;
 use crate::runtime::Driver;
 use crate::transport::{Call, Transport};
 use crate::upload::Upload;
-use crate::{BlobReader, Canceller, ClientOptions, Pushed, RegistrySettings};
+use crate::web;
+use crate::{
+    BlobReader, Canceller, ClientOptions, Pushed, RegistrySettings, WebAnswer, WebRequest,
+};
 
 const ACCEPTED: [&str; 4] = [
     MediaType::OCI_INDEX,
@@ -92,6 +95,13 @@ impl Client {
             reference.repository(),
             descriptor,
         ))
+    }
+
+    /// Returns the file at an address of the web, unless it is the one that is known.
+    ///
+    /// The answer is there when this returns; the content comes as it is read.
+    pub fn file(&self, request: &WebRequest<'_>) -> Result<WebAnswer> {
+        web::fetch(&self.driver, &self.transport, request)
     }
 
     /// Brings a blob into the repository of `target`.

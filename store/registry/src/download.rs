@@ -17,7 +17,7 @@ use crate::runtime::Driver;
 use crate::transport::{Call, Transport};
 
 /// A connection that brought this much was worth it: the attempts are counted anew.
-const PROGRESS_BYTES: u64 = 1 << 20;
+pub(crate) const PROGRESS_BYTES: u64 = 1 << 20;
 
 /// The content of a blob; a broken transfer is resumed where it broke.
 ///
@@ -61,7 +61,8 @@ enum Check {
 }
 
 /// How much came in how long; time in which nobody reads does not count.
-struct Pace {
+#[derive(Default)]
+pub(crate) struct Pace {
     waited: Duration,
     bytes: u64,
 }
@@ -91,10 +92,7 @@ impl BlobReader {
             chunk: Bytes::new(),
             attempts: 0,
             position_of_attempt: 0,
-            pace: Pace {
-                waited: Duration::ZERO,
-                bytes: 0,
-            },
+            pace: Pace::default(),
         }
     }
 
@@ -193,10 +191,7 @@ impl BlobReader {
 
     async fn connect(&mut self) -> Result<Result<(), Fault>> {
         self.position_of_attempt = self.position;
-        self.pace = Pace {
-            waited: Duration::ZERO,
-            bytes: 0,
-        };
+        self.pace = Pace::default();
         let answer = self.transport.attempt(&self.call()).await;
         let response = match answer {
             Ok(response) => response,
@@ -293,22 +288,25 @@ impl BlobReader {
 
 impl Pace {
     /// Counts `bytes` that took `waited`; whether at least `slowest` come in an `idle` time.
-    fn keeps_up(&mut self, waited: Duration, bytes: usize, idle: Duration, slowest: u64) -> bool {
+    pub fn keeps_up(
+        &mut self,
+        waited: Duration,
+        bytes: usize,
+        idle: Duration,
+        slowest: u64,
+    ) -> bool {
         self.waited += waited;
         self.bytes += bytes as u64;
         if self.waited < idle {
             return true;
         }
         let kept_up = self.bytes >= slowest;
-        *self = Self {
-            waited: Duration::ZERO,
-            bytes: 0,
-        };
+        *self = Self::default();
         kept_up
     }
 }
 
-fn stalled(idle: Duration) -> Fault {
+pub(crate) fn stalled(idle: Duration) -> Fault {
     Fault {
         cause: Cause::Stalled(idle),
         retry: Retry::Doubtful,
@@ -316,7 +314,7 @@ fn stalled(idle: Duration) -> Fault {
 }
 
 /// Whether `Content-Range` begins at `position`.
-fn starts_at(response: &Response, position: u64) -> bool {
+pub(crate) fn starts_at(response: &Response, position: u64) -> bool {
     let range = response
         .headers()
         .get(CONTENT_RANGE)

@@ -1,4 +1,4 @@
-//! What can go wrong with a registry: which host, which request, why.
+//! What can go wrong with a registry or a file: which host, which request, why.
 
 use std::io;
 use std::time::Duration;
@@ -86,6 +86,27 @@ pub enum Error {
         /// Why, in words.
         reason: String,
     },
+    /// A file broke off and cannot be resumed: it may be another one by now.
+    #[error("{host}{path} broke off after {received} bytes")]
+    Interrupted {
+        /// The host, with its port unless it is the scheme's own.
+        host: String,
+        /// The path of the request, without query.
+        path: String,
+        /// How many bytes came.
+        received: u64,
+        /// Why it broke off.
+        #[source]
+        cause: Cause,
+    },
+    /// The address of a file is malformed.
+    #[error("`{text}` is no address of a file: {reason}")]
+    FileAddress {
+        /// What was given, without passwords.
+        text: String,
+        /// Why.
+        reason: String,
+    },
     /// A mirror's address is malformed.
     #[error("`{text}` is no address of a registry: {reason}")]
     Address {
@@ -111,8 +132,8 @@ pub enum Error {
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {
-    /// The registry answered with an error.
-    #[error("the registry answered {}{}", status(*.code), colon(.message))]
+    /// The server answered with an error.
+    #[error("the server answered {}{}", status(*.code), colon(.message))]
     Status {
         /// The HTTP status.
         code: u16,
@@ -157,7 +178,7 @@ pub enum Cause {
         limit: u64,
     },
     /// The answer breaks the protocol.
-    #[error("the registry breaks the protocol: {0}")]
+    #[error("the server breaks the protocol: {0}")]
     Protocol(String),
     /// The registry redirects without end, or to where nobody should follow.
     #[error("redirect refused: {0}")]

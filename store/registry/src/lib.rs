@@ -4,6 +4,7 @@
 //! that comes in is checked against its size and digest, bounded in bytes and in time, and
 //! tried again when the fault may pass. Credentials belong to one origin (scheme, host,
 //! port): no redirect, upload location or token realm elsewhere sees them.
+//! Plain files of the web are fetched by the same rules, connections and certificates.
 //! Specification: OCI distribution-spec; Docker's "Token Authentication Specification".
 
 mod authentication;
@@ -22,6 +23,7 @@ mod runtime;
 mod token;
 mod transport;
 mod upload;
+mod web;
 
 pub use cancel::Canceller;
 pub use client::{Client, FetchedDocument};
@@ -29,3 +31,4 @@ pub use download::BlobReader;
 pub use error::{Cause, Error, Result};
 pub use options::{ClientOptions, Observer, RegistrySettings, RetryPolicy, Timeouts};
 pub use upload::Pushed;
+pub use web::{WebAnswer, WebFile, WebRequest};

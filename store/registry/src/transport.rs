@@ -101,8 +101,13 @@ impl Transport {
 
     /// Sleeps, and says why.
     pub async fn wait(&self, call: &Call<'_>, pause: Duration, fault: &Fault) {
+        self.pause(&call.url, pause, fault).await;
+    }
+
+    /// Sleeps before `url` is asked again, and says why.
+    pub async fn pause(&self, url: &Url, pause: Duration, fault: &Fault) {
         if let Some(observer) = &self.observer {
-            let (host, path) = (authority(&call.url), call.url.path());
+            let (host, path) = (authority(url), url.path());
             let seconds = pause.as_secs_f32();
             observer(&format!(
                 "{host}{path}: {}; trying again in {seconds:.1} s",
@@ -157,20 +162,26 @@ impl Transport {
         if status.is_success() || call.accepted == Some(status) {
             return Ok(response);
         }
-        let asked = retry_after(response.headers());
-        let host = authority(response.url());
-        let message = read_message(response, self.http.timeouts.document).await;
-        let cause = match status {
-            StatusCode::TOO_MANY_REQUESTS => Cause::RateLimited { host, message },
-            _ => Cause::Status {
-                code: status.as_u16(),
-                message,
-            },
-        };
-        Err(Fault {
-            cause,
-            retry: retry_of_status(status, asked),
-        })
+        Err(refusal(response, self.http.timeouts.document).await)
+    }
+}
+
+/// Returns what an answer that is an error means.
+pub(crate) async fn refusal(response: Response, timeout: Duration) -> Fault {
+    let status = response.status();
+    let asked = retry_after(response.headers());
+    let host = authority(response.url());
+    let message = read_message(response, timeout).await;
+    let cause = match status {
+        StatusCode::TOO_MANY_REQUESTS => Cause::RateLimited { host, message },
+        _ => Cause::Status {
+            code: status.as_u16(),
+            message,
+        },
+    };
+    Fault {
+        cause,
+        retry: retry_of_status(status, asked),
     }
 }
 

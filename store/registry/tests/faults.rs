@@ -154,7 +154,7 @@ fn passing_faults_are_waited_out_and_lasting_ones_told() {
         let expected = if code == 429 {
             "rate limited by 127.0.0.1"
         } else {
-            "the registry answered 50"
+            "the server answered 50"
         };
         assert!(text.starts_with(expected), "{text}");
         assert_eq!(bench.registry.requests().len(), 8);
