@@ -31,7 +31,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("cli", &["dockerfile", "engine", "transfer", "plan", "oci"]),
     ("testdata", &[]),
-    ("benches", &["testdata"]),
+    ("benches", &["testdata", "dockerfile", "oci"]),
 ];
 
 #[test]

@@ -84,7 +84,7 @@ pub fn targets(source: &SourceFile) -> Result<Vec<TargetStage>, Diagnostics> {
 fn froms(dockerfile: &Dockerfile) -> impl Iterator<Item = (&Statement, &FromBase)> {
     let statements = dockerfile.statements.iter();
     statements.filter_map(|statement| match &statement.instruction {
-        Instruction::From(from) => Some((statement, from)),
+        Instruction::From(from) => Some((statement, &**from)),
         _ => None,
     })
 }

@@ -27,7 +27,7 @@ impl Arg {
         if words.is_empty() {
             return Err(line.missing("a name"));
         }
-        let arguments = words.into_iter().map(Argument::parse).collect();
+        let arguments = words.into_iter().map(Argument::parse);
         Ok(Self {
             arguments: line.right_ones(arguments),
         })

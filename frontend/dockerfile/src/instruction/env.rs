@@ -41,10 +41,8 @@ pub(super) fn key_values(line: &mut Line<'_, '_>) -> Result<(Vec<KeyValue>, bool
         return Err(line.missing("a key and a value"));
     };
     if first.text().contains('=') {
-        let pairs: Vec<_> = words
-            .into_iter()
-            .map(|word| key_value(line, word))
-            .collect();
+        let name = line.name;
+        let pairs = words.into_iter().map(|word| key_value(name, word));
         return Ok((line.right_ones(pairs), false));
     }
     let (key, value) = line.arguments.cut_word();
@@ -62,7 +60,7 @@ pub(super) fn key_values(line: &mut Line<'_, '_>) -> Result<(Vec<KeyValue>, bool
     ))
 }
 
-fn key_value(line: &Line<'_, '_>, word: Fragment<'_>) -> Result<KeyValue, Diagnostic> {
+fn key_value(instruction: &str, word: Fragment<'_>) -> Result<KeyValue, Diagnostic> {
     let error = |message: String| Diagnostic::error(Code::INVALID_ARGUMENT, word.span(), message);
     let Some((key, value)) = word.cut('=') else {
         let message = format!("{} has no `=`", quoted(word.text()));
@@ -70,7 +68,7 @@ fn key_value(line: &Line<'_, '_>, word: Fragment<'_>) -> Result<KeyValue, Diagno
         return Err(error(message).with_help(help));
     };
     if key.is_empty() {
-        return Err(error(format!("a key of {} can't be empty", line.name)));
+        return Err(error(format!("a key of {instruction} can't be empty")));
     }
     Ok(KeyValue {
         key: key.word(),

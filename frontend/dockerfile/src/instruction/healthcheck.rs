@@ -12,7 +12,7 @@ pub enum Healthcheck {
     /// Not at all, whatever the base image says.
     None,
     /// By running a command.
-    Probe(Probe),
+    Probe(Box<Probe>),
 }
 
 /// A command and when it runs. An absent or zero value is inherited.
@@ -56,7 +56,7 @@ impl Healthcheck {
                     message,
                 ))
             }
-            "CMD" => Probe::parse(&mut line).map(Self::Probe),
+            "CMD" => Ok(Self::Probe(Box::new(Probe::parse(&mut line)?))),
             "" => Err(line.missing("`CMD` or `NONE`")),
             _ => {
                 let message = format!("unknown kind {} of HEALTHCHECK", quoted(kind.text()));

@@ -93,8 +93,11 @@ impl<'a> Line<'a, '_> {
     }
 
     /// Returns those of `parts` that are right; finds what is wrong with the others.
-    pub(super) fn right_ones<T>(&mut self, parts: Vec<Result<T, Diagnostic>>) -> Vec<T> {
-        let mut right = Vec::with_capacity(parts.len());
+    pub(super) fn right_ones<T>(
+        &mut self,
+        parts: impl Iterator<Item = Result<T, Diagnostic>>,
+    ) -> Vec<T> {
+        let mut right = Vec::with_capacity(parts.size_hint().0);
         let most_findings = self.findings.len() + MOST_FINDINGS;
         for part in parts {
             match part {
@@ -138,6 +141,10 @@ impl<'a> Line<'a, '_> {
 
     /// Returns the value of the flag `name`.
     pub(super) fn flag_word(&mut self, name: &str) -> Option<Word> {
+        // Most lines have no flags, and are asked for several.
+        if self.flags.is_empty() {
+            return None;
+        }
         self.flag_words(name).into_iter().next()
     }
 
@@ -207,8 +214,14 @@ impl<'a> Line<'a, '_> {
 }
 
 /// Warns of `arguments` that look like the JSON form and are read as another one.
-pub(super) fn check_json(arguments: Fragment<'_>) -> Option<Diagnostic> {
+pub(super) fn check_json(instruction: &str, arguments: Fragment<'_>) -> Option<Diagnostic> {
     let malformed = malformed_json(arguments)?;
+    if !matches!(
+        instruction,
+        "RUN" | "CMD" | "ENTRYPOINT" | "COPY" | "ADD" | "VOLUME"
+    ) {
+        return None;
+    }
     let message = "this looks like the JSON form but is no JSON, and is read as other text";
     let finding = Diagnostic::warning(Code::INVALID_JSON_FORM, malformed.span, message);
     Some(match malformed.help {

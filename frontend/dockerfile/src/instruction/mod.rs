@@ -55,6 +55,7 @@ pub use volume::Volume;
 pub use workdir::Workdir;
 
 use line::Line;
+use std::sync::Arc;
 
 use crate::syntax::{Comment, Directives, Piece, Span, Word};
 
@@ -83,24 +84,24 @@ pub struct Statement {
     /// The lines it takes, from 1.
     pub lines: RangeInclusive<usize>,
     /// Its bytes as written.
-    pub original: String,
+    pub original: Arc<str>,
     /// The instruction on one line: continuations joined, comments in it dropped, without
     /// the bodies of its heredocs.
-    pub text: String,
+    pub text: Arc<str>,
 }
 
 /// An instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the instructions are named as in the language")]
 pub enum Instruction {
-    Add(Add),
+    Add(Box<Add>),
     Arg(Arg),
     Cmd(Cmd),
-    Copy(Copy),
+    Copy(Box<Copy>),
     Entrypoint(Entrypoint),
     Env(Env),
     Expose(Expose),
-    From(FromBase),
+    From(Box<FromBase>),
     Healthcheck(Healthcheck),
     Label(Label),
     Maintainer(Maintainer),

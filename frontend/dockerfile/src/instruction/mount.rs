@@ -73,6 +73,9 @@ impl Mount {
     /// Returns the mounts of the line's flags; those with an error are left out.
     pub(super) fn parse_all(line: &mut Line<'_, '_>) -> Vec<Self> {
         let mut mounts = Vec::new();
+        if line.flags.is_empty() {
+            return mounts;
+        }
         for (flag, value) in line.valued_flags("mount") {
             match Self::parse(&flag, &value) {
                 Ok(mount) => mounts.push(mount),

@@ -40,6 +40,14 @@ const fn keyword(name: &'static str, parse: Parse) -> Keyword {
     }
 }
 
+/// Keeps a large instruction apart, so that a statement is small whatever it is.
+fn boxed<T>(
+    parsed: Result<T, Diagnostic>,
+    instruction: fn(Box<T>) -> Instruction,
+) -> Result<Instruction, Diagnostic> {
+    parsed.map(|parsed| instruction(Box::new(parsed)))
+}
+
 impl Keyword {
     const fn with_heredocs(self, heredocs: Heredocs) -> Self {
         Self { heredocs, ..self }
@@ -54,12 +62,15 @@ impl Keyword {
 }
 
 const KEYWORDS: [Keyword; 18] = [
-    keyword("FROM", |line| FromBase::parse(line).map(Instruction::From)).no_trigger(),
+    keyword("FROM", |line| {
+        boxed(FromBase::parse(line), Instruction::From)
+    })
+    .no_trigger(),
     keyword("RUN", |line| Run::parse(line).map(Instruction::Run))
         .with_heredocs(Heredocs::Delimited(Delimiter::Shell)),
-    keyword("COPY", |line| Copy::parse(line).map(Instruction::Copy))
+    keyword("COPY", |line| boxed(Copy::parse(line), Instruction::Copy))
         .with_heredocs(Heredocs::Delimited(Delimiter::Word)),
-    keyword("ADD", |line| Add::parse(line).map(Instruction::Add))
+    keyword("ADD", |line| boxed(Add::parse(line), Instruction::Add))
         .with_heredocs(Heredocs::Delimited(Delimiter::Word)),
     keyword("ENV", |line| Env::parse(line).map(Instruction::Env)),
     keyword("ARG", |line| Arg::parse(line).map(Instruction::Arg)),
@@ -196,12 +207,7 @@ pub(super) fn parse_head<'a>(
         arguments,
     } = head;
     let name = keyword.name;
-    if matches!(
-        name,
-        "RUN" | "CMD" | "ENTRYPOINT" | "COPY" | "ADD" | "VOLUME"
-    ) {
-        findings.extend(check_json(arguments));
-    }
+    findings.extend(check_json(name, arguments));
     (keyword.parse)(Line {
         name,
         keyword: word,
@@ -239,9 +245,8 @@ impl<'a> Parser<'a> {
     fn statements(&mut self) -> Vec<Statement> {
         let mut statements = Vec::new();
         let mut flawed = 0;
-        while flawed < MOST_FLAWED
-            && let Some(line) = self.lines.next_line()
-        {
+        let mut line = LogicalLine::default();
+        while flawed < MOST_FLAWED && self.lines.next_line(&mut line) {
             match self.statement(&line) {
                 Ok(Some(statement)) => statements.push(statement),
                 Ok(None) => flawed += 1,
@@ -271,13 +276,21 @@ impl<'a> Parser<'a> {
             return Ok(None);
         }
         let span = Span::new(line.span.start, end);
+        let last_line = match end > line.span.end {
+            true => self.lines.last_line(),
+            false => line.last_line,
+        };
+        let original: Arc<str> = self.source.slice(span).into();
         Ok(Some(Statement {
             instruction,
             keyword: word,
             span,
-            lines: self.source.line(span.start)..=self.source.line(span.end),
-            original: self.source.slice(span).to_owned(),
-            text: text.text().to_owned(),
+            lines: line.first_line..=last_line,
+            text: match *original == *text.text() {
+                true => Arc::clone(&original),
+                false => text.text().into(),
+            },
+            original,
         }))
     }
 
@@ -310,7 +323,7 @@ impl<'a> Parser<'a> {
                 }
             }
         };
-        if !arguments.text().contains("<<") || json_form(arguments) != JsonForm::Absent {
+        if !arguments.text().contains('<') || json_form(arguments) != JsonForm::Absent {
             return Ok((Vec::new(), end));
         }
         self.bodies(

@@ -58,8 +58,13 @@ impl<'a> Fragment<'a> {
 
     /// Returns it without white space at both ends.
     pub(crate) fn trim(self) -> Self {
-        let start = self.text.len() - self.text.trim_start().len();
-        self.slice(start..start + self.text.trim().len())
+        let rest = self.text.trim_start();
+        let text = rest.trim_end();
+        Self {
+            text,
+            at: self.at + (self.text.len() - rest.len()),
+            map: self.map,
+        }
     }
 
     /// Returns where it stands in the source.

@@ -51,9 +51,8 @@ pub(crate) struct MalformedJson {
 
 /// Returns what is wrong with `arguments` if they look like the JSON form and are not.
 ///
-/// That is the case if they begin with `["` or `['`, which no command does, and end with `]`.
+/// White space around them is cut off already. They do if they begin with `["` or `['`, which no command does, and end with `]`.
 pub(crate) fn malformed_json(arguments: Fragment<'_>) -> Option<MalformedJson> {
-    let arguments = arguments.trim();
     let text = arguments.text();
     let is_meant = (text.starts_with("[\"") || text.starts_with("['")) && text.ends_with(']');
     if !is_meant {

@@ -13,6 +13,10 @@ pub(crate) struct LogicalLine {
     pub(crate) map: SpanMap,
     /// From its first byte to the end of its last line.
     pub(crate) span: Span,
+    /// The line of the file that it begins on, from 1.
+    pub(crate) first_line: usize,
+    /// The last line of the file that it has a part of.
+    pub(crate) last_line: usize,
 }
 
 /// A line of the file, without its line end.
@@ -35,6 +39,8 @@ const MOST_LONG_LINES: usize = 10;
 pub(crate) struct Lines<'a> {
     source: &'a SourceFile,
     at: usize,
+    /// The line of the file that was read last, from 1.
+    line: usize,
     escape: Escape,
     layout: Layout,
     long_lines: usize,
@@ -58,6 +64,7 @@ impl<'a> Lines<'a> {
         Self {
             source,
             at: 0,
+            line: 0,
             escape,
             layout: Layout::default(),
             long_lines: 0,
@@ -66,18 +73,20 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// Returns the next instruction's line.
-    pub(crate) fn next_line(&mut self) -> Option<LogicalLine> {
+    /// Reads the next instruction's line into `line`; says whether there is one.
+    pub(crate) fn next_line(&mut self, line: &mut LogicalLine) -> bool {
         loop {
-            let first = self.next_physical()?;
+            let Some(first) = self.next_physical() else {
+                return false;
+            };
+            let first = first.trim_start();
             if self.take_blank(first) || self.take_comment(first) {
                 continue;
             }
-            let first = first.trim_start();
             self.layout.push(PieceKind::Space, first.start);
-            let line = self.join(first);
+            self.join(first, line);
             if !line.text.trim().is_empty() {
-                return Some(line);
+                return true;
             }
         }
     }
@@ -115,6 +124,11 @@ impl<'a> Lines<'a> {
         None
     }
 
+    /// Returns the line of the file that was read last, from 1.
+    pub(crate) fn last_line(&self) -> usize {
+        self.line
+    }
+
     /// Returns the text that has not been read.
     pub(super) fn rest(&self) -> (usize, &'a str) {
         let start = self.at;
@@ -129,20 +143,20 @@ impl<'a> Lines<'a> {
         self.layout.take()
     }
 
-    fn join(&mut self, first: PhysicalLine<'a>) -> LogicalLine {
-        let span = Span::new(first.start, first.start);
-        let mut line = LogicalLine {
-            span,
-            ..LogicalLine::default()
-        };
+    fn join(&mut self, first: PhysicalLine<'a>, line: &mut LogicalLine) {
+        line.text.clear();
+        line.map.clear();
+        line.span = Span::new(first.start, first.start);
+        line.first_line = self.line;
         let mut empty_line = None;
-        let mut last = span;
+        let mut last = line.span;
         let mut next = Some(first);
         while let Some(physical) = next {
             let (kept, goes_on) = self.cut_continuation(physical.text);
             line.map.push(line.text.len(), physical.start, kept.len());
             line.text.push_str(kept);
             line.span.end = physical.start + physical.text.len();
+            line.last_line = self.line;
             self.layout
                 .push(PieceKind::Instruction, physical.start + kept.len());
             self.push_rest(PieceKind::Continuation, physical);
@@ -160,7 +174,6 @@ impl<'a> Lines<'a> {
             self.findings
                 .push(finding.with_help("remove the empty line, or put a `#` on it"));
         }
-        line
     }
 
     /// Returns the next line that goes on the instruction, past comments and empty lines.
@@ -195,6 +208,7 @@ impl<'a> Lines<'a> {
         }
         let length = rest.find('\n').map_or(rest.len(), |newline| newline + 1);
         self.at += length;
+        self.line += 1;
         let text = rest[..length].trim_end_matches(['\n', '\r']);
         if text.len() > MAX_LINE_BYTES {
             self.report_long_line(start, text.len());
@@ -217,7 +231,7 @@ impl<'a> Lines<'a> {
 
     /// Keeps the line if there is nothing on it, and says whether there is nothing.
     fn take_blank(&mut self, line: PhysicalLine<'a>) -> bool {
-        let is_blank = line.text.trim().is_empty();
+        let is_blank = line.text.trim_start().is_empty();
         if is_blank {
             self.push_rest(PieceKind::Space, line);
         }
@@ -235,7 +249,7 @@ impl<'a> Lines<'a> {
         self.comments.push(Comment {
             text: text.trim().to_owned(),
             span: Span::new(line.start, line.start + line.text.trim_end().len()),
-            line: self.source.line(line.start),
+            line: self.line,
         });
         true
     }
@@ -265,9 +279,11 @@ mod tests {
     fn read(text: &str) -> (Vec<String>, Vec<String>, usize) {
         let source = SourceFile::new("Dockerfile", text);
         let (mut lines, _) = Lines::new(&source);
-        let read = std::iter::from_fn(|| lines.next_line())
-            .map(|line| line.text)
-            .collect();
+        let mut read = Vec::new();
+        let mut line = LogicalLine::default();
+        while lines.next_line(&mut line) {
+            read.push(line.text.clone());
+        }
         let comments = lines
             .comments
             .iter()
@@ -319,7 +335,8 @@ mod tests {
     fn joined_text_maps_back_to_the_source() {
         let source = SourceFile::new("Dockerfile", "  RUN one \\\n# x\n  two");
         let (mut lines, _) = Lines::new(&source);
-        let line = lines.next_line().expect("a line");
+        let mut line = LogicalLine::default();
+        assert!(lines.next_line(&mut line));
         let at = line.text.find("two").expect("the word");
         assert_eq!(source.slice(line.map.span(at..at + 3)), "two");
         assert_eq!(source.slice(line.span), "RUN one \\\n# x\n  two");

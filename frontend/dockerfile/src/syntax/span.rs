@@ -1,5 +1,6 @@
 //! Byte ranges of the source, and the way back to them from joined lines.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 /// A byte range of the source text.
@@ -34,6 +35,8 @@ impl Span {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SpanMap {
     pieces: Vec<Piece>,
+    /// The piece that was asked for last: words are asked for in order.
+    last: Cell<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +47,12 @@ struct Piece {
 }
 
 impl SpanMap {
+    /// Forgets all pieces.
+    pub(crate) fn clear(&mut self) {
+        self.pieces.clear();
+        self.last.set(0);
+    }
+
     /// Adds the next piece: `length` bytes at `joined` that came from `source`.
     ///
     /// Pieces are added in ascending order of `joined`; an empty piece is not kept.
@@ -69,11 +78,28 @@ impl SpanMap {
     }
 
     fn source_of(&self, offset: usize) -> usize {
-        let after = self.pieces.partition_point(|piece| piece.joined <= offset);
-        let Some(piece) = after.checked_sub(1).map(|index| self.pieces[index]) else {
+        let last = self.last.get();
+        let index = match self.holds(last, offset) {
+            true => Some(last),
+            false if self.holds(last + 1, offset) => Some(last + 1),
+            false => self
+                .pieces
+                .partition_point(|piece| piece.joined <= offset)
+                .checked_sub(1),
+        };
+        let Some(piece) = index.and_then(|index| self.pieces.get(index)) else {
             return self.pieces.first().map_or(0, |piece| piece.source);
         };
+        self.last.set(index.unwrap_or_default());
         piece.source + (offset - piece.joined).min(piece.length)
+    }
+
+    /// Says whether the byte at `offset` lies in the piece `index`, or after it and before
+    /// the next one.
+    fn holds(&self, index: usize, offset: usize) -> bool {
+        let begins = |piece: &Piece| piece.joined <= offset;
+        self.pieces.get(index).is_some_and(begins)
+            && !self.pieces.get(index + 1).is_some_and(begins)
     }
 }
 

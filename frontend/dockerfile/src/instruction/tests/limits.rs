@@ -57,7 +57,7 @@ fn check(text: &str) {
     let source = source(text);
     let (dockerfile, Diagnostics(findings)) = parse(&source);
     for statement in &dockerfile.statements {
-        assert_eq!(source.slice(statement.span), statement.original);
+        assert_eq!(source.slice(statement.span), &*statement.original);
         assert!(!statement.original.is_empty());
     }
     for label in findings.iter().flat_map(|finding| &finding.labels) {

@@ -10,8 +10,8 @@ fn statement_keeps_its_lines_and_source() {
     let statement = &dockerfile.statements[1];
     assert_eq!(statement.keyword.text, "run");
     assert_eq!(statement.lines, 4..=8);
-    assert_eq!(statement.original, "run b \\\n  # no\n  c <<D\nd\nD");
-    assert_eq!(statement.text, "run b   c <<D");
+    assert_eq!(&*statement.original, "run b \\\n  # no\n  c <<D\nd\nD");
+    assert_eq!(&*statement.text, "run b   c <<D");
     assert_eq!(dockerfile.statements[2].lines, 10..=10);
     let comments: Vec<_> = dockerfile
         .comments
