@@ -158,6 +158,8 @@ pub struct OverlayMount {
 pub enum Stub {
     /// A directory; relative to the root.
     Directory(String),
+    /// A directory for a file system in memory, whose root everybody may then write to.
+    OpenDirectory(String),
     /// A file; relative to the root.
     File(String),
     /// A directory or file, as the source is.
@@ -213,8 +215,8 @@ pub enum MountSource {
     Tmpfs {
         /// Limit in bytes.
         size_bytes: Option<u64>,
-        /// Permission bits of its root.
-        mode: u32,
+        /// Permission bits of its root; those of the directory it is mounted on when absent.
+        mode: Option<u32>,
     },
     /// A file system in memory that holds the standard devices and links.
     Devices {
@@ -258,7 +260,8 @@ impl fmt::Debug for MountSource {
                 write!(formatter, "Overlay({overlay:?}, {subpath:?})")
             }
             MountSource::Tmpfs { size_bytes, mode } => {
-                write!(formatter, "Tmpfs({size_bytes:?}, {mode:o})")
+                let mode = mode.map_or("as below".to_owned(), |mode| format!("{mode:o}"));
+                write!(formatter, "Tmpfs({size_bytes:?}, {mode})")
             }
             MountSource::Terminals { group } => write!(formatter, "Terminals({group:?})"),
             MountSource::Devices { nodes } => write!(formatter, "Devices({nodes:?})"),

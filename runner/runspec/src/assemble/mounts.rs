@@ -49,7 +49,7 @@ fn kernel_mounts(spec: &RunSpec, host: &Host) -> Vec<SetupStep> {
     };
     let shm = MountSource::Tmpfs {
         size_bytes: Some(spec.shm_size_bytes.unwrap_or(defaults::SHM_SIZE_BYTES)),
-        mode: 0o1777,
+        mode: Some(0o1777),
     };
     let group = host
         .terminal_group_mapped
@@ -162,7 +162,8 @@ fn source(kind: &MountKind, spec: &RunSpec) -> MountSource {
         },
         MountKind::Tmpfs { size_bytes } => MountSource::Tmpfs {
             size_bytes,
-            mode: 0o1777,
+            // As runc has it, so that whoever could write there can.
+            mode: None,
         },
         MountKind::SecretFile {
             data,
@@ -240,7 +241,8 @@ fn stub(mount: &MountSpec) -> Option<Stub> {
             subpath: subpath.clone(),
         }),
         MountKind::Overlay { subpath, .. } if !subpath.is_empty() => None,
-        MountKind::Overlay { .. } | MountKind::Tmpfs { .. } => Some(Stub::Directory(path)),
+        MountKind::Overlay { .. } => Some(Stub::Directory(path)),
+        MountKind::Tmpfs { .. } => Some(Stub::OpenDirectory(path)),
         MountKind::SecretFile { .. } | MountKind::File { .. } | MountKind::Socket { .. } => {
             Some(Stub::File(path))
         }

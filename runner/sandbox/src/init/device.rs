@@ -37,7 +37,7 @@ pub(super) fn devices(
     context: &mut Context,
 ) -> io::Result<OwnedFd> {
     let size = Some(defaults::DEV_SIZE_BYTES);
-    let devices = mount::tmpfs(size, 0o755, attributes)?;
+    let devices = mount::tmpfs(size, Some(0o755), attributes)?;
     for name in DIRECTORIES {
         rustix::fs::mkdirat(&devices, name, Mode::from_raw_mode(0o755))?;
     }

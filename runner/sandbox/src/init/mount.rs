@@ -23,8 +23,14 @@ pub(super) fn mount(
     context: &mut Context,
 ) -> Result<(), StepFailure> {
     let action = || format!("mount {} on {}", name_of(source), target.path());
-    let mounted = detached(source, attributes, context)
-        .and_then(|mounted| at_target(target, &mounted, context));
+    let mounted = detached(source, attributes, context).and_then(|mounted| {
+        let below = open_target(target, &mounted, context)?;
+        attach(&mounted, below.as_fd())?;
+        match source {
+            MountSource::Tmpfs { mode: None, .. } => copy_mode(below.as_fd(), &mounted),
+            _ => Ok(()),
+        }
+    });
     mounted.map_err(failed(action()))
 }
 
@@ -116,10 +122,10 @@ pub(super) fn create(
 
 pub(super) fn tmpfs(
     size_bytes: Option<u64>,
-    mode: u32,
+    mode: Option<u32>,
     attributes: MountAttributes,
 ) -> io::Result<OwnedFd> {
-    let mode = format!("{mode:o}");
+    let mode = format!("{:o}", mode.unwrap_or(0o755));
     let size = size_bytes.map(|size| size.to_string());
     let mut options = vec![("mode", mode.as_str())];
     options.extend(size.iter().map(|size| ("size", size.as_str())));
@@ -178,11 +184,12 @@ pub(super) fn attach(mount: &OwnedFd, target: BorrowedFd<'_>) -> io::Result<()> 
     Ok(rustix::mount::move_mount(mount, "", target, "", flags)?)
 }
 
-fn at_target(target: &Target, mount: &OwnedFd, context: &mut Context) -> io::Result<()> {
-    let handle = match target {
+/// Opens what is mounted on, making it where it may be missing.
+fn open_target(target: &Target, mount: &OwnedFd, context: &mut Context) -> io::Result<OwnedFd> {
+    match target {
         Target::RealDirectory(path) => {
             let flags = OFlags::PATH | OFlags::DIRECTORY;
-            resolve::open_plain(context.root()?, path, flags)?
+            resolve::open_plain(context.root()?, path, flags)
         }
         Target::Resolved(path) => {
             let missing = match kind_of(mount.as_fd())? {
@@ -191,10 +198,15 @@ fn at_target(target: &Target, mount: &OwnedFd, context: &mut Context) -> io::Res
             };
             let resolved = resolve::resolve(context.root()?, path, missing)?;
             context.stubs.extend(resolved.created);
-            resolved.handle
+            Ok(resolved.handle)
         }
-    };
-    attach(mount, handle.as_fd())
+    }
+}
+
+/// Gives the root of a mount the permissions of the directory that it hides.
+fn copy_mode(below: BorrowedFd<'_>, mount: &OwnedFd) -> io::Result<()> {
+    let mode = rustix::fs::fstat(below)?.st_mode & 0o7777;
+    set_mode(mount.as_fd(), ".", mode)
 }
 
 pub(super) fn kind_of(handle: BorrowedFd<'_>) -> io::Result<FileType> {

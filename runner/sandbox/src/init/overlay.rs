@@ -38,7 +38,7 @@ fn stub_layer(stubs: &[Stub], context: &Context) -> io::Result<OwnedFd> {
     let base = mount::scratch_directory("base", context)?;
     for stub in stubs {
         let (path, missing) = match stub {
-            Stub::Directory(path) => (path, Missing::MakeDirectory),
+            Stub::Directory(path) | Stub::OpenDirectory(path) => (path, Missing::MakeDirectory),
             Stub::File(path) => (path, Missing::MakeFile),
             Stub::Like {
                 path,
@@ -55,6 +55,9 @@ fn stub_layer(stubs: &[Stub], context: &Context) -> io::Result<OwnedFd> {
         // Mounts may lie below each other; the target is looked up again in the union.
         match resolve::resolve(base.as_fd(), path, missing) {
             Err(error) if error.raw_os_error() == Some(libc::ENOTDIR) => {}
+            result if matches!(stub, Stub::OpenDirectory(_)) => {
+                mount::set_mode(result?.handle.as_fd(), ".", 0o1777)?;
+            }
             result => drop(result?),
         }
     }

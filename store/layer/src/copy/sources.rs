@@ -145,7 +145,10 @@ fn expand(source: &Tree, base: &Path, pattern: &str, double_star: bool) -> Resul
     let directory = source
         .lookup(&start, Follow::All)
         .map_err(CopyError::Source)?;
-    if !directory.is_some_and(|node| node.metadata.is_directory()) {
+    let Some(directory) = directory else {
+        return Err(missing(source, pattern, &start)?);
+    };
+    if !directory.metadata.is_directory() {
         return Ok(found);
     }
     if double_star && rest.iter().any(|component| component.contains("**")) {

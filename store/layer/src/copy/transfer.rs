@@ -47,10 +47,12 @@ pub fn copy_resolved(
 }
 
 /// Makes the destination a directory, with its missing parents, and returns its path: for
-/// archives, which are unpacked into it.
+/// archives, which are unpacked into it. The mode asked for is not for archives.
 pub fn prepare_destination(target: &mut Tree, request: &CopyRequest) -> Result<PathBuf> {
+    let (uid, gid) = request.owner.unwrap_or((0, 0));
+    let attributes = Attributes::root(PARENT_MODE).owned_by(uid, gid);
     target
-        .make_parents(&request.destination, &parent_attributes(request))
+        .make_parents(&request.destination, &attributes)
         .map_err(CopyError::Target)
 }
 

@@ -106,6 +106,8 @@ impl Unpacker<'_> {
 
     fn apply_root(&mut self, entry: &Entry) -> Result<()> {
         match entry.kind {
+            // What is added to has its own.
+            EntryKind::Directory if self.options.names == Names::Literal => Ok(()),
             EntryKind::Directory => {
                 let attributes = self.attributes(entry);
                 let path = self.destination.clone();
