@@ -97,6 +97,12 @@ impl Failure {
         }
     }
 
+    /// The same, as the cause of what `message` says.
+    pub fn within(mut self, message: impl Into<String>) -> Self {
+        self.messages.insert(0, message.into());
+        self
+    }
+
     /// The same, with source lines shown before it.
     pub fn with_excerpt(mut self, excerpt: String) -> Self {
         self.excerpt = Some(excerpt);

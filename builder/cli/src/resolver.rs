@@ -3,14 +3,17 @@
 use kiln_dockerfile::{ImageResolver, ResolveError, ResolvedBase};
 use kiln_engine::disk::Store;
 use kiln_engine::registry::Client;
-use kiln_oci::{Platform, Reference};
+use kiln_oci::{Digest, Platform, Reference};
 use kiln_transfer::pull::{self, PullPolicy};
+use std::collections::BTreeSet;
 
 /// Resolves images by a store and a registry client.
 pub struct StoreResolver<'a> {
     pub store: &'a Store,
     pub client: &'a Client,
     pub policy: PullPolicy,
+    /// Images that were brought into the store from elsewhere.
+    pub imported: &'a BTreeSet<Digest>,
 }
 
 impl ImageResolver for StoreResolver<'_> {
@@ -19,7 +22,12 @@ impl ImageResolver for StoreResolver<'_> {
         reference: &Reference,
         platform: &Platform,
     ) -> Result<ResolvedBase, ResolveError> {
-        let image = pull::resolve(self.store, self.client, reference, platform, self.policy)?;
+        let is_imported = |digest| self.imported.contains(digest);
+        let policy = match reference.digest().is_some_and(is_imported) {
+            true => PullPolicy::Never,
+            false => self.policy,
+        };
+        let image = pull::resolve(self.store, self.client, reference, platform, policy)?;
         Ok(ResolvedBase {
             digest: image.digest().clone(),
             platform: image.config.platform(),

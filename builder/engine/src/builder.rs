@@ -5,11 +5,11 @@ use crate::history::History;
 use crate::settle::Settler;
 use crate::worker::{BuildWorker, Product};
 use crate::{
-    BuildError, BuildOutcome, BuildRequest, BuiltImage, Event, StepChange, StepError, assemble,
-    export,
+    BuildError, BuildOutcome, BuildRequest, BuiltImage, ContextFiles, Event, Owners, StepChange,
+    StepError, assemble, export,
 };
 use kiln_disk::{StepEnd, Store};
-use kiln_layer::tree::WhiteoutFormat;
+use kiln_layer::tree::{Tree, WhiteoutFormat};
 use kiln_plan::{Op, VertexId};
 use kiln_registry::Client;
 use kiln_sandbox::runspec::{Host, Isolation};
@@ -60,7 +60,9 @@ impl<'store> Builder<'store> {
         cancellation: &Cancellation,
         observer: &(dyn Fn(Event) + Sync),
     ) -> Result<BuildOutcome, BuildError> {
-        let products = self.solve(request, cancellation, observer)?;
+        let targets = request.images.iter().filter_map(|image| image.result);
+        let targets: Vec<VertexId> = targets.collect();
+        let products = self.solve(request, &targets, cancellation, observer)?;
         if cancellation.is_cancelled() {
             // What was asked to stop has no result, even if the last step was too fast.
             return Err(BuildError::Cancelled);
@@ -82,9 +84,34 @@ impl<'store> Builder<'store> {
         Ok(outcome)
     }
 
+    /// Carries out the step `source` of `request` alone, and returns its files: those of a
+    /// context that are needed before there is a plan. A plan that has the same step finds it
+    /// done.
+    pub fn source(
+        &self,
+        request: &BuildRequest,
+        source: VertexId,
+        cancellation: &Cancellation,
+        observer: &(dyn Fn(Event) + Sync),
+    ) -> Result<ContextFiles, BuildError> {
+        let mut products = self.solve(request, &[source], cancellation, observer)?;
+        let stack = match products.remove(&source) {
+            Some(Product::Stack(stack)) => stack,
+            Some(Product::Directory(_)) | None => Vec::new(),
+        };
+        let paths: Vec<_> = stack
+            .iter()
+            .map(|layer| self.store.layers().diff_path(layer))
+            .collect();
+        let tree = Tree::open(&paths, self.whiteouts)
+            .map_err(|error| BuildError::Steps(vec![(source, error.into())]))?;
+        Ok(ContextFiles::of(tree))
+    }
+
     fn solve(
         &self,
         request: &BuildRequest,
+        targets: &[VertexId],
         cancellation: &Cancellation,
         observer: &(dyn Fn(Event) + Sync),
     ) -> Result<HashMap<VertexId, Product>, BuildError> {
@@ -103,14 +130,9 @@ impl<'store> Builder<'store> {
             held: Mutex::default(),
             observer,
         };
-        let targets: Vec<VertexId> = request
-            .images
-            .iter()
-            .filter_map(|image| image.result)
-            .collect();
         let solved = std::thread::scope(|scope| {
             let recording = scope.spawn(|| settler.run());
-            let solved = solve(&worker, &targets, observer);
+            let solved = solve(&worker, targets, observer);
             settler.close();
             let recorded = recording
                 .join()
@@ -122,8 +144,11 @@ impl<'store> Builder<'store> {
             .values()
             .for_each(|index| index.save(self.store));
         let solved = solved.map_err(failed);
-        history.save(self.store, request, outcome(&solved));
-        Ok(targets.into_iter().zip(solved?).collect())
+        // A context that is fetched for its Dockerfile is no build that somebody asks about.
+        if !request.images.is_empty() {
+            history.save(self.store, request, outcome(&solved));
+        }
+        Ok(targets.iter().copied().zip(solved?).collect())
     }
 
     fn context_indexes(&self, request: &BuildRequest) -> BTreeMap<String, ContextIndex> {
@@ -133,7 +158,10 @@ impl<'store> Builder<'store> {
                 ContextIndex::load(self.store, &directory.path),
             )
         };
-        request.directories.iter().map(load).collect()
+        // What was unpacked for this build is never seen again.
+        let lasting = request.directories.iter();
+        let lasting = lasting.filter(|(_, directory)| directory.owners == Owners::Root);
+        lasting.map(load).collect()
     }
 
     fn images(

@@ -17,6 +17,7 @@ mod op;
 mod output;
 mod request;
 mod settle;
+mod source;
 mod worker;
 
 pub use builder::{Builder, EngineOptions, new_build_id};
@@ -26,10 +27,12 @@ pub use kiln_disk as disk;
 pub use kiln_layer::compress::Compression;
 pub use kiln_layer::copy::CopyError;
 pub use kiln_layer::pattern::{IgnorePatterns, InvalidPattern};
+pub use kiln_layer::tree::TreeError;
 pub use kiln_registry as registry;
 pub use kiln_sandbox as sandbox;
 pub use output::{Destination, ImageFormat, Output};
 pub use request::{
-    BuildOutcome, BuildRequest, BuiltImage, ContextModes, LocalDirectory, PlannedImage,
+    BuildOutcome, BuildRequest, BuiltImage, ContextModes, LocalDirectory, Owners, PlannedImage,
     SecretSource,
 };
+pub use source::{ArchiveContext, ArchiveContextError, ContextFiles, is_archive};

@@ -59,6 +59,8 @@ pub struct LocalDirectory {
     pub ignore: IgnorePatterns,
     /// Which permissions its files have.
     pub modes: ContextModes,
+    /// Who owns its files.
+    pub owners: Owners,
 }
 
 /// Which permissions the files of a directory of this machine have in a build.
@@ -70,6 +72,16 @@ pub enum ContextModes {
     /// `0755` for directories and files that anybody may execute, `0644` for other files:
     /// neither the umask of a checkout nor the user who made it matters.
     Normalized,
+}
+
+/// Who owns the files of a directory, as the build sees them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Owners {
+    /// Root: whoever owns them on this machine means nothing elsewhere.
+    #[default]
+    Root,
+    /// Whom they belong to in the directory: it was unpacked for this build.
+    Kept,
 }
 
 /// Where the value of a secret is.

@@ -5,7 +5,7 @@ use crate::explain::{ListedFile, Listing};
 use crate::history::{self, History};
 use crate::op::content::Origin;
 use crate::settle::{Entry, Settler};
-use crate::{BuildRequest, ContextModes, Event, StepChange, StepError, op};
+use crate::{BuildRequest, ContextModes, Event, Owners, StepChange, StepError, op};
 use kiln_disk::{KeyLock, LayerId, Record, RunCause, Store};
 use kiln_layer::copy::{ContentIndex, NoIndex, SelectedFile};
 use kiln_layer::tree::{Tree, WhiteoutFormat};
@@ -80,6 +80,24 @@ impl BuildWorker<'_> {
         }
         // A store within the context must not be copied into itself.
         Ok(tree.without_directory(self.store.root())?)
+    }
+
+    /// Returns who owns files copied from `source` unless told otherwise; `None` for whoever
+    /// owns them there.
+    pub fn default_owner(&self, source: &Product) -> Option<(u32, u32)> {
+        match source {
+            Product::Directory(name) if self.origin(name) == Origin::Directory => Some((0, 0)),
+            _ => None,
+        }
+    }
+
+    /// Returns whose the files of the directory called `name` are.
+    fn origin(&self, name: &str) -> Origin {
+        let directory = self.request.directories.get(name);
+        match directory.map(|directory| directory.owners) {
+            Some(Owners::Kept) => Origin::Result,
+            Some(Owners::Root) | None => Origin::Directory,
+        }
     }
 
     fn op(&self, vertex: VertexId) -> &Op {
@@ -159,7 +177,7 @@ impl BuildWorker<'_> {
                 let tree = self.directory_tree(&local.name)?;
                 let index = self.indexes.get(&local.name);
                 let index = index.map_or(no_index, |index| index);
-                op::content::listing(&tree, &selector, op, index, Origin::Directory)
+                op::content::listing(&tree, &selector, op, index, self.origin(&local.name))
             }
             (_, other) => Err(op::unsupported(other)),
         }

@@ -4,7 +4,10 @@
 //! Dockerfile calls by that name: a stage, an image after FROM, or what `--from` asks for.
 
 use kiln_oci::{Platform, Reference};
-use kiln_plan::{GitSource, HttpSource};
+use kiln_plan::{
+    Copy, FileAction, FileOp, GitSource, HttpSource, LocalSource, Op, PlanBuilder, Unpack,
+    VertexId, VertexMetadata,
+};
 
 /// Names that stand for something else already.
 const RESERVED_NAMES: [&str; 3] = ["context", "dockerfile", "scratch"];
@@ -41,6 +44,8 @@ pub enum ContextSource {
     File(HttpSource),
     /// An image, with its configuration where a stage starts from it.
     Image(Reference),
+    /// No files at all: `docker-image://scratch`.
+    Nothing,
 }
 
 /// A context with a name.
@@ -85,6 +90,49 @@ impl Default for BuildContexts {
             named: Vec::new(),
         }
     }
+}
+
+impl ContextSource {
+    /// Adds what makes the files of the context to `plan` and returns it; nothing for an image,
+    /// which must be resolved first, and for a context without files.
+    ///
+    /// The same source in another plan is the same step.
+    pub fn add_to(&self, plan: &mut PlanBuilder, metadata: &VertexMetadata) -> Option<VertexId> {
+        let op = match self {
+            ContextSource::Local(name) => Op::Local(LocalSource { name: name.clone() }),
+            ContextSource::Git(git) => Op::Git(git.clone()),
+            ContextSource::File(http) => Op::Http(http.clone()),
+            ContextSource::Archive(http) => {
+                let from = plan.add(Op::Http(http.clone()), metadata.clone());
+                let metadata = VertexMetadata {
+                    name: format!("{} (unpack)", metadata.name),
+                    ..metadata.clone()
+                };
+                let unpacked = everything(from, &http.filename, Unpack::Detect);
+                return Some(plan.add(unpacked, metadata));
+            }
+            ContextSource::Image(_) | ContextSource::Nothing => return None,
+        };
+        Some(plan.add(op, metadata.clone()))
+    }
+}
+
+/// Returns the operation that copies the file or directory `source` of `from` to the root.
+pub(crate) fn everything(from: VertexId, source: &str, unpack: Unpack) -> Op {
+    let copy = Copy {
+        from,
+        sources: vec![source.to_owned()],
+        destination: "/".to_owned(),
+        owner: None,
+        mode: None,
+        exclude: Vec::new(),
+        parents: false,
+        unpack,
+    };
+    Op::File(FileOp {
+        base: None,
+        actions: vec![FileAction::Copy(copy)],
+    })
 }
 
 impl NamedContext {

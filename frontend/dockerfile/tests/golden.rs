@@ -125,6 +125,7 @@ fn context(name: &str, value: &str) -> Context {
         mode: 0o600,
     };
     let source = match value.strip_prefix("docker-image://") {
+        Some("scratch") => ContextSource::Nothing,
         Some(image) => ContextSource::Image(image.parse().expect("an image")),
         None if value.ends_with(".git") => ContextSource::Git(checkout(value)),
         None if value.ends_with(".tar") => ContextSource::Archive(http()),

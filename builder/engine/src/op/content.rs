@@ -73,6 +73,7 @@ pub(super) fn copy_everything(
     source: &str,
     upper: &Path,
     whiteouts: WhiteoutFormat,
+    default_owner: Option<(u32, u32)>,
 ) -> Result<(), StepError> {
     let mut target = Tree::open_for_write(&[], upper, whiteouts)?;
     let request = CopyRequest {
@@ -81,7 +82,7 @@ pub(super) fn copy_everything(
             ..Selection::of(source)
         },
         destination: "/".to_owned(),
-        default_owner: Some((0, 0)),
+        default_owner,
         ..CopyRequest::default()
     };
     copy::copy_into(tree, &mut target, &request)?;

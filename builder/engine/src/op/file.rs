@@ -52,7 +52,7 @@ fn copy_files(
         },
         destination: copy.destination.clone(),
         owner: resolve_owner(target, copy.owner.as_ref())?,
-        default_owner: matches!(source, Product::Directory(_)).then_some((0, 0)),
+        default_owner: worker.default_owner(source),
         mode: copy.mode.as_ref().map(mode_change).transpose()?,
     };
     match copy.unpack {

@@ -98,10 +98,12 @@ impl Preparation<'_> {
     ) -> Result<runspec::MountKind, StepError> {
         let lowers = match input {
             Some(Product::Stack(stack)) => self.worker.paths(stack),
-            Some(Product::Directory(name)) => {
+            Some(product @ Product::Directory(name)) => {
                 let layer = self.worker.store.layers().begin()?;
                 let tree = self.worker.directory_tree(name)?;
-                content::copy_everything(&tree, source, &layer.upper(), self.worker.whiteouts)?;
+                let owner = self.worker.default_owner(product);
+                let whiteouts = self.worker.whiteouts;
+                content::copy_everything(&tree, source, &layer.upper(), whiteouts, owner)?;
                 let upper = layer.upper();
                 prepared._scratch.push(layer);
                 vec![upper]

@@ -5,13 +5,13 @@ use super::name::{Naming, location};
 use super::stage::Base;
 use super::state::StageState;
 use super::{Lowered, Lowering};
-use crate::context::{ContextSource, NamedContext};
+use crate::context::{ContextSource, NamedContext, everything};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::instruction::{Instruction, MountKey, Statement};
 use crate::lint;
 use crate::syntax::{Span, Word};
 use kiln_oci::Reference;
-use kiln_plan::{Copy, FileAction, FileOp, LocalSource, Op, Unpack, VertexId, VertexMetadata};
+use kiln_plan::{Unpack, VertexId, VertexMetadata};
 
 impl<'a> Lowering<'a> {
     /// Returns the vertex of the build context.
@@ -22,37 +22,13 @@ impl<'a> Lowering<'a> {
             ..VertexMetadata::default()
         };
         // An image is no build context: whoever calls refuses it.
-        self.source_files(source, &metadata)
+        source
+            .add_to(self.plan, &metadata)
             .unwrap_or_else(|| self.nothing())
     }
 
     fn named(&self, index: usize) -> &'a NamedContext {
         &self.request.options.contexts.named[index]
-    }
-
-    /// Returns the files of a context that is no image.
-    fn source_files(
-        &mut self,
-        source: &ContextSource,
-        metadata: &VertexMetadata,
-    ) -> Option<VertexId> {
-        let op = match source {
-            ContextSource::Local(name) => Op::Local(LocalSource { name: name.clone() }),
-            ContextSource::Git(git) => Op::Git(git.clone()),
-            ContextSource::File(http) => Op::Http(http.clone()),
-            ContextSource::Archive(http) => {
-                let from = self.plan.add(Op::Http(http.clone()), metadata.clone());
-                let unpacked = everything(from, &http.filename, Unpack::Detect);
-                let name = format!("{} (unpack)", metadata.name);
-                let metadata = VertexMetadata {
-                    name,
-                    ..metadata.clone()
-                };
-                return Some(self.plan.add(unpacked, metadata));
-            }
-            ContextSource::Image(_) => return None,
-        };
-        Some(self.plan.add(op, metadata.clone()))
     }
 
     /// Returns the image that the stage at `index` starts from, if it is one.
@@ -94,7 +70,7 @@ impl<'a> Lowering<'a> {
             location: Some(location(self.request, statement)),
             ..self.step_metadata(naming, &text)
         };
-        let files = self.source_files(&named.context.source, &metadata)?;
+        let files = named.context.source.add_to(self.plan, &metadata)?;
         match named.context.source {
             // A directory of this machine is no layer: its files are copied into one.
             ContextSource::Local(_) => {
@@ -119,7 +95,7 @@ impl<'a> Lowering<'a> {
             source => {
                 let name = format!("[context {}] load {}", named.name(), named.display);
                 let metadata = self.source_metadata(name, statement);
-                Ok(self.source_files(source, &metadata))
+                Ok(source.add_to(self.plan, &metadata))
             }
         }
     }
@@ -177,22 +153,4 @@ fn unused(named: &NamedContext) -> Diagnostic {
         labels: Vec::new(),
         help: None,
     }
-}
-
-/// Returns the operation that copies the file or directory `source` of `from` to the root.
-fn everything(from: VertexId, source: &str, unpack: Unpack) -> Op {
-    let copy = Copy {
-        from,
-        sources: vec![source.to_owned()],
-        destination: "/".to_owned(),
-        owner: None,
-        mode: None,
-        exclude: Vec::new(),
-        parents: false,
-        unpack,
-    };
-    Op::File(FileOp {
-        base: None,
-        actions: vec![FileAction::Copy(copy)],
-    })
 }

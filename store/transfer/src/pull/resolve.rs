@@ -19,6 +19,8 @@ pub enum PullPolicy {
     Missing,
     /// Always: the tag may have moved.
     Always,
+    /// Never: the image was brought into the store from elsewhere.
+    Never,
 }
 
 /// An image of which everything is known but its files.
@@ -64,6 +66,12 @@ pub fn resolve(
     if let Some(image) = resolver.local(policy)? {
         return Ok(image);
     }
+    if policy == PullPolicy::Never {
+        return Err(PullError::NoImage {
+            image: resolver.name(),
+            reason: "the store does not have it".to_owned(),
+        });
+    }
     let fetched = client
         .resolve(reference)
         .map_err(|source| resolver.registry(source))?;
@@ -99,7 +107,7 @@ impl Resolver<'_> {
         let target = match (self.reference.digest(), policy) {
             (Some(digest), _) => self.stored_descriptor(digest)?,
             (None, PullPolicy::Always) => None,
-            (None, PullPolicy::Missing) => self
+            (None, PullPolicy::Missing | PullPolicy::Never) => self
                 .store
                 .images()
                 .get(self.reference)?
@@ -119,7 +127,11 @@ impl Resolver<'_> {
             }
             Ok(image) => Ok(Some(image)),
             // The store lacks a part, or that platform: the registry may have it.
-            Err(PullError::PlatformMissing { .. } | PullError::Registry { .. }) => Ok(None),
+            Err(PullError::PlatformMissing { .. } | PullError::Registry { .. })
+                if policy != PullPolicy::Never =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

@@ -108,8 +108,9 @@ impl LayoutFiles {
     /// Brings the blob that `descriptor` describes into the store, unless it is there.
     pub(super) fn bring(&self, store: &Store, descriptor: &Descriptor) -> Result<()> {
         let digest = &descriptor.digest;
-        let stored = store.blobs().size(digest);
-        if stored.is_ok_and(|size| size == descriptor.size) {
+        let has_size = |size: u64| size == descriptor.size;
+        // Asked whether it has the blob, the store keeps it for as long as this process runs.
+        if store.blobs().has(digest) && store.blobs().size(digest).is_ok_and(has_size) {
             return Ok(());
         }
         let path = self.blob_path(digest);

@@ -91,6 +91,25 @@ pub fn of_build(
     }
 }
 
+/// Returns the failure of fetching a source before there is a plan.
+pub fn of_source(error: BuildError, request: &BuildRequest) -> Failure {
+    let BuildError::Steps(steps) = error else {
+        return Failure::from(error);
+    };
+    let told = steps
+        .iter()
+        .find(|(_, error)| !matches!(error, StepError::Cancelled));
+    let Some((vertex, first)) = told else {
+        return Failure::from(BuildError::Cancelled);
+    };
+    let name = &request.plan.vertex(*vertex).metadata.name;
+    let failure = Failure::caused(class_of(first), format!("{name} failed"), first);
+    match hint(first) {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
+    }
+}
+
 fn hint(error: &StepError) -> Option<String> {
     match error {
         StepError::Exit { code: 127, .. } => {

@@ -13,20 +13,27 @@ use crate::progress::Progress;
 use crate::resolver::StoreResolver;
 use crate::session::Session;
 use crate::{configuration, interrupt};
-use inputs::Inputs;
+use inputs::{Fetcher, Inputs};
 use kiln_dockerfile::Compilation;
 use kiln_engine::sandbox::{Cancellation, host};
 use kiln_engine::{BuildOutcome, BuildRequest, Builder, EngineOptions, PlannedImage};
 use kiln_transfer::pull::PullPolicy;
 
 pub fn run(global: &GlobalArguments, arguments: &BuildArguments) -> Result<(), Failure> {
-    let inputs = Inputs::read(arguments)?;
     let session = Session::open(global)?;
     let cancellation =
         Cancellation::new().map_err(|error| Failure::from_error(Class::Store, &error))?;
     let transfers = session.client.canceller();
     interrupt::listen(&cancellation, move || transfers.cancel())
         .map_err(|error| Failure::from_error(Class::Store, &error))?;
+    let inputs = Inputs::read(
+        arguments,
+        &Fetcher {
+            session: &session,
+            arguments,
+            cancellation: &cancellation,
+        },
+    )?;
     let collector = Collector::configured(global, &session.store)?;
     let compilation = compile(&session, arguments, &inputs)?;
     if arguments.print_plan {
@@ -57,8 +64,10 @@ fn compile(
         store: &session.store,
         client: &session.client,
         policy,
+        imported: &inputs.imported,
     };
-    let options = options::compile_options(arguments)?;
+    let mut options = options::compile_options(arguments)?;
+    options.contexts = inputs.contexts.clone();
     let compiled = kiln_dockerfile::compile(&inputs.dockerfile, &options, &resolver);
     match compiled {
         Ok(compilation) => {
@@ -157,6 +166,7 @@ fn build(
     };
     let builder = Builder::new(&session.store, &session.client, engine)?;
     let progress = Progress::start(progress_mode(arguments), &request.plan);
+    inputs.tell_loads(&|event| progress.event(event));
     let tail = failure::Tails::default();
     let built = builder.build(request, cancellation, &|event| {
         tail.watch(&event);

@@ -1,0 +1,67 @@
+//! Sources that are fetched before there is a plan.
+
+use crate::arguments::BuildArguments;
+use crate::commands::build::{failure, options, progress_mode};
+use crate::error::{Class, Failure};
+use crate::progress::Progress;
+use crate::session::Session;
+use kiln_dockerfile::ContextSource;
+use kiln_engine::disk::Store;
+use kiln_engine::sandbox::{Cancellation, host};
+use kiln_engine::{BuildRequest, Builder, ContextFiles, EngineOptions};
+use kiln_plan::{PlanBuilder, VertexMetadata};
+use std::collections::BTreeMap;
+
+/// Fetches contexts that hold a Dockerfile, and shows it.
+pub struct Fetcher<'a> {
+    pub session: &'a Session,
+    pub arguments: &'a BuildArguments,
+    pub cancellation: &'a Cancellation,
+}
+
+impl Fetcher<'_> {
+    /// Returns the store.
+    pub(super) fn store(&self) -> Result<&Store, Failure> {
+        Ok(&self.session.store)
+    }
+
+    /// Returns the files of `source`, which is shown as a step called `name`.
+    pub(super) fn fetch(
+        &self,
+        source: &ContextSource,
+        name: &str,
+    ) -> Result<ContextFiles, Failure> {
+        let mut plan = PlanBuilder::new();
+        let metadata = VertexMetadata {
+            name: name.to_owned(),
+            ..VertexMetadata::default()
+        };
+        let vertex = source.add_to(&mut plan, &metadata).ok_or_else(|| {
+            Failure::new(Class::Usage, "an image cannot be the context of a build")
+        })?;
+        let request = BuildRequest {
+            build_id: kiln_engine::new_build_id(),
+            plan: plan.finish(),
+            images: Vec::new(),
+            directories: BTreeMap::new(),
+            names: Vec::new(),
+            outputs: Vec::new(),
+            jobs: options::DEFAULT_JOBS,
+            limits: Default::default(),
+            secrets: options::secrets(self.arguments)?,
+            ssh_agents: options::ssh_agents(self.arguments)?,
+            allow_insecure: false,
+            source_date_epoch: None,
+        };
+        let engine = EngineOptions {
+            host: host::probe(),
+        };
+        let builder = Builder::new(&self.session.store, &self.session.client, engine)?;
+        let progress = Progress::start(progress_mode(self.arguments), &request.plan);
+        let files = builder.source(&request, vertex, self.cancellation, &|event| {
+            progress.event(event);
+        });
+        progress.finish();
+        files.map_err(|error| failure::of_source(error, &request))
+    }
+}
