@@ -2,7 +2,7 @@
 //!
 //! | code | meaning |
 //! |---|---|
-//! | 1 | a step of the build failed |
+//! | 1 | a step of the build failed, or a check found something |
 //! | 2 | the command line is wrong |
 //! | 3 | the Dockerfile is wrong |
 //! | 4 | an image or a registry cannot be used |
@@ -19,6 +19,7 @@ use std::process::ExitCode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     Step,
+    Check,
     Usage,
     Dockerfile,
     Image,
@@ -29,7 +30,7 @@ pub enum Class {
 impl Class {
     fn exit_code(self) -> u8 {
         match self {
-            Class::Step => 1,
+            Class::Step | Class::Check => 1,
             Class::Usage => 2,
             Class::Dockerfile => 3,
             Class::Image => 4,
@@ -78,6 +79,11 @@ impl Failure {
             messages: Vec::new(),
             hint: None,
         }
+    }
+
+    /// Returns a failure that has been told already: only its exit code is left.
+    pub fn silent(class: Class) -> Self {
+        Failure::rendered(class, String::new())
     }
 
     /// Returns a failure that says `message` and what caused it.

@@ -25,4 +25,4 @@ pub use context::{BuildContexts, Context, ContextNameError, ContextSource, Named
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity, render};
 pub use instruction::{Dockerfile, Instruction, Statement, parse, parse_trigger};
 pub use outline::{Outline, OutlineArgument, OutlineMount, TargetStage, targets};
-pub use syntax::{SourceFile, Span, Word};
+pub use syntax::{Position, SourceFile, Span, Word};

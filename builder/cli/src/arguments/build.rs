@@ -1,7 +1,8 @@
 //! The arguments of `kiln build`.
 
+use super::check::{Call, CallMethod, parse_call};
 use clap::builder::RangedU64ValueParser;
-use clap::{Args, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -123,9 +124,35 @@ pub struct BuildArguments {
     /// Print the plan and build nothing
     #[arg(long)]
     pub print_plan: bool,
-    /// Check the Dockerfile and build nothing
-    #[arg(long)]
+    /// Answer a question about the Dockerfile and build nothing: check, outline or targets
+    #[arg(long, value_name = "METHOD[,format=json]", value_parser = parse_call)]
+    pub call: Option<Call>,
+    /// Check the Dockerfile and build nothing: --call=check
+    #[arg(long, conflicts_with = "call")]
     pub check: bool,
+}
+
+impl BuildArguments {
+    /// Returns the arguments of a build of `context` without any flags.
+    pub fn of_context(context: String) -> Self {
+        /// What flags are parsed into.
+        #[derive(Parser)]
+        struct Flags {
+            #[command(flatten)]
+            build: BuildArguments,
+        }
+        // After `--` nothing is a flag, whatever the context is called.
+        Flags::parse_from(["kiln".to_owned(), "--".to_owned(), context]).build
+    }
+
+    /// Returns what is asked instead of a build.
+    pub fn question(&self) -> Option<Call> {
+        let call = match self.check {
+            true => Some(Call::check()),
+            false => self.call.clone(),
+        };
+        call.filter(|call| call.method != CallMethod::Build)
+    }
 }
 
 /// More processors than machines have.

@@ -1,10 +1,12 @@
 //! The command line, spelled as `docker buildx` and `docker` spell it.
 
 mod build;
+mod check;
 mod disk;
 mod output;
 
 pub use build::{BuildArguments, ProgressMode};
+pub use check::{Call, CallFormat, CallMethod, CallStatus, CheckArguments, CheckFormat};
 pub use disk::{
     CacheMountCommand, CacheMountListArguments, CacheMountRemoveArguments, DuArguments,
     PruneArguments,
@@ -57,6 +59,8 @@ pub struct GlobalArguments {
 pub enum Command {
     /// Build an image from a Dockerfile
     Build(Box<BuildArguments>),
+    /// Find what is wrong or odd with Dockerfiles, and build nothing
+    Check(CheckArguments),
     /// Tell why steps of a build ran, and where the results of others came from
     Explain(ExplainArguments),
     /// Pull an image from a registry into the store

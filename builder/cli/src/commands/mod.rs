@@ -2,6 +2,8 @@
 
 mod build;
 mod cache_mount;
+mod call;
+mod check;
 mod du;
 mod explain;
 mod images;
@@ -22,6 +24,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let global = &arguments.global;
     match &arguments.command {
         Command::Build(build) => build::run(global, build),
+        Command::Check(check) => check::run(global, check),
         Command::Explain(explain) => explain::run(global, explain),
         Command::Pull(pull) => pull::run(global, pull),
         Command::Push(push) => push::run(global, push),

@@ -2,10 +2,12 @@
 
 mod emulation;
 mod failure;
+mod ignored;
 mod inputs;
 mod options;
 mod results;
 
+use super::call;
 use crate::arguments::{BuildArguments, GlobalArguments, ProgressMode};
 use crate::collect::Collector;
 use crate::error::{Class, Failure};
@@ -14,18 +16,13 @@ use crate::resolver::StoreResolver;
 use crate::session::Session;
 use crate::{configuration, interrupt};
 use inputs::{Fetcher, Inputs};
-use kiln_dockerfile::Compilation;
+use kiln_dockerfile::{Compilation, CompileOptions, Diagnostics, SourceFile};
 use kiln_engine::sandbox::{Cancellation, host};
 use kiln_engine::{BuildOutcome, BuildRequest, Builder, EngineOptions, PlannedImage};
 use kiln_transfer::pull::PullPolicy;
 
 pub fn run(global: &GlobalArguments, arguments: &BuildArguments) -> Result<(), Failure> {
-    let session = Session::open(global)?;
-    let cancellation =
-        Cancellation::new().map_err(|error| Failure::from_error(Class::Store, &error))?;
-    let transfers = session.client.canceller();
-    interrupt::listen(&cancellation, move || transfers.cancel())
-        .map_err(|error| Failure::from_error(Class::Store, &error))?;
+    let (session, cancellation) = start(global)?;
     let inputs = Inputs::read(
         arguments,
         &Fetcher {
@@ -34,14 +31,16 @@ pub fn run(global: &GlobalArguments, arguments: &BuildArguments) -> Result<(), F
             cancellation: &cancellation,
         },
     )?;
+    if let Some(question) = arguments.question() {
+        let options = compile_options(arguments, &inputs)?;
+        let resolver = resolver(&session, arguments, &inputs);
+        return call::run(&question, &inputs.dockerfile, &options, &resolver);
+    }
     let collector = Collector::configured(global, &session.store)?;
     let compilation = compile(&session, arguments, &inputs)?;
     if arguments.print_plan {
         crate::output::write(format_args!("{compilation}"));
         return Ok(());
-    }
-    if arguments.check {
-        return check(&compilation);
     }
     let request = request(global, arguments, &inputs, compilation)?;
     collector.before_build(&session.store);
@@ -50,24 +49,69 @@ pub fn run(global: &GlobalArguments, arguments: &BuildArguments) -> Result<(), F
     results::write(arguments, &request, &built?)
 }
 
+/// Opens the store, and listens for signals that end what is done from here on.
+pub fn start(global: &GlobalArguments) -> Result<(Session, Cancellation), Failure> {
+    let session = Session::open(global)?;
+    let cancellation =
+        Cancellation::new().map_err(|error| Failure::from_error(Class::Store, &error))?;
+    let transfers = session.client.canceller();
+    interrupt::listen(&cancellation, move || transfers.cancel())
+        .map_err(|error| Failure::from_error(Class::Store, &error))?;
+    Ok((session, cancellation))
+}
+
+/// Returns the Dockerfile that `arguments` name, and what compiling all of it comes to.
+pub fn check(
+    session: &Session,
+    cancellation: &Cancellation,
+    arguments: &BuildArguments,
+) -> Result<(SourceFile, Result<Compilation, Diagnostics>), Failure> {
+    let fetcher = Fetcher {
+        session,
+        arguments,
+        cancellation,
+    };
+    let inputs = Inputs::read(arguments, &fetcher)?;
+    let options = call::all_stages(&compile_options(arguments, &inputs)?);
+    let resolver = resolver(session, arguments, &inputs);
+    let compiled = kiln_dockerfile::compile(&inputs.dockerfile, &options, &resolver);
+    match interrupt::is_received() {
+        true => Err(Failure::cancelled()),
+        false => Ok((inputs.dockerfile, compiled)),
+    }
+}
+
+fn resolver<'s>(
+    session: &'s Session,
+    arguments: &BuildArguments,
+    inputs: &'s Inputs,
+) -> StoreResolver<'s> {
+    StoreResolver {
+        store: &session.store,
+        client: &session.client,
+        policy: match arguments.pull {
+            true => PullPolicy::Always,
+            false => PullPolicy::Missing,
+        },
+        imported: &inputs.imported,
+    }
+}
+
+fn compile_options(arguments: &BuildArguments, inputs: &Inputs) -> Result<CompileOptions, Failure> {
+    Ok(CompileOptions {
+        contexts: inputs.contexts.clone(),
+        ignored: ignored::of(inputs),
+        ..options::compile_options(arguments)?
+    })
+}
+
 fn compile(
     session: &Session,
     arguments: &BuildArguments,
     inputs: &Inputs,
 ) -> Result<Compilation, Failure> {
-    let policy = if arguments.pull {
-        PullPolicy::Always
-    } else {
-        PullPolicy::Missing
-    };
-    let resolver = StoreResolver {
-        store: &session.store,
-        client: &session.client,
-        policy,
-        imported: &inputs.imported,
-    };
-    let mut options = options::compile_options(arguments)?;
-    options.contexts = inputs.contexts.clone();
+    let options = compile_options(arguments, inputs)?;
+    let resolver = resolver(session, arguments, inputs);
     let compiled = kiln_dockerfile::compile(&inputs.dockerfile, &options, &resolver);
     match compiled {
         Ok(compilation) => {
@@ -99,26 +143,6 @@ fn tell_warnings(arguments: &BuildArguments, inputs: &Inputs, compilation: &Comp
     let warnings = &compilation.warnings.0;
     if !warnings.is_empty() && progress_mode(arguments) != ProgressMode::Quiet {
         crate::output::write_message(&kiln_dockerfile::render(&inputs.dockerfile, warnings, true));
-    }
-}
-
-fn check(compilation: &Compilation) -> Result<(), Failure> {
-    match compilation.warnings.0.len() {
-        0 => {
-            crate::output::say!("Check complete, no warnings found.");
-            Ok(())
-        }
-        count => {
-            let noun = if count == 1 {
-                "warning has"
-            } else {
-                "warnings have"
-            };
-            Err(Failure::new(
-                Class::Step,
-                format!("check complete, {count} {noun} been found"),
-            ))
-        }
     }
 }
 

@@ -56,7 +56,7 @@ pub fn compile_options(arguments: &BuildArguments) -> Result<CompileOptions, Fai
 
 /// What `--allow` gives, and what other options give with it. What is not run needs none.
 fn privileges(arguments: &BuildArguments) -> Privileges {
-    if arguments.check || arguments.print_plan {
+    if arguments.question().is_some() || arguments.print_plan {
         return Privileges::Unchecked;
     }
     let allows = |name: &str| arguments.allow.iter().any(|allowed| allowed == name);
