@@ -270,7 +270,8 @@ impl From<BuildError> for Failure {
             BuildError::Steps(steps) => steps
                 .first()
                 .map_or(Class::Step, |(_, error)| class_of(error)),
-            BuildError::Transfer(error) => class_of_transfer(error),
+            BuildError::Transfer(error) | BuildError::CacheLayer(error) => class_of_transfer(error),
+            BuildError::CacheExport { .. } => Class::Store,
             BuildError::Output { .. } => Class::Usage,
             BuildError::Store(_) | BuildError::Sandbox(_) | BuildError::Write { .. } => {
                 Class::Store

@@ -1,49 +1,81 @@
 //! From results to images: history and times of the configuration.
 
+use crate::cache::{AbsentLayers, CacheError, INLINE_KEY, Records, inline_document};
 use crate::worker::Product;
 use crate::{BuildError, BuildRequest, PlannedImage};
 use kiln_disk::{LayerId, Store};
-use kiln_oci::{HistoryEntry, ImageConfig};
-use kiln_transfer::image::{self, Image};
+use kiln_oci::{DiffId, HistoryEntry, ImageConfig};
+use kiln_transfer::image::{self, Image, ImageLayer};
 
 /// The comment of history entries that exist only to match layers.
 const FILLER_COMMENT: &str = "kiln.exporter.image.v0";
 
-/// Stores the image that `planned` describes over the layers of `product`.
+/// Stores the image that `planned` describes over the layers of `product`, some of which may
+/// be absent. `inline` are the records that its configuration is to hold.
 pub(crate) fn assemble(
     store: &Store,
     request: &BuildRequest,
     planned: &PlannedImage,
     product: Option<&Product>,
+    absent: &AbsentLayers<'_>,
+    inline: Option<&Records<'_>>,
 ) -> Result<Image, BuildError> {
     let stack: &[LayerId] = match product {
         Some(Product::Stack(stack)) => stack,
         Some(Product::Directory(_)) | None => &[],
     };
-    let base = planned.config.rootfs.diff_ids.len();
-    let created = creation_times(store, request, base, stack)?;
-    let config = finished_config(planned, &created);
-    let epoch = request.source_date_epoch;
-    Ok(image::assemble(store, config, stack, epoch)?)
+    let base = planned.config.rootfs.diff_ids.iter().map(Some);
+    let (mut layers, mut created) = (Vec::new(), Vec::new());
+    for (layer, known) in stack.iter().zip(base.chain(std::iter::repeat(None))) {
+        let (described, made) = describe(store, request, layer, known, absent)?;
+        layers.push(described);
+        created.push(made);
+    }
+    let mut config = finished_config(planned, &created);
+    if let Some(records) = inline {
+        let document = inline_document(records, absent, &layers, &created);
+        let value = document.and_then(|document| document.to_value());
+        config
+            .extra
+            .insert(INLINE_KEY.to_owned(), value.map_err(inline_failure)?);
+    }
+    Ok(image::assemble_layers(store, config, layers)?)
 }
 
-/// Returns when each layer was made, at most the epoch; 0 for those of the base, which nobody
-/// asks for. A layer from the cache keeps its time, so that a build that changes nothing gives
-/// the same image.
-fn creation_times(
+fn inline_failure(source: CacheError) -> BuildError {
+    BuildError::CacheExport {
+        cache: "type=inline".to_owned(),
+        source: Box::new(source),
+    }
+}
+
+/// Returns a layer as the image describes it, and when it was made, at most the epoch; 0 for
+/// one of the base, `known`: nobody asks. A layer from the cache keeps its time, so that a
+/// build that changes nothing gives the same image.
+fn describe(
     store: &Store,
     request: &BuildRequest,
-    base: usize,
-    stack: &[LayerId],
-) -> Result<Vec<i64>, BuildError> {
+    layer: &LayerId,
+    known: Option<&DiffId>,
+    absent: &AbsentLayers<'_>,
+) -> Result<(ImageLayer, i64), BuildError> {
     let epoch = request.source_date_epoch;
-    let time = |layer: &LayerId| {
-        let made = kiln_transfer::layers::facts(store, layer, epoch)?.created_seconds;
-        Ok(epoch.map_or(made, |epoch| made.min(epoch)))
+    if let Some(absent) = absent.get(layer) {
+        return Ok((
+            absent.as_image_layer(),
+            clamped(absent.created_seconds(), epoch),
+        ));
+    }
+    let described = image::describe(store, layer, known, epoch)?;
+    let made = match known {
+        Some(_) => 0,
+        None => kiln_transfer::layers::facts(store, layer, epoch)?.created_seconds,
     };
-    let new = stack.iter().skip(base).map(time);
-    let base = stack.iter().take(base).map(|_| Ok(0));
-    base.chain(new).collect()
+    Ok((described, clamped(made, epoch)))
+}
+
+fn clamped(seconds: i64, epoch: Option<i64>) -> i64 {
+    epoch.map_or(seconds, |epoch| seconds.min(epoch))
 }
 
 /// Returns the configuration with its history, one entry that is not empty per layer.

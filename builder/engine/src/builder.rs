@@ -1,15 +1,16 @@
 //! One build from request to outputs.
 
+use crate::cache::{AbsentLayers, ExportContext, Exporter, Offers, Records, RemoteCache};
 use crate::context::ContextIndex;
 use crate::history::History;
 use crate::settle::Settler;
 use crate::worker::{BuildWorker, Product};
 use crate::{
-    BuildError, BuildOutcome, BuildRequest, BuiltImage, ContextFiles, Event, Owners, StepChange,
-    StepError, assemble, export,
+    BuildError, BuildOutcome, BuildRequest, BuiltImage, CacheDestination, CacheTarget,
+    ContextFiles, Event, Owners, StepChange, StepError, assemble, export, retry,
 };
 use kiln_disk::{StepEnd, Store};
-use kiln_layer::tree::{Tree, WhiteoutFormat};
+use kiln_layer::tree::WhiteoutFormat;
 use kiln_plan::{Op, VertexId};
 use kiln_registry::Client;
 use kiln_sandbox::runspec::{Host, Isolation};
@@ -54,20 +55,126 @@ impl<'store> Builder<'store> {
 
     /// Carries out `request`: solves its plan, stores the images under their names and hands
     /// them to the outputs. `observer` is told what happens, from several threads.
+    ///
+    /// A remote cache that turns out to lack a layer is given up, and what it was to save is
+    /// carried out instead.
     pub fn build(
         &self,
         request: &BuildRequest,
         cancellation: &Cancellation,
         observer: &(dyn Fn(Event) + Sync),
     ) -> Result<BuildOutcome, BuildError> {
-        let targets = request.images.iter().filter_map(|image| image.result);
-        let targets: Vec<VertexId> = targets.collect();
-        let products = self.solve(request, &targets, cancellation, observer)?;
-        if cancellation.is_cancelled() {
+        let remote = RemoteCache::new(self.store, self.client, &request.cache_from, observer);
+        let attempt = |cancellation: &Cancellation| {
+            self.attempt(
+                &Attempt {
+                    request,
+                    targets: &targets(request),
+                    remote: &remote,
+                    cancellation,
+                    observer,
+                },
+                |worker, products, records| self.hand_over(worker, products, records),
+            )
+        };
+        if request.cache_from.is_empty() {
+            return attempt(cancellation);
+        }
+        match retry::within(cancellation, attempt) {
+            Err(error) if !cancellation.is_cancelled() => match retry::missing_layer(&error) {
+                Some(reason) if remote.give_up(reason) => retry::within(cancellation, attempt),
+                _ => Err(error),
+            },
+            built => built,
+        }
+    }
+
+    /// Solves for the targets and does `then` with their results, while layers go to the
+    /// remote caches that are to have them.
+    fn attempt<T>(
+        &self,
+        attempt: &Attempt<'_>,
+        then: impl FnOnce(
+            &BuildWorker<'_>,
+            &HashMap<VertexId, Product>,
+            &Records<'_>,
+        ) -> Result<T, BuildError>,
+    ) -> Result<T, BuildError> {
+        let (request, targets) = (attempt.request, attempt.targets);
+        let context = ExportContext {
+            store: self.store,
+            client: self.client,
+            absent: attempt.remote.absent(),
+            epoch: request.source_date_epoch,
+        };
+        std::thread::scope(|scope| {
+            let caches = &request.cache_to;
+            let (exporter, offers) =
+                Exporter::start(scope, context, caches, &request.plan, targets);
+            let (settler, history) = (Settler::new(self.store), History::new());
+            let worker = self.worker(attempt, &settler, &history, &offers);
+            let products = self.solve(&worker, targets);
+            let definitions = std::mem::take(&mut *lock(&worker.definitions));
+            let records = Records {
+                store: self.store,
+                remote: attempt.remote,
+                plan: &request.plan,
+                targets,
+                definitions: &definitions,
+                epoch: request.source_date_epoch,
+            };
+            let done = products.and_then(|products| then(&worker, &products, &records));
+            drop(worker);
+            drop(offers);
+            let records = done.is_ok().then_some(&records);
+            export::caches(exporter.finish(records), attempt.observer).and(done)
+        })
+    }
+
+    fn worker<'a>(
+        &'a self,
+        attempt: &'a Attempt<'a>,
+        settler: &'a Settler<'a>,
+        history: &'a History,
+        offers: &'a Offers,
+    ) -> BuildWorker<'a> {
+        BuildWorker {
+            request: attempt.request,
+            store: self.store,
+            client: self.client,
+            sandbox: &self.sandbox,
+            whiteouts: self.whiteouts,
+            cancellation: attempt.cancellation,
+            history,
+            indexes: self.context_indexes(attempt.request),
+            settler,
+            remote: attempt.remote,
+            offers,
+            imported: Mutex::default(),
+            definitions: Mutex::default(),
+            held: Mutex::default(),
+            observer: attempt.observer,
+        }
+    }
+
+    /// Makes images of the results and hands them to the outputs.
+    fn hand_over(
+        &self,
+        worker: &BuildWorker<'_>,
+        products: &HashMap<VertexId, Product>,
+        records: &Records<'_>,
+    ) -> Result<BuildOutcome, BuildError> {
+        let request = worker.request;
+        if worker.cancellation.is_cancelled() {
             // What was asked to stop has no result, even if the last step was too fast.
             return Err(BuildError::Cancelled);
         }
-        let images = self.images(request, &products)?;
+        let absent = worker.remote.absent();
+        for product in products.values() {
+            export::provide(request, absent, product)?;
+        }
+        worker.record_imported()?;
+        let images = self.images(request, products, absent, records)?;
         let outcome = BuildOutcome {
             build_id: request.build_id.clone(),
             target: kiln_transfer::image::index(self.store, &images)?,
@@ -79,7 +186,7 @@ impl<'store> Builder<'store> {
             request,
             &images,
             &outcome.target,
-            observer,
+            worker.observer,
         )?;
         Ok(outcome)
     }
@@ -94,46 +201,32 @@ impl<'store> Builder<'store> {
         cancellation: &Cancellation,
         observer: &(dyn Fn(Event) + Sync),
     ) -> Result<ContextFiles, BuildError> {
-        let mut products = self.solve(request, &[source], cancellation, observer)?;
-        let stack = match products.remove(&source) {
-            Some(Product::Stack(stack)) => stack,
-            Some(Product::Directory(_)) | None => Vec::new(),
+        let remote = RemoteCache::new(self.store, self.client, &[], observer);
+        let attempt = Attempt {
+            request,
+            targets: &[source],
+            remote: &remote,
+            cancellation,
+            observer,
         };
-        let paths: Vec<_> = stack
-            .iter()
-            .map(|layer| self.store.layers().diff_path(layer))
-            .collect();
-        let tree = Tree::open(&paths, self.whiteouts)
-            .map_err(|error| BuildError::Steps(vec![(source, error.into())]))?;
-        Ok(ContextFiles::of(tree))
+        self.attempt(&attempt, |worker, products, _| {
+            let nothing = Product::Stack(Vec::new());
+            let product = products.get(&source).unwrap_or(&nothing);
+            let tree = worker.tree(product);
+            let failed = |error| BuildError::Steps(vec![(source, error)]);
+            Ok(ContextFiles::of(tree.map_err(failed)?))
+        })
     }
 
     fn solve(
         &self,
-        request: &BuildRequest,
+        worker: &BuildWorker<'_>,
         targets: &[VertexId],
-        cancellation: &Cancellation,
-        observer: &(dyn Fn(Event) + Sync),
     ) -> Result<HashMap<VertexId, Product>, BuildError> {
-        let settler = Settler::new(self.store);
-        let history = History::new();
-        let worker = BuildWorker {
-            request,
-            store: self.store,
-            client: self.client,
-            sandbox: &self.sandbox,
-            whiteouts: self.whiteouts,
-            cancellation,
-            history: &history,
-            indexes: self.context_indexes(request),
-            settler: &settler,
-            held: Mutex::default(),
-            observer,
-        };
         let solved = std::thread::scope(|scope| {
-            let recording = scope.spawn(|| settler.run());
-            let solved = solve(&worker, targets, observer);
-            settler.close();
+            let recording = scope.spawn(|| worker.settler.run());
+            let solved = solve(worker, targets, worker.observer);
+            worker.settler.close();
             let recorded = recording
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -145,8 +238,10 @@ impl<'store> Builder<'store> {
             .for_each(|index| index.save(self.store));
         let solved = solved.map_err(failed);
         // A context that is fetched for its Dockerfile is no build that somebody asks about.
-        if !request.images.is_empty() {
-            history.save(self.store, request, outcome(&solved));
+        if !worker.request.images.is_empty() {
+            worker
+                .history
+                .save(self.store, worker.request, outcome(&solved));
         }
         Ok(targets.iter().copied().zip(solved?).collect())
     }
@@ -168,13 +263,36 @@ impl<'store> Builder<'store> {
         &self,
         request: &BuildRequest,
         products: &HashMap<VertexId, Product>,
+        absent: &AbsentLayers<'_>,
+        records: &Records<'_>,
     ) -> Result<Vec<Image>, BuildError> {
+        let is_inline = |target: &CacheTarget| target.destination == CacheDestination::Inline;
+        let inline = request.cache_to.iter().any(is_inline).then_some(records);
         let images = request.images.iter().map(|planned| {
             let product = planned.result.and_then(|vertex| products.get(&vertex));
-            assemble::assemble(self.store, request, planned, product)
+            assemble::assemble(self.store, request, planned, product, absent, inline)
         });
         images.collect()
     }
+}
+
+/// What one attempt at a build works with.
+struct Attempt<'a> {
+    request: &'a BuildRequest,
+    targets: &'a [VertexId],
+    remote: &'a RemoteCache<'a>,
+    cancellation: &'a Cancellation,
+    observer: &'a (dyn Fn(Event) + Sync),
+}
+
+/// Returns the results that the images are made of.
+fn targets(request: &BuildRequest) -> Vec<VertexId> {
+    let images = request.images.iter();
+    images.filter_map(|image| image.result).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Solves the plan and tells the observer of each step once.

@@ -1,5 +1,6 @@
 //! Why a build failed.
 
+use crate::cache::CacheError;
 use kiln_oci::Reference;
 use kiln_plan::VertexId;
 use std::path::PathBuf;
@@ -31,6 +32,18 @@ pub enum BuildError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// A layer of a remote cache could not be brought here.
+    #[error("cannot bring a layer of the remote cache")]
+    CacheLayer(#[source] kiln_transfer::Error),
+    /// The results could not be recorded in a remote cache.
+    #[error("cannot write the cache {cache}")]
+    CacheExport {
+        /// The cache as the user wrote it.
+        cache: String,
+        /// Why.
+        #[source]
+        source: Box<CacheError>,
     },
     /// An output does not fit the build.
     #[error("output {output}: {reason}")]
@@ -119,6 +132,9 @@ pub enum StepError {
         #[source]
         source: Box<kiln_transfer::pull::PullError>,
     },
+    /// A layer of a remote cache could not be brought here.
+    #[error("cannot bring a layer of the remote cache")]
+    CacheLayer(#[source] kiln_transfer::Error),
     /// Something was asked for that does not exist.
     #[error("{what} `{name}` was not given")]
     NotGiven {

@@ -13,6 +13,11 @@ pub enum Event {
         /// How.
         change: StepChange,
     },
+    /// Something went wrong that the build goes on without.
+    Warning {
+        /// What, in words.
+        text: String,
+    },
     /// Work beside the plan, such as an export, began.
     TaskStarted {
         /// Names the work in later events.

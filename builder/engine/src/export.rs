@@ -1,5 +1,7 @@
 //! Hands finished images to the store's names and to the outputs.
 
+use crate::cache::{self, AbsentLayers, CacheError, CacheTarget, OnError};
+use crate::worker::Product;
 use crate::{BuildError, BuildRequest, Destination, Event, ImageFormat, Output, TaskId, load};
 use kiln_disk::{LayerId, Store};
 use kiln_layer::tree::WhiteoutFormat;
@@ -12,6 +14,71 @@ use kiln_transfer::sink::local::Ownership;
 use kiln_transfer::sink::{self, ArchiveOptions};
 use std::path::Path;
 
+/// Brings what the outputs need of `product`'s absent layers: their files for an image that
+/// stays in the store and for outputs of files, else their blobs. A push takes them from where
+/// they are, and a cache needs none of them.
+pub(crate) fn provide(
+    request: &BuildRequest,
+    absent: &AbsentLayers<'_>,
+    product: &Product,
+) -> Result<(), BuildError> {
+    let Product::Stack(stack) = product else {
+        return Ok(());
+    };
+    let brought = match need(request) {
+        Need::Files => absent.bring(stack),
+        Need::Blobs => absent.bring_blobs(stack),
+        Need::Origin => absent.offer(stack),
+    };
+    brought.map_err(BuildError::CacheLayer)
+}
+
+/// What a build needs of its image's layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    Files,
+    Blobs,
+    /// To know where they are.
+    Origin,
+}
+
+fn need(request: &BuildRequest) -> Need {
+    let mut outputs = request.outputs.iter().map(|output| &output.destination);
+    let is_away = |to: &Destination| matches!(to, Destination::Registry | Destination::Nothing);
+    let is_files = |to: &Destination| matches!(to, Destination::Directory(_) | Destination::Tar(_));
+    let all_away = outputs.clone().all(is_away);
+    let is_kept = !request.names.is_empty() && (request.outputs.is_empty() || !all_away);
+    if is_kept || outputs.any(is_files) {
+        Need::Files
+    } else if all_away {
+        Need::Origin
+    } else {
+        Need::Blobs
+    }
+}
+
+/// Tells how the export of each cache went; returns the first failure that counts.
+pub(crate) fn caches(
+    results: Vec<(CacheTarget, Result<(), CacheError>)>,
+    observer: &(dyn Fn(Event) + Sync),
+) -> Result<(), BuildError> {
+    let mut outcome = Ok(());
+    for (target, result) in results {
+        let Err(source) = result else { continue };
+        let failure = BuildError::CacheExport {
+            cache: target.specification,
+            source: Box::new(source),
+        };
+        match target.on_error {
+            OnError::Fail if outcome.is_ok() => outcome = Err(failure),
+            _ => observer(Event::Warning {
+                text: cache::with_causes(&failure),
+            }),
+        }
+    }
+    outcome
+}
+
 /// Names the images in the store and writes every output.
 pub(crate) fn export(
     store: &Store,
@@ -21,7 +88,11 @@ pub(crate) fn export(
     target: &Descriptor,
     observer: &(dyn Fn(Event) + Sync),
 ) -> Result<(), BuildError> {
-    name(store, request, target)?;
+    // A name stands for an image that is here; one that was only pushed need not be.
+    let mut layers = images.iter().flat_map(|image| &image.layers);
+    if layers.all(|layer| layer.layer.is_some()) {
+        name(store, request, target)?;
+    }
     for (number, output) in (0..).zip(&request.outputs) {
         let task = Task {
             id: TaskId(number),

@@ -32,12 +32,13 @@ impl History {
         }
     }
 
-    /// Notes that a record of `vertex` was found.
-    pub fn found(&self, vertex: VertexId, record: &Record) {
+    /// Notes that a record of `vertex` was found in the store, or in the remote `cache`.
+    pub fn found(&self, vertex: VertexId, record: &Record, cache: Option<&str>) {
         let hit = StepOutcome::Hit {
             key: record.canonical_key.clone(),
             made_seconds: record.created_seconds,
             build_id: record.build_id.clone(),
+            cache: cache.map(str::to_owned),
         };
         self.steps().insert(vertex, hit);
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,6 +6,7 @@
 
 mod assemble;
 mod builder;
+mod cache;
 mod context;
 mod error;
 mod event;
@@ -16,11 +17,16 @@ mod load;
 mod op;
 mod output;
 mod request;
+mod retry;
 mod settle;
 mod source;
 mod worker;
 
 pub use builder::{Builder, EngineOptions, new_build_id};
+pub use cache::{
+    CacheDestination, CacheError, CacheLocation, CacheMode, CacheSource, CacheTarget, DEFAULT_TAG,
+    OnError,
+};
 pub use error::{BuildError, StepError};
 pub use event::{Event, StepChange, TaskId};
 pub use kiln_disk as disk;

@@ -1,6 +1,6 @@
 //! What the caller asks of a build, and what comes of it.
 
-use crate::Output;
+use crate::{CacheSource, CacheTarget, Output};
 use kiln_layer::pattern::IgnorePatterns;
 use kiln_oci::{Descriptor, HistoryEntry, ImageConfig, Platform, Reference};
 use kiln_plan::{Plan, VertexId};
@@ -23,6 +23,10 @@ pub struct BuildRequest {
     pub names: Vec<Reference>,
     /// Where else the image goes.
     pub outputs: Vec<Output>,
+    /// Where recorded results are looked for besides the store.
+    pub cache_from: Vec<CacheSource>,
+    /// Where the results of this build are recorded besides the store.
+    pub cache_to: Vec<CacheTarget>,
     /// How many steps run at once, at most.
     pub jobs: usize,
     /// Limits on each step.

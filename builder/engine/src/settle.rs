@@ -108,7 +108,7 @@ impl<'store> Settler<'store> {
     }
 
     /// The content first, then what names it.
-    fn settle(&self, entries: &[Entry]) -> Result<(), kiln_disk::Error> {
+    pub fn settle(&self, entries: &[Entry]) -> Result<(), kiln_disk::Error> {
         self.store.sync()?;
         for entry in entries {
             for key in &entry.keys {

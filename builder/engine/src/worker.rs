@@ -1,5 +1,6 @@
 //! The worker of one build: answers the solver's requests by store, sandbox and registry.
 
+use crate::cache::{Offers, RemoteCache};
 use crate::context::ContextIndex;
 use crate::explain::{ListedFile, Listing};
 use crate::history::{self, History};
@@ -37,6 +38,12 @@ pub(crate) struct BuildWorker<'build> {
     pub history: &'build History,
     pub indexes: BTreeMap<String, ContextIndex>,
     pub settler: &'build Settler<'build>,
+    pub remote: &'build RemoteCache<'build>,
+    pub offers: &'build Offers,
+    /// Remote records that the store shall have once their layers are here.
+    pub imported: Mutex<Vec<Entry>>,
+    /// The definition keys of all vertices, once all is solved.
+    pub definitions: Mutex<Vec<Option<CacheKey>>>,
     /// Locks of steps that were carried out and not yet handed to the settler.
     pub held: Mutex<HashMap<VertexId, KeyLock>>,
     pub observer: &'build (dyn Fn(Event) + Sync),
@@ -48,18 +55,18 @@ impl BuildWorker<'_> {
         (self.observer)(Event::Step { vertex, change });
     }
 
-    /// Returns the directories of `stack`, bottom first.
-    pub fn paths(&self, stack: &[LayerId]) -> Vec<PathBuf> {
-        stack
-            .iter()
-            .map(|layer| self.store.layers().diff_path(layer))
-            .collect()
+    /// Returns the directories of `stack`, bottom first; brings those that are not here.
+    pub fn paths(&self, stack: &[LayerId]) -> Result<Vec<PathBuf>, StepError> {
+        let brought = self.remote.absent().bring(stack);
+        brought.map_err(StepError::CacheLayer)?;
+        let layers = self.store.layers();
+        Ok(stack.iter().map(|layer| layers.diff_path(layer)).collect())
     }
 
     /// Returns the files of `product`, to be read.
     pub fn tree(&self, product: &Product) -> Result<Tree, StepError> {
         match product {
-            Product::Stack(stack) => Ok(Tree::open(&self.paths(stack), self.whiteouts)?),
+            Product::Stack(stack) => Ok(Tree::open(&self.paths(stack)?, self.whiteouts)?),
             Product::Directory(name) => self.directory_tree(name),
         }
     }
@@ -132,7 +139,7 @@ impl BuildWorker<'_> {
         let is_asked = self.request.plan.ignores_cache(vertex);
         let made = (told || !is_asked).then(|| self.store.records().get(keys.content.digest()));
         if let Some(record) = made.transpose()?.flatten() {
-            self.history.found(vertex, &record);
+            self.history.found(vertex, &record, None);
             return Ok(Executed {
                 output: Product::Stack(record.result),
                 canonical: Some(CacheKey::from_digest(record.canonical_key)),
@@ -242,6 +249,43 @@ impl BuildWorker<'_> {
         })
     }
 
+    /// Looks for `vertex` in the remote caches.
+    fn probe_remote(&self, vertex: VertexId, key: &CacheKey) -> Result<Option<Record>, StepError> {
+        let Some(found) = self.remote.find(key.digest())? else {
+            return Ok(None);
+        };
+        let record = Record {
+            result: found.stack,
+            canonical_key: found.canonical_key,
+            created_seconds: found.created_seconds,
+            description: self.request.plan.vertex(vertex).metadata.name.clone(),
+            build_id: String::new(),
+        };
+        self.history.found(vertex, &record, Some(&found.origin));
+        self.imported().push(Entry {
+            keys: vec![key.digest().clone(), record.canonical_key.clone()],
+            record: record.clone(),
+            recipe: None,
+            _lock: None,
+        });
+        Ok(Some(record))
+    }
+
+    /// Records what was found remotely, as far as its layers are here by now.
+    pub fn record_imported(&self) -> Result<(), kiln_disk::Error> {
+        let imported = std::mem::take(&mut *self.imported());
+        let is_here = |entry: &Entry| self.remote.absent().are_here(&entry.record.result);
+        let here: Vec<Entry> = imported.into_iter().filter(is_here).collect();
+        match here.is_empty() {
+            true => Ok(()),
+            false => self.settler.settle(&here),
+        }
+    }
+
+    fn imported(&self) -> std::sync::MutexGuard<'_, Vec<Entry>> {
+        self.imported.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn held(&self) -> std::sync::MutexGuard<'_, HashMap<VertexId, KeyLock>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -271,14 +315,21 @@ impl kiln_solver::Worker for BuildWorker<'_> {
     type Error = StepError;
 
     fn probe(&self, vertex: VertexId, key: &CacheKey) -> Result<Option<Found<Product>>, StepError> {
-        let record = self.store.records().get(key.digest())?;
-        if let Some(record) = &record {
-            self.history.found(vertex, record);
-        }
-        Ok(record.map(|record| Found {
+        let record = match self.store.records().get(key.digest())? {
+            Some(record) => {
+                self.history.found(vertex, &record, None);
+                Some(record)
+            }
+            None => self.probe_remote(vertex, key)?,
+        };
+        let found = record.map(|record| Found {
             output: Product::Stack(record.result),
             canonical: CacheKey::from_digest(record.canonical_key),
-        }))
+        });
+        if let Some(found) = &found {
+            self.offers.offer(vertex, &found.output);
+        }
+        Ok(found)
     }
 
     fn digest(
@@ -314,13 +365,23 @@ impl kiln_solver::Worker for BuildWorker<'_> {
         keys: &Keys,
         found: &Found<Product>,
     ) -> Result<(), StepError> {
-        if let Some(entry) = self.entry(vertex, keys, found) {
-            self.settler.remember(entry);
+        self.offers.offer(vertex, &found.output);
+        let Some(entry) = self.entry(vertex, keys, found) else {
+            return Ok(());
+        };
+        match self.remote.absent().are_here(&entry.record.result) {
+            true => self.settler.remember(entry),
+            false => self.imported().push(entry),
         }
         Ok(())
     }
 
     fn cancel(&self) {
         self.cancellation.cancel();
+    }
+
+    fn solved(&self, definitions: &[Option<CacheKey>]) {
+        let known = self.definitions.lock();
+        *known.unwrap_or_else(PoisonError::into_inner) = definitions.to_vec();
     }
 }

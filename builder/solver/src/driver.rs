@@ -49,6 +49,10 @@ pub trait Worker: Sync {
 
     /// Ends what is being executed as soon as possible: something else has failed.
     fn cancel(&self);
+
+    /// Takes the definition keys of all vertices, by their number, as far as they are known
+    /// when the graph is solved.
+    fn solved(&self, _definitions: &[Option<CacheKey>]) {}
 }
 
 /// How to solve.
@@ -140,7 +144,10 @@ impl<'env, G: Graph, W: Worker> Driver<'env, G, W> {
             self.take_answer(answer);
         }
         match self.scheduler.results() {
-            Some(results) if self.errors.is_empty() => Ok(results),
+            Some(results) if self.errors.is_empty() => {
+                self.worker.solved(self.scheduler.definitions());
+                Ok(results)
+            }
             _ => Err(Failure {
                 errors: self.errors,
             }),

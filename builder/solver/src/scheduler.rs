@@ -169,6 +169,11 @@ impl<'graph, G: Graph, Output: Clone> Scheduler<'graph, G, Output> {
             .collect()
     }
 
+    /// Returns the definition keys, by vertex, as far as they are known.
+    pub fn definitions(&self) -> &[Option<CacheKey>] {
+        &self.definitions
+    }
+
     /// Takes the outcome of a request.
     pub fn respond(&mut self, response: Response<Output>) {
         match response {

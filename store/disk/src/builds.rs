@@ -76,6 +76,9 @@ pub enum StepOutcome {
         made_seconds: i64,
         /// The build that made it; empty when nobody knows.
         build_id: String,
+        /// The remote cache that the result is from, if it is from one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cache: Option<String>,
     },
     /// Nobody looked: the result of a step above it was there.
     Covered,

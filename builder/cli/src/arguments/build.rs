@@ -36,6 +36,13 @@ pub struct BuildArguments {
     /// Run every command of these stages, or on these lines, again
     #[arg(long, value_name = "STAGE|[STAGE]:LINE", value_delimiter = ',')]
     pub no_cache_filter: Vec<String>,
+    /// Remote cache to look in: NAME, type=registry,ref=NAME or type=local,src=DIR (repeatable)
+    #[arg(long, value_name = "SPEC")]
+    pub cache_from: Vec<String>,
+    /// Remote cache to write: type=registry,ref=NAME, type=local,dest=DIR or type=inline
+    /// [,mode=max] (repeatable)
+    #[arg(long, value_name = "SPEC")]
+    pub cache_to: Vec<String>,
     /// Ask the registry for base images even if the store has them
     #[arg(long)]
     pub pull: bool,

@@ -1,11 +1,14 @@
 //! The command line, spelled as `docker buildx` and `docker` spell it.
 
 mod build;
+mod cache;
 mod check;
 mod disk;
+mod fields;
 mod output;
 
 pub use build::{BuildArguments, ProgressMode};
+pub use cache::{parse_cache_source, parse_cache_target};
 pub use check::{Call, CallFormat, CallMethod, CallStatus, CheckArguments, CheckFormat};
 pub use disk::{
     CacheMountCommand, CacheMountListArguments, CacheMountRemoveArguments, DuArguments,

@@ -1,81 +1,37 @@
 //! Output specifications: `type=oci,dest=out.tar,compression=zstd`, or a bare path.
 
+use super::fields::Fields;
 use crate::error::Failure;
 use kiln_engine::{Compression, Destination, ImageFormat, Output};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Returns the output that `specification` describes.
 ///
 /// A bare path is a directory of files, `-` a tar on standard output, as elsewhere.
 pub fn parse_output(specification: &str) -> Result<Output, Failure> {
-    let mut fields = split(specification)?;
-    let kind = fields.remove("type").ok_or_else(|| {
-        invalid(
-            specification,
-            "it has no `type=`",
-            "start with type=oci, docker, local, tar, image or registry",
-        )
-    })?;
-    let output = build(specification, &kind, &mut fields)?;
-    match fields.keys().next() {
-        None => Ok(output),
-        Some(unknown) => Err(invalid(
-            specification,
-            &format!("`{unknown}` is not an option of type={kind}"),
-            "remove it, or see `kiln build --help`",
-        )),
-    }
-}
-
-fn split(specification: &str) -> Result<BTreeMap<String, String>, Failure> {
-    if !specification.contains('=') {
-        let kind = if specification == "-" { "tar" } else { "local" };
-        let fields = [("type", kind), ("dest", specification)];
-        return Ok(fields
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into());
-    }
-    let mut fields = BTreeMap::new();
-    for field in specification.split(',') {
-        let (key, value) = field.split_once('=').ok_or_else(|| {
-            invalid(
-                specification,
-                &format!("`{field}` has no value"),
-                "write it as KEY=VALUE",
-            )
-        })?;
-        if fields
-            .insert(key.trim().to_lowercase(), value.to_owned())
-            .is_some()
-        {
-            return Err(invalid(
-                specification,
-                &format!("`{key}` is given twice"),
-                "give it once",
-            ));
+    let mut fields = match specification {
+        "-" => Fields::of("output", specification, [("type", "tar"), ("dest", "-")]),
+        path if !path.contains('=') => {
+            Fields::of("output", path, [("type", "local"), ("dest", path)])
         }
-    }
-    Ok(fields)
+        _ => Fields::split("output", specification)?,
+    };
+    let hint = "start with type=oci, docker, local, tar, image or registry";
+    let kind = fields.need("type", hint)?;
+    let output = build(&kind, &mut fields)?;
+    fields.finish(&kind)?;
+    Ok(output)
 }
 
-fn build(
-    specification: &str,
-    kind: &str,
-    fields: &mut BTreeMap<String, String>,
-) -> Result<Output, Failure> {
-    let dest = fields.remove("dest");
+fn build(kind: &str, fields: &mut Fields) -> Result<Output, Failure> {
+    let dest = fields.take("dest");
     let path = dest.clone().filter(|dest| dest != "-").map(PathBuf::from);
-    let compression = compression(specification, fields)?;
-    let names = fields
-        .remove("name")
-        .map(|names| names.split(',').map(str::to_owned).collect());
-    let needs_dest = || {
-        invalid(
-            specification,
-            &format!("type={kind} needs `dest=`"),
-            "say where to write it",
-        )
+    let compression = fields.compression()?;
+    let names = fields.take("name");
+    let names = names.map(|names| names.split(',').map(str::to_owned).collect());
+    let needs_dest = |fields: &Fields| {
+        let reason = format!("type={kind} needs `dest=`");
+        fields.invalid(&reason, "say where to write it")
     };
     let destination = match kind {
         "oci" | "docker" => {
@@ -84,10 +40,10 @@ fn build(
             } else {
                 ImageFormat::Docker
             };
-            let archive = flag(specification, fields, "tar", true)?;
+            let archive = fields.flag("tar", true)?;
             match (&dest, kind) {
                 (None, "docker") => Destination::Engine,
-                (None, _) if !archive => return Err(needs_dest()),
+                (None, _) if !archive => return Err(needs_dest(fields)),
                 _ => Destination::Image {
                     format,
                     path,
@@ -95,70 +51,23 @@ fn build(
                 },
             }
         }
-        "local" => Destination::Directory(path.ok_or_else(needs_dest)?),
+        "local" => Destination::Directory(path.ok_or_else(|| needs_dest(fields))?),
         "tar" => Destination::Tar(path),
         "registry" => Destination::Registry,
-        "image" if flag(specification, fields, "push", false)? => Destination::Registry,
+        "image" if fields.flag("push", false)? => Destination::Registry,
         "image" | "cacheonly" => Destination::Nothing,
         _ => {
-            return Err(invalid(
-                specification,
+            return Err(fields.invalid(
                 &format!("`{kind}` is not a type"),
                 "use oci, docker, local, tar, image, registry or cacheonly",
             ));
         }
     };
-    let names = names.unwrap_or_default();
     Ok(Output {
-        specification: specification.to_owned(),
+        specification: fields.specification.clone(),
         destination,
         compression,
-        names,
-    })
-}
-
-fn flag(
-    specification: &str,
-    fields: &mut BTreeMap<String, String>,
-    name: &str,
-    default: bool,
-) -> Result<bool, Failure> {
-    match fields.remove(name).as_deref() {
-        None => Ok(default),
-        Some("true" | "1") => Ok(true),
-        Some("false" | "0") => Ok(false),
-        Some(other) => Err(invalid(
-            specification,
-            &format!("`{name}={other}`"),
-            "use true or false",
-        )),
-    }
-}
-
-fn compression(
-    specification: &str,
-    fields: &mut BTreeMap<String, String>,
-) -> Result<Compression, Failure> {
-    let level = fields.remove("compression-level");
-    let level = level
-        .map(|level| level.parse::<i32>())
-        .transpose()
-        .map_err(|_| {
-            invalid(
-                specification,
-                "compression-level is not a number",
-                "use 0 to 22",
-            )
-        })?;
-    let name = fields
-        .remove("compression")
-        .unwrap_or_else(|| "gzip".to_owned());
-    parse_compression(&name, level).ok_or_else(|| {
-        invalid(
-            specification,
-            &format!("compression `{name}` is not supported"),
-            "use gzip, zstd or uncompressed",
-        )
+        names: names.unwrap_or_default(),
     })
 }
 
@@ -170,10 +79,6 @@ pub fn parse_compression(name: &str, level: Option<i32>) -> Option<Compression> 
         "uncompressed" => Some(Compression::None),
         _ => None,
     }
-}
-
-fn invalid(specification: &str, reason: &str, hint: &str) -> Failure {
-    Failure::usage(format!("invalid output `{specification}`: {reason}")).with_hint(hint)
 }
 
 #[cfg(test)]

@@ -56,6 +56,7 @@ impl Renderer for RawJson {
     fn event(&mut self, event: Event) {
         let object = match event {
             Event::Step { vertex, change } => self.step(vertex, &change),
+            Event::Warning { text } => json!({ "event": "warning", "text": text }),
             Event::TaskStarted { task, name } => {
                 json!({ "event": "started", "task": task.0, "name": name })
             }

@@ -138,6 +138,13 @@ impl Terminal {
         self.draw();
     }
 
+    fn warn(&mut self, text: &str) {
+        let mut line = self.erased();
+        line.push_str(&format!("warning: {}\n", one_line(text)));
+        self.write(&line);
+        self.draw();
+    }
+
     /// Returns what takes away the rows that were drawn last.
     fn erased(&mut self) -> String {
         let lines = std::mem::take(&mut self.drawn_lines);
@@ -250,6 +257,7 @@ impl Renderer for Terminal {
     fn event(&mut self, event: Event) {
         match event {
             Event::Step { vertex, change } => self.step(vertex, change),
+            Event::Warning { text } => self.warn(&text),
             Event::TaskStarted { task, name } => {
                 self.running
                     .insert(Row::Task(task), Running::new(one_line(&name)));

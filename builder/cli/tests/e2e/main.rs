@@ -9,5 +9,6 @@ mod harness;
 mod leftovers;
 mod outputs;
 mod projects;
+mod remote_cache;
 mod rootless;
 mod store;

@@ -101,7 +101,7 @@ fn verification_finds_a_changed_blob() {
 }
 
 /// Returns the last word on the step that the progress shows with `instruction`.
-fn state_of(progress: &str, instruction: &str) -> String {
+pub fn state_of(progress: &str, instruction: &str) -> String {
     let is_title = |line: &&str| line.contains(instruction) && line.contains('[');
     let Some(title) = progress.lines().find(is_title) else {
         return format!("no step {instruction}");

@@ -77,11 +77,13 @@ pub enum Reason {
 }
 
 /// Where a record was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Place {
     /// In the store of this machine.
     Local,
+    /// In this remote cache, as the user named it.
+    Remote(String),
 }
 
 /// Why the result of a step that ran before was of no use.
@@ -167,11 +169,12 @@ fn reason(
         StepOutcome::Hit {
             made_seconds,
             build_id,
+            cache,
             ..
         } => Reason::Hit {
             made_seconds: *made_seconds,
             build_id: build_id.clone(),
-            found: Place::Local,
+            found: cache.clone().map_or(Place::Local, Place::Remote),
         },
         StepOutcome::Covered => Reason::Covered,
         StepOutcome::NotReached => Reason::NotReached,

@@ -102,7 +102,7 @@ fn specification(
     let user = resolve_user(worker, exec, stack)?;
     Ok(RunSpec {
         root: Root::Overlay {
-            lowers: worker.paths(stack),
+            lowers: worker.paths(stack)?,
             upper: layer.upper(),
             work: layer.work(),
             user_xattrs: matches!(worker.whiteouts, WhiteoutFormat::User),

@@ -19,7 +19,7 @@ pub(super) fn execute(
     let stack = stack_of(file.base.and_then(|_| inputs.first()))?;
     let mut copied = inputs[usize::from(file.base.is_some())..].iter();
     let layer = worker.store.layers().begin()?;
-    let mut target = Tree::open_for_write(&worker.paths(stack), &layer.upper(), worker.whiteouts)?;
+    let mut target = Tree::open_for_write(&worker.paths(stack)?, &layer.upper(), worker.whiteouts)?;
     for action in &file.actions {
         match action {
             FileAction::Copy(copy) => {

@@ -97,7 +97,7 @@ impl Preparation<'_> {
         prepared: &mut PreparedMounts,
     ) -> Result<runspec::MountKind, StepError> {
         let lowers = match input {
-            Some(Product::Stack(stack)) => self.worker.paths(stack),
+            Some(Product::Stack(stack)) => self.worker.paths(stack)?,
             Some(product @ Product::Directory(name)) => {
                 let layer = self.worker.store.layers().begin()?;
                 let tree = self.worker.directory_tree(name)?;

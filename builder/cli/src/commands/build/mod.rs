@@ -166,6 +166,8 @@ fn request(
         directories: inputs.directories_with(modes),
         names: options::names(arguments)?,
         outputs: options::outputs(arguments)?,
+        cache_from: options::cache_from(arguments)?,
+        cache_to: options::cache_to(arguments)?,
         jobs: arguments.jobs.unwrap_or(options::DEFAULT_JOBS),
         limits: options::limits(arguments)?,
         secrets: options::secrets(arguments)?,

@@ -1,12 +1,12 @@
 //! Arguments of `kiln build` as what compiler and engine take.
 
-use crate::arguments::{BuildArguments, parse_output};
+use crate::arguments::{BuildArguments, parse_cache_source, parse_cache_target, parse_output};
 use crate::error::Failure;
 use crate::quantity::bytes;
 use crate::session::{parse_platform, parse_reference};
 use kiln_dockerfile::{CompileOptions, Privilege, Privileges};
 use kiln_engine::sandbox::runspec::Limits;
-use kiln_engine::{Output, SecretSource};
+use kiln_engine::{CacheSource, CacheTarget, Output, SecretSource};
 use kiln_oci::Reference;
 use kiln_plan::NetworkMode;
 use std::collections::BTreeMap;
@@ -14,6 +14,9 @@ use std::path::PathBuf;
 
 /// Steps that run at once unless said otherwise: most of them wait for something.
 pub const DEFAULT_JOBS: usize = 16;
+
+/// The build argument that asks for an inline cache.
+const INLINE_CACHE: &str = "BUILDKIT_INLINE_CACHE";
 
 /// Length of the period in which processor time is counted.
 const CPU_PERIOD_MICROSECONDS: u64 = 100_000;
@@ -182,6 +185,24 @@ pub fn outputs(arguments: &BuildArguments) -> Result<Vec<Output>, Failure> {
     let push = arguments.push.then_some("type=registry");
     let written = arguments.output.iter().map(String::as_str);
     written.chain(load).chain(push).map(parse_output).collect()
+}
+
+pub fn cache_from(arguments: &BuildArguments) -> Result<Vec<CacheSource>, Failure> {
+    let specifications = arguments.cache_from.iter();
+    specifications
+        .map(|text| parse_cache_source(text))
+        .collect()
+}
+
+/// The caches to write, with the one that the build argument of other builders asks for.
+pub fn cache_to(arguments: &BuildArguments) -> Result<Vec<CacheTarget>, Failure> {
+    let is_inline = arguments
+        .build_arg
+        .iter()
+        .any(|argument| matches!(argument.split_once('='), Some((INLINE_CACHE, "1" | "true"))));
+    let inline = is_inline.then_some("type=inline");
+    let written = arguments.cache_to.iter().map(String::as_str);
+    written.chain(inline).map(parse_cache_target).collect()
 }
 
 pub fn limits(arguments: &BuildArguments) -> Result<Limits, Failure> {

@@ -3,7 +3,7 @@
 use crate::progress::{ago, sanitized};
 use kiln_engine::disk::BuildRecord;
 use kiln_engine::explain::{
-    ChangedFile, Difference, Explanation, FileChange, LostCause, Nearest, Reason,
+    ChangedFile, Difference, Explanation, FileChange, LostCause, Nearest, Place, Reason,
 };
 use std::fmt::Write;
 
@@ -64,8 +64,8 @@ impl Text<'_> {
             Reason::Hit {
                 made_seconds,
                 build_id,
-                ..
-            } => ("CACHED", self.origin(*made_seconds, build_id)),
+                found,
+            } => ("CACHED", self.origin(*made_seconds, build_id, found)),
             Reason::Covered => ("CACHED", "contained in a later result".to_owned()),
             Reason::NotReached => ("      ", "not reached".to_owned()),
             Reason::Asked => (
@@ -89,12 +89,13 @@ impl Text<'_> {
         }
     }
 
-    fn origin(&self, made_seconds: i64, build_id: &str) -> String {
+    fn origin(&self, made_seconds: i64, build_id: &str, found: &Place) -> String {
         let when = ago(made_seconds, self.now);
-        match build_id {
-            "" => format!("made {when}, found in this store"),
-            id if id == self.build.id => "made meanwhile by this build".to_owned(),
-            id => format!("made {when} by build {id}, found in this store"),
+        match (found, build_id) {
+            (Place::Remote(cache), _) => format!("made {when}, found in the cache {cache}"),
+            (Place::Local, "") => format!("made {when}, found in this store"),
+            (Place::Local, id) if id == self.build.id => "made meanwhile by this build".to_owned(),
+            (Place::Local, id) => format!("made {when} by build {id}, found in this store"),
         }
     }
 

@@ -46,6 +46,8 @@ impl Fetcher<'_> {
             directories: BTreeMap::new(),
             names: Vec::new(),
             outputs: Vec::new(),
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
             jobs: options::DEFAULT_JOBS,
             limits: Default::default(),
             secrets: options::secrets(self.arguments)?,
