@@ -6,8 +6,10 @@ mod plain;
 mod rawjson;
 mod steps;
 mod tty;
+mod warnings;
 
 pub use steps::{ago, sanitized, size};
+pub use warnings::tell_warnings;
 
 use crate::arguments::ProgressMode;
 use kiln_engine::Event;

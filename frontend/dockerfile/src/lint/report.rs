@@ -1,15 +1,21 @@
 //! Where rules, and lowering, put what they find.
 
 use super::{Comments, Origin, Rule, Settings, rule_named};
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Severity, suggest};
 use crate::instruction::{Dockerfile, Statement};
 use crate::syntax::Span;
+use std::collections::HashMap;
+
+/// After so many findings nobody looks for more in them.
+const MOST_READ: usize = 200;
 
 /// Findings of rules, and errors, each once, in the order they were found.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     settings: Settings,
     findings: Vec<Diagnostic>,
+    /// Findings by name and place, so that each is kept once.
+    known: HashMap<(Code, usize), Vec<usize>>,
 }
 
 impl Report {
@@ -17,7 +23,7 @@ impl Report {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
             settings,
-            findings: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -35,8 +41,21 @@ impl Report {
     pub(crate) fn add(&mut self, finding: Diagnostic) {
         let is_wanted =
             is_error(&finding) || rule_named(finding.code.0).is_none_or(|rule| self.wants(rule));
-        if is_wanted && !self.findings.contains(&finding) {
+        let same = self
+            .known
+            .entry((finding.code, place(&finding)))
+            .or_default();
+        if is_wanted && same.iter().all(|index| self.findings[*index] != finding) {
+            same.push(self.findings.len());
             self.findings.push(finding);
+        }
+    }
+
+    /// Returns the one of `known` that `word` may be a slip of, as long as somebody reads it.
+    pub(super) fn suggest<'k>(&self, word: &str, known: &[&'k str]) -> Option<&'k str> {
+        match self.findings.len() < MOST_READ {
+            true => suggest(word, known),
+            false => None,
         }
     }
 

@@ -273,9 +273,16 @@ fn variables_are_set_before_use() {
         "FROM alpine AS base\nARG foo=Dockerfile\nFROM base\nCOPY $foo .",
         "FROM alpine\nRUN echo $PATH $nothing",
         "FROM alpine\nENV A=${B:-1}",
+        "FROM alpine\nCOPY <<'E' /x\n$foo\nE",
+        "FROM alpine\nCOPY <<E /x\n\\$foo $PATH\nE",
     ] {
         expect(text, &options, &[]);
     }
+    expect(
+        "FROM alpine\nCOPY <<E /x\n$foo $foo\nE",
+        &options,
+        &["2 UndefinedVar: Usage of undefined variable '$foo'"],
+    );
     expect(
         "FROM alpine\nCOPY $foo .\nARG foo=bar",
         &options,

@@ -1,7 +1,6 @@
 //! UndefinedArgInFrom: FROM uses arguments that are declared before the first FROM.
 
 use super::{Report, UNDEFINED_ARG_IN_FROM};
-use crate::diagnostic::suggest;
 use crate::syntax::Span;
 
 /// Reports those of `unset`, each with its place, that are not among `known`: the arguments
@@ -12,7 +11,7 @@ pub(crate) fn check<'n>(
     report: &mut Report,
 ) {
     for (name, span) in unset.filter(|(name, _)| !known.contains(name)) {
-        let hint = match suggest(name, known) {
+        let hint = match report.suggest(name, known) {
             Some(near) => format!(" (did you mean {near}?)"),
             None => String::new(),
         };

@@ -1,7 +1,6 @@
 //! UndefinedVar: variables are set, or at least declared, before they are used.
 
 use super::{Report, UNDEFINED_VAR};
-use crate::diagnostic::suggest;
 use crate::syntax::Span;
 
 /// Reports the variables `undefined`, of which each has its place; `known` has those that are
@@ -12,7 +11,7 @@ pub(crate) fn check<'n>(
     report: &mut Report,
 ) {
     for (name, span) in undefined {
-        let hint = match suggest(name, known) {
+        let hint = match report.suggest(name, known) {
             Some(near) => format!(" (did you mean ${near}?)"),
             None => String::new(),
         };

@@ -339,7 +339,12 @@ impl Lowering<'_> {
             true => {
                 let span = heredoc.content_span;
                 // Bodies are escaped with `\`, whatever the words of the Dockerfile are.
-                words::expansion_of(&body, span, '\\', Quotes::Keep, state)?.text
+                let expansion = words::expansion_of(&body, span, '\\', Quotes::Keep, state)?;
+                if !state.is_in_trigger && state.knows_variables() {
+                    let word = Word::new(body, span);
+                    words::check_unset(&word, &expansion, state, self.lint);
+                }
+                expansion.text
             }
         };
         Ok(FileAction::MakeFile {

@@ -5,6 +5,7 @@ use crate::diagnostic::Diagnostic;
 use crate::expand::{Expansion, Quotes, Variables, expand};
 use crate::lint::{self, Report};
 use crate::syntax::{Span, Word};
+use std::collections::HashSet;
 use std::ops::Range;
 
 /// Returns `word` expanded.
@@ -40,17 +41,20 @@ fn part(text: &str, span: Span, range: &Range<usize>) -> Span {
     }
 }
 
+/// The most variables of one word that are told to be unset; each takes time to word.
+const MOST_UNSET: usize = 20;
+
 /// Returns the variables that `word` asks for and that are unset, each once, with its place.
 pub(super) fn unset<'e>(
     word: &'e Word,
     expansion: &'e Expansion,
 ) -> impl Iterator<Item = (&'e str, Span)> {
-    let unset = expansion.unset.iter().enumerate();
-    let first = unset.filter(|(at, unset)| {
-        let before = &expansion.unset[..*at];
-        before.iter().all(|earlier| earlier.name != unset.name)
-    });
-    first.map(|(_, unset)| {
+    let mut seen = HashSet::new();
+    let first = expansion
+        .unset
+        .iter()
+        .filter(move |unset| seen.insert(&unset.name));
+    first.take(MOST_UNSET).map(|unset| {
         let place = part(&word.text, word.span, &unset.range);
         (unset.name.as_str(), place)
     })

@@ -11,7 +11,7 @@ use super::call;
 use crate::arguments::{BuildArguments, GlobalArguments, ProgressMode};
 use crate::collect::Collector;
 use crate::error::{Class, Failure};
-use crate::progress::Progress;
+use crate::progress::{Progress, tell_warnings};
 use crate::resolver::StoreResolver;
 use crate::session::Session;
 use crate::{configuration, interrupt};
@@ -42,10 +42,12 @@ pub fn run(global: &GlobalArguments, arguments: &BuildArguments) -> Result<(), F
         crate::output::write(format_args!("{compilation}"));
         return Ok(());
     }
+    let warnings = compilation.warnings.clone();
     let request = request(global, arguments, &inputs, compilation)?;
     collector.before_build(&session.store);
     let built = build(&session, arguments, &inputs, &request, &cancellation);
     collector.after_build(&session.store);
+    tell_warnings(progress_mode(arguments), &inputs.dockerfile, &warnings);
     results::write(arguments, &request, &built?)
 }
 
@@ -114,10 +116,7 @@ fn compile(
     let resolver = resolver(session, arguments, inputs);
     let compiled = kiln_dockerfile::compile(&inputs.dockerfile, &options, &resolver);
     match compiled {
-        Ok(compilation) => {
-            tell_warnings(arguments, inputs, &compilation);
-            Ok(compilation)
-        }
+        Ok(compilation) => Ok(compilation),
         Err(_) if interrupt::is_received() => Err(Failure::cancelled()),
         Err(diagnostics) => {
             let is_about_images = diagnostics.0.iter().any(failure::is_about_an_image);
@@ -136,13 +135,6 @@ fn compile(
                 false => failure,
             })
         }
-    }
-}
-
-fn tell_warnings(arguments: &BuildArguments, inputs: &Inputs, compilation: &Compilation) {
-    let warnings = &compilation.warnings.0;
-    if !warnings.is_empty() && progress_mode(arguments) != ProgressMode::Quiet {
-        crate::output::write_message(&kiln_dockerfile::render(&inputs.dockerfile, warnings, true));
     }
 }
 
