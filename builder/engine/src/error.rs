@@ -1,5 +1,6 @@
 //! Why a build failed.
 
+use crate::CdiError;
 use crate::cache::CacheError;
 use kiln_oci::Reference;
 use kiln_plan::VertexId;
@@ -146,6 +147,9 @@ pub enum StepError {
     /// Something that this version cannot do.
     #[error("{0} is not supported")]
     Unsupported(String),
+    /// A device of the machine could not be given.
+    #[error(transparent)]
+    Device(#[from] CdiError),
     /// The caller did not allow it.
     #[error("{what} was not allowed")]
     NotAllowed {

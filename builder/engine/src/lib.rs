@@ -7,6 +7,7 @@
 mod assemble;
 mod builder;
 mod cache;
+mod cdi;
 mod context;
 mod error;
 mod event;
@@ -27,6 +28,7 @@ pub use cache::{
     CacheDestination, CacheError, CacheLocation, CacheMode, CacheSource, CacheTarget, DEFAULT_TAG,
     OnError,
 };
+pub use cdi::{CdiError, DEFAULT_DIRECTORIES as CDI_DIRECTORIES};
 pub use error::{BuildError, StepError};
 pub use event::{Event, StepChange, TaskId};
 pub use kiln_disk as disk;

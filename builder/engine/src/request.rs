@@ -35,6 +35,8 @@ pub struct BuildRequest {
     pub secrets: BTreeMap<String, SecretSource>,
     /// SSH agent sockets by their id.
     pub ssh_agents: BTreeMap<String, PathBuf>,
+    /// Directories in which devices of this machine are described.
+    pub device_directories: Vec<PathBuf>,
     /// Whether steps may ask for a sandbox that does not hold.
     pub allow_insecure: bool,
     /// The latest time stamp in what is built, in seconds since 1970.

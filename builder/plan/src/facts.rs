@@ -130,6 +130,10 @@ impl Facts {
         if let Some(bytes) = exec.shm_size_bytes {
             self.add("size of /dev/shm", bytes.to_string());
         }
+        for device in &exec.devices {
+            let value = if device.required { "required" } else { "" };
+            self.add(format!("device {}", device.name), value);
+        }
     }
 
     fn mount(&mut self, mount: &Mount) {
@@ -286,6 +290,7 @@ mod tests {
             extra_hosts: vec![("db".into(), "10.0.0.2".into())],
             ulimits: Vec::new(),
             shm_size_bytes: None,
+            devices: Vec::new(),
         };
         let expected = [
             fact("shell", "/bin/sh -c"),

@@ -18,6 +18,7 @@ pub use reads::{InputUse, Selector};
 
 pub use graph::{Plan, PlanBuilder, SourceLocation, Vertex, VertexId, VertexMetadata};
 pub use op::{
-    CacheSharing, Copy, Exec, FileAction, FileOp, GitSource, GitTimes, HttpSource, ImageSource,
-    LocalSource, Merge, ModeChange, Mount, MountKind, NetworkMode, Op, Owner, SecurityMode, Unpack,
+    CacheSharing, Copy, Device, Exec, FileAction, FileOp, GitSource, GitTimes, HttpSource,
+    ImageSource, LocalSource, Merge, ModeChange, Mount, MountKind, NetworkMode, Op, Owner,
+    SecurityMode, Unpack,
 };

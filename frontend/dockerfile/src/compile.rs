@@ -75,6 +75,10 @@ pub enum Privilege {
     HostNetwork,
     /// `security.insecure`.
     Insecure,
+    /// `device`: all devices.
+    AllDevices,
+    /// `device=NAME`: one device, or those of a class.
+    Device(String),
 }
 
 impl Default for CompileOptions {

@@ -50,6 +50,8 @@ fn allow(privileges: &mut Privileges, name: &str) {
     listed.push(match name {
         "network.host" => Privilege::HostNetwork,
         "security.insecure" => Privilege::Insecure,
+        "device" => Privilege::AllDevices,
+        name if name.starts_with("device=") => Privilege::Device(name["device=".len()..].into()),
         _ => panic!("unknown privilege {name}"),
     });
 }

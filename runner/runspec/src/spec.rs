@@ -125,6 +125,11 @@ pub enum MountKind {
         /// Path on the host.
         source: PathBuf,
     },
+    /// A device of the host, which the command can open.
+    Device {
+        /// Path on the host.
+        source: PathBuf,
+    },
 }
 
 /// Directories of an overlay whose writes are thrown away.

@@ -96,14 +96,18 @@ pub struct BuildArguments {
     /// Size of /dev/shm in RUN
     #[arg(long, value_name = "BYTES")]
     pub shm_size: Option<String>,
-    /// Privileges that the Dockerfile may ask for: network.host, security.insecure
+    /// Privileges that the Dockerfile may ask for: network.host, security.insecure,
+    /// device[=NAME] (repeatable)
     #[arg(
         long,
         value_name = "ENTITLEMENT",
         value_delimiter = ',',
-        value_parser = ["network.host", "security.insecure"]
+        value_parser = entitlement
     )]
     pub allow: Vec<String>,
+    /// Directory in which devices for RUN --device are described (repeatable)
+    #[arg(long, value_name = "DIRECTORY")]
+    pub cdi_spec_dir: Vec<PathBuf>,
     /// Memory limit of each RUN: 512m, 2g
     #[arg(short, long, value_name = "BYTES")]
     pub memory: Option<String>,
@@ -170,6 +174,20 @@ fn processors(text: &str) -> Result<f64, String> {
     let is_usable = |number: &f64| *number > 0.0 && *number <= MOST_PROCESSORS;
     let usable = number.filter(is_usable);
     usable.ok_or_else(|| "not a number of processors: write it as 2 or 1.5".to_owned())
+}
+
+/// Names of `--allow`; another would be a slip that surprises later.
+fn entitlement(text: &str) -> Result<String, String> {
+    let is_device = text
+        .strip_prefix("device=")
+        .is_some_and(|name| !name.is_empty());
+    let is_known = matches!(text, "network.host" | "security.insecure" | "device") || is_device;
+    match is_known {
+        true => Ok(text.to_owned()),
+        false => {
+            Err("it is one of network.host, security.insecure, device, device=NAME".to_owned())
+        }
+    }
 }
 
 /// How progress is shown.

@@ -113,7 +113,7 @@ fn specification(
         user: runspec::ResolvedUser {
             uid: user.uid,
             gid: user.gid,
-            groups: user.groups,
+            groups: user.groups.iter().chain(&mounts.groups).copied().collect(),
         },
         hostname: exec.hostname.clone(),
         hosts: hosts_file(exec),
@@ -163,7 +163,10 @@ fn environment(exec: &Exec, user: &ResolvedUser, mounts: &PreparedMounts) -> Vec
             variables.push((name.clone(), value.clone()));
         }
     }
-    variables.extend(mounts.environment.iter().cloned());
+    for (name, value) in &mounts.environment {
+        variables.retain(|(known, _)| known != name);
+        variables.push((name.clone(), value.clone()));
+    }
     variables
         .into_iter()
         .map(|(name, value)| format!("{name}={value}"))

@@ -3,6 +3,7 @@
 mod adding;
 mod cache_mounts;
 pub(crate) mod content;
+mod device;
 mod exec;
 mod file;
 mod image;

@@ -14,6 +14,8 @@ pub(super) struct PreparedMounts {
     pub specifications: Vec<MountSpec>,
     /// Secrets and sockets that the command finds by a variable.
     pub environment: Vec<(String, String)>,
+    /// Groups of the command besides those of its user.
+    pub groups: Vec<u32>,
     /// Layers that are thrown away after the command.
     _scratch: Vec<ActiveLayer>,
     caches: CacheMountsInUse,
@@ -38,6 +40,9 @@ pub(super) fn prepare(
             number,
         };
         preparation.add(&mut inputs, &mut prepared)?;
+    }
+    for device in &exec.devices {
+        super::device::add(worker, vertex, device, &mut prepared)?;
     }
     Ok(prepared)
 }

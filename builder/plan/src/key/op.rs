@@ -96,6 +96,14 @@ fn encode_exec(exec: &Exec, encoder: &mut Encoder) {
         encoder.number(*hard);
     });
     encoder.optional(exec.shm_size_bytes, Encoder::number);
+    // Nothing where there are none: keys are older than devices.
+    if !exec.devices.is_empty() {
+        encoder.tag("devices");
+        encoder.list(&exec.devices, |encoder, device| {
+            encoder.text(&device.name);
+            encoder.flag(device.required);
+        });
+    }
 }
 
 fn encode_mount(encoder: &mut Encoder, mount: &Mount) {

@@ -16,6 +16,7 @@ fn exec(change: impl FnOnce(&mut Exec)) -> Op {
         extra_hosts: Vec::new(),
         ulimits: Vec::new(),
         shm_size_bytes: None,
+        devices: Vec::new(),
     };
     change(&mut exec);
     Op::Exec(exec)
@@ -103,7 +104,7 @@ fn exec_key_leaves_out_addresses_proxies_and_places() {
 
 #[test]
 fn exec_key_has_all_that_the_command_sees() {
-    let changes: [fn(&mut Exec); 8] = [
+    let changes: [fn(&mut Exec); 9] = [
         |exec| exec.arguments.push("x".into()),
         |exec| exec.environment.push(("A".into(), String::new())),
         |exec| exec.working_directory = "/x".into(),
@@ -112,9 +113,13 @@ fn exec_key_has_all_that_the_command_sees() {
         |exec| exec.security = SecurityMode::Insecure,
         |exec| exec.ulimits = vec![("nofile".into(), 1, 1)],
         |exec| exec.shm_size_bytes = Some(1),
+        |exec| {
+            let (name, required) = ("vendor/class=a".into(), true);
+            exec.devices = vec![Device { name, required }];
+        },
     ];
     let told: std::collections::HashSet<_> = changes.map(|change| facts(&exec(change))).into();
-    assert_eq!(told.len(), 8, "each is told too");
+    assert_eq!(told.len(), 9, "each is told too");
     let mut keys: Vec<_> = changes
         .into_iter()
         .map(|change| definition_key(&exec(change), &[result("root")]))
@@ -122,7 +127,7 @@ fn exec_key_has_all_that_the_command_sees() {
     keys.push(definition_key(&exec(|_| ()), &[result("root")]));
     keys.sort();
     keys.dedup();
-    assert_eq!(keys.len(), 9);
+    assert_eq!(keys.len(), 10);
 }
 
 #[test]

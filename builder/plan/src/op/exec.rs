@@ -31,6 +31,17 @@ pub struct Exec {
     pub ulimits: Vec<(String, u64, u64)>,
     /// Size of `/dev/shm` in bytes; 64 MiB when absent.
     pub shm_size_bytes: Option<u64>,
+    /// Devices of the machine that the command sees.
+    pub devices: Vec<Device>,
+}
+
+/// A device that a command asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Device {
+    /// Its name: `vendor/class=device`, `vendor/class=*`, `vendor/class` or `class`.
+    pub name: String,
+    /// Whether its absence is an error.
+    pub required: bool,
 }
 
 impl Exec {

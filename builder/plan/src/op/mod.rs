@@ -5,7 +5,7 @@ mod file;
 mod merge;
 mod source;
 
-pub use exec::{CacheSharing, Exec, Mount, MountKind, NetworkMode, SecurityMode};
+pub use exec::{CacheSharing, Device, Exec, Mount, MountKind, NetworkMode, SecurityMode};
 pub use file::{Copy, FileAction, FileOp, ModeChange, Owner, Unpack};
 pub use merge::Merge;
 pub use source::{GitSource, GitTimes, HttpSource, ImageSource, LocalSource};

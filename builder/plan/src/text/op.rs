@@ -110,6 +110,10 @@ fn write_sandbox(formatter: &mut Formatter<'_>, exec: &Exec) -> fmt::Result {
     for (name, soft, hard) in &exec.ulimits {
         write!(formatter, "\n    ulimit {name} {soft}:{hard}")?;
     }
+    for device in &exec.devices {
+        let required = if device.required { " required" } else { "" };
+        write!(formatter, "\n    device {}{required}", quoted(&device.name))?;
+    }
     match exec.shm_size_bytes {
         Some(bytes) => write!(formatter, "\n    shm-size {bytes}"),
         None => Ok(()),

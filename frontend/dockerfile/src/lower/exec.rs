@@ -30,17 +30,17 @@ impl Lowering<'_> {
         run: &Run,
     ) -> Lowered<()> {
         self.check_privileges(statement, run)?;
-        if let Some(device) = run.devices.first() {
-            let message = "RUN --device is not supported";
-            return Err(Diagnostic::error(code::UNSUPPORTED, device.span, message));
-        }
+        let devices = self.devices(&run.devices)?;
         let command = command_line(state, &run.command);
         let mut mounts = self.mounts(state, statement, &run.mounts)?;
         self.note_mounts(state, statement.span, &mounts);
         mounts.extend(command.script);
         let metadata = self.metadata(state, statement, command.summary.as_deref());
         let text = history::run(&state.visible_arguments(), &command.arguments);
-        let exec = self.exec(state, run, command.arguments, mounts);
+        let exec = Exec {
+            devices,
+            ..self.exec(state, run, command.arguments, mounts)
+        };
         state.result = Some(self.plan.add(Op::Exec(exec), metadata));
         state.record(history::built_layer(&text));
         Ok(())
@@ -100,6 +100,7 @@ impl Lowering<'_> {
             extra_hosts: options.extra_hosts.clone(),
             ulimits: options.ulimits.clone(),
             shm_size_bytes: options.shm_size_bytes,
+            devices: Vec::new(),
         }
     }
 }

@@ -10,6 +10,7 @@ mod code;
 mod config;
 mod context;
 mod copy;
+mod device;
 mod exec;
 mod from;
 mod healthcheck;

@@ -39,7 +39,7 @@ impl GroupPlan {
 ///
 /// All runs of a process share it: entering a group can cost more than all mounts.
 pub fn device_group(host: &Host) -> Option<PathBuf> {
-    if !super::mounts::filters_devices(host) {
+    if !super::mounts::has_device_filter(host) {
         return None;
     }
     let directory = match &host.control_groups {
@@ -121,7 +121,7 @@ fn unified(
         directory: directory.to_owned(),
         controllers: wanted.iter().map(|(controller, _)| *controller).collect(),
         filters_devices: spec.security == SecurityMode::Sandbox
-            && super::mounts::filters_devices(host),
+            && super::mounts::filters_devices(spec, host),
         settings: wanted
             .into_iter()
             .flat_map(|(_, settings)| settings)

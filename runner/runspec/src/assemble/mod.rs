@@ -25,7 +25,7 @@ pub fn steps(spec: &RunSpec, host: &Host) -> Result<Vec<SetupStep>, SpecError> {
     check::check(spec, host)?;
     let groups = group_plan(spec, host)?;
     let mut directories = groups.directories();
-    if spec.security == SecurityMode::Insecure {
+    if spec.security == SecurityMode::Insecure || mounts::has_devices(spec) {
         // Out of the group in which few devices open.
         let group = device_group(host).and_then(|group| group.parent().map(Path::to_owned));
         directories.extend(group);

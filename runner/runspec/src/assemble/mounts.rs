@@ -19,7 +19,7 @@ pub(super) fn mount_everything(spec: &RunSpec, host: &Host) -> Vec<SetupStep> {
             .map(|mount| SetupStep::Mount {
                 target: Target::Resolved(mount.target.clone()),
                 source: source(&mount.kind, spec),
-                attributes: attributes(&mount.kind, host),
+                attributes: attributes(&mount.kind, spec, host),
             }),
     );
     if spec.security == SecurityMode::Sandbox {
@@ -34,7 +34,7 @@ fn mount_root(spec: &RunSpec, host: &Host) -> Vec<SetupStep> {
         SetupStep::MountScratch { over: work.clone() },
         SetupStep::MountRoot {
             overlay: root_overlay(spec),
-            attributes: MountAttributes::PLAIN.no_devices(!filters_devices(host)),
+            attributes: MountAttributes::PLAIN.no_devices(!filters_devices(spec, host)),
             stubs: stubs(spec),
         },
     ]
@@ -56,7 +56,7 @@ fn kernel_mounts(spec: &RunSpec, host: &Host) -> Vec<SetupStep> {
         .then_some(defaults::TERMINAL_GROUP);
     let mut steps = vec![
         made("/proc", MountSource::Proc, data),
-        made("/dev", devices(host), device_attributes(host)),
+        made("/dev", devices(spec, host), device_attributes(spec, host)),
         made(
             "/dev/pts",
             MountSource::Terminals { group },
@@ -92,8 +92,8 @@ fn sys(spec: &RunSpec, host: &Host) -> MountSource {
     }
 }
 
-fn devices(host: &Host) -> MountSource {
-    let nodes = if filters_devices(host) {
+fn devices(spec: &RunSpec, host: &Host) -> MountSource {
+    let nodes = if filters_devices(spec, host) {
         DeviceSource::Made
     } else {
         DeviceSource::Host
@@ -102,17 +102,30 @@ fn devices(host: &Host) -> MountSource {
 }
 
 /// Nodes that the host handed on keep their own mounts: all others cannot be opened.
-fn device_attributes(host: &Host) -> MountAttributes {
+fn device_attributes(spec: &RunSpec, host: &Host) -> MountAttributes {
     MountAttributes {
         no_set_user_id: true,
-        no_devices: !filters_devices(host),
+        no_devices: !filters_devices(spec, host),
         ..MountAttributes::PLAIN
     }
 }
 
 /// Whether a control group decides which devices open. Elsewhere no mount that the
 /// command can write to lets any device open.
-pub(super) fn filters_devices(host: &Host) -> bool {
+///
+/// The group lets the same few open for all runs: one that is given others goes without.
+pub(super) fn filters_devices(spec: &RunSpec, host: &Host) -> bool {
+    !has_devices(spec) && has_device_filter(host)
+}
+
+/// Whether the run, of which not all is allowed, is given devices besides the standard ones.
+pub(super) fn has_devices(spec: &RunSpec) -> bool {
+    let is_device = |mount: &MountSpec| matches!(mount.kind, MountKind::Device { .. });
+    spec.security == SecurityMode::Sandbox && spec.mounts.iter().any(is_device)
+}
+
+/// Whether the host has control groups that decide which devices open.
+pub(super) fn has_device_filter(host: &Host) -> bool {
     if in_user_namespace(host) {
         return false;
     }
@@ -182,15 +195,15 @@ fn source(kind: &MountKind, spec: &RunSpec) -> MountSource {
             uid: 0,
             gid: 0,
         },
-        MountKind::Socket { source } => MountSource::Bind {
+        MountKind::Socket { source } | MountKind::Device { source } => MountSource::Bind {
             source,
             subpath: String::new(),
         },
     }
 }
 
-fn attributes(kind: &MountKind, host: &Host) -> MountAttributes {
-    let plain = MountAttributes::PLAIN.no_devices(!filters_devices(host));
+fn attributes(kind: &MountKind, spec: &RunSpec, host: &Host) -> MountAttributes {
+    let plain = MountAttributes::PLAIN.no_devices(!filters_devices(spec, host));
     match kind {
         MountKind::Bind { read_only, .. } => plain.read_only(*read_only),
         MountKind::Overlay { scratch, .. } => plain.read_only(scratch.is_none()),
@@ -200,6 +213,10 @@ fn attributes(kind: &MountKind, host: &Host) -> MountAttributes {
             ..MountAttributes::PLAIN
         },
         MountKind::SecretFile { .. } | MountKind::Socket { .. } => MountAttributes::READ_ONLY_DATA,
+        MountKind::Device { .. } => MountAttributes {
+            no_devices: false,
+            ..MountAttributes::DATA
+        },
         // It may be a script.
         MountKind::File { .. } => MountAttributes {
             no_exec: false,
@@ -243,9 +260,10 @@ fn stub(mount: &MountSpec) -> Option<Stub> {
         MountKind::Overlay { subpath, .. } if !subpath.is_empty() => None,
         MountKind::Overlay { .. } => Some(Stub::Directory(path)),
         MountKind::Tmpfs { .. } => Some(Stub::OpenDirectory(path)),
-        MountKind::SecretFile { .. } | MountKind::File { .. } | MountKind::Socket { .. } => {
-            Some(Stub::File(path))
-        }
+        MountKind::SecretFile { .. }
+        | MountKind::File { .. }
+        | MountKind::Socket { .. }
+        | MountKind::Device { .. } => Some(Stub::File(path)),
     }
 }
 

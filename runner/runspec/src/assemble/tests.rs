@@ -222,6 +222,39 @@ fn insecure_runs_have_neither_filter_nor_masks_nor_device_group() {
 }
 
 #[test]
+fn runs_with_devices_open_those_and_leave_the_group_in_which_few_open() {
+    let mut spec = spec();
+    spec.mounts.push(MountSpec {
+        target: "/dev/gpu".to_owned(),
+        kind: MountKind::Device {
+            source: "/dev/host-gpu".into(),
+        },
+    });
+    let steps = steps(&spec, &root_host()).expect("steps");
+    assert!(steps.contains(&SetupStep::JoinControlGroups {
+        directories: vec!["/cg/devices".into()],
+    }));
+    let mut opens = Vec::new();
+    for step in &steps {
+        match step {
+            SetupStep::MountRoot { attributes, .. } => assert!(attributes.no_devices),
+            SetupStep::Mount {
+                target,
+                source: MountSource::Bind { .. },
+                attributes,
+            } if !attributes.no_devices => opens.push(target.path().to_owned()),
+            SetupStep::Mount {
+                source: MountSource::Devices { nodes },
+                attributes,
+                ..
+            } => assert!(*nodes == DeviceSource::Host && attributes.no_devices),
+            _ => {}
+        }
+    }
+    assert_eq!(opens, ["/dev/gpu"]);
+}
+
+#[test]
 fn limits_become_groups_of_their_controllers() {
     let mut spec = spec();
     spec.limits.memory_bytes = Some(1000);

@@ -9,7 +9,7 @@ use super::inputs::Inputs;
 use crate::error::{Failure, class_of};
 use kiln_dockerfile::Diagnostic;
 use kiln_engine::sandbox::SandboxError;
-use kiln_engine::{BuildError, BuildRequest, Event, StepChange, StepError};
+use kiln_engine::{BuildError, BuildRequest, CdiError, Event, StepChange, StepError};
 use kiln_plan::{Op, SourceLocation, VertexId};
 use place::{Ending, Place};
 use script::Script;
@@ -127,6 +127,10 @@ fn hint(error: &StepError) -> Option<String> {
             "SSH agent" => Some(format!("give it with --ssh {name}")),
             _ => Some("name a directory as the context of the build".to_owned()),
         },
+        StepError::Device(CdiError::NotFound { .. }) => Some(
+            "look at the descriptions in that directory, or name another with --cdi-spec-dir"
+                .to_owned(),
+        ),
         StepError::NotAllowed { flag, .. } => Some(format!("allow it with {flag}")),
         StepError::Signal {
             remark: Some(_), ..

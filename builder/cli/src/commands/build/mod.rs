@@ -164,6 +164,7 @@ fn request(
         limits: options::limits(arguments)?,
         secrets: options::secrets(arguments)?,
         ssh_agents: options::ssh_agents(arguments)?,
+        device_directories: options::device_directories(arguments),
         allow_insecure: arguments
             .allow
             .iter()

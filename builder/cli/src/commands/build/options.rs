@@ -70,6 +70,12 @@ fn privileges(arguments: &BuildArguments) -> Privileges {
     if allows("security.insecure") {
         privileges.push(Privilege::Insecure);
     }
+    if allows("device") {
+        privileges.push(Privilege::AllDevices);
+    }
+    let named = arguments.allow.iter();
+    let named = named.filter_map(|allowed| allowed.strip_prefix("device="));
+    privileges.extend(named.map(|name| Privilege::Device(name.to_owned())));
     Privileges::Listed(privileges)
 }
 
@@ -168,6 +174,14 @@ fn ulimit(argument: &str) -> Result<(String, u64, u64), Failure> {
     match (number(soft), number(hard)) {
         (Some(soft), Some(hard)) if soft <= hard => Ok((name.to_owned(), soft, hard)),
         _ => Err(invalid()),
+    }
+}
+
+/// Where devices are described, unless the arguments say.
+pub fn device_directories(arguments: &BuildArguments) -> Vec<PathBuf> {
+    match arguments.cdi_spec_dir.as_slice() {
+        [] => kiln_engine::CDI_DIRECTORIES.map(PathBuf::from).to_vec(),
+        given => given.to_vec(),
     }
 }
 

@@ -52,6 +52,7 @@ impl Fetcher<'_> {
             limits: Default::default(),
             secrets: options::secrets(self.arguments)?,
             ssh_agents: options::ssh_agents(self.arguments)?,
+            device_directories: Vec::new(),
             allow_insecure: false,
             source_date_epoch: None,
         };
