@@ -7,13 +7,14 @@
 mod support;
 
 use kiln_dockerfile::{
-    CompileOptions, Context, ContextSource, Diagnostics, NamedContext, Privilege, Privileges,
-    SourceFile, compile, render,
+    CompileOptions, Context, ContextSource, Diagnostics, IgnoredPaths, NamedContext, Privilege,
+    Privileges, Scope, SourceFile, compile, render,
 };
 use kiln_oci::Platform;
 use kiln_plan::{GitSource, GitTimes, HttpSource, NetworkMode};
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use support::{Fake, folders};
 
 #[test]
@@ -102,6 +103,8 @@ fn parse_options(text: &str) -> CompileOptions {
                 let named = NamedContext::new(&name, &value, context(&name, &value));
                 options.contexts.named.push(named.expect("a named context"));
             }
+            "--ignore" => options.ignored = Some(Arc::new(Ignored::only(value))),
+            "--all-stages" => options.scope = Scope::AllStages,
             "--allow" => allow(&mut options.privileges, value),
             "--emulates" => {
                 let platform = value.parse().expect("a platform");
@@ -147,5 +150,26 @@ fn checkout(remote: &str) -> GitSource {
         submodules: true,
         times: GitTimes::Checkout,
         fetch_by_commit: false,
+    }
+}
+
+/// An ignore file with one pattern, the name of a file.
+#[derive(Debug)]
+struct Ignored(Vec<String>);
+
+impl Ignored {
+    /// Keeps `name` out of the context, and nothing else.
+    fn only(name: &str) -> Self {
+        Ignored(vec![name.to_owned()])
+    }
+}
+
+impl IgnoredPaths for Ignored {
+    fn excludes(&self, path: &str) -> bool {
+        self.0.iter().any(|name| name == path)
+    }
+
+    fn patterns(&self) -> &[String] {
+        &self.0
     }
 }
