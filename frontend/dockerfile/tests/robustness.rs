@@ -20,7 +20,7 @@ fn mutated_dockerfiles_come_to_a_plan_or_findings() {
         .map(|folder| fs::read(folder.join("Dockerfile")).expect("a Dockerfile"))
         .collect();
     for text in &texts {
-        for _ in 0..60 {
+        for _ in 0..15 {
             let mutated = random.mutated(text, &texts);
             let source = SourceFile::from_bytes("Dockerfile", &mutated);
             check_pieces(&source, &mutated);

@@ -29,6 +29,8 @@ impl Code {
     pub const UNKNOWN_FLAG: Self = Self("UnknownFlag");
     /// A flag that may stand once and stands twice.
     pub const DUPLICATE_FLAG: Self = Self("DuplicateFlag");
+    /// A flag after the arguments, where it is none.
+    pub const LATE_FLAG: Self = Self("LateFlag");
     /// A flag whose value is missing or no value of it.
     pub const INVALID_FLAG_VALUE: Self = Self("InvalidFlagValue");
     /// A flag of an instruction that reads none.

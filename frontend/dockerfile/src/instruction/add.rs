@@ -40,6 +40,7 @@ impl Add {
             "keep-git-dir",
         ];
         line.check_flags(&known, &["exclude"]);
+        line.check_late_flags(&known);
         let chown = line.flag_word("chown");
         let chmod = line.flag_word("chmod");
         let link = line.flag_boolean("link").unwrap_or_default();

@@ -38,6 +38,7 @@ impl Copy {
     pub(super) fn parse(mut line: Line<'_, '_>) -> Result<Self, Diagnostic> {
         let known = ["from", "chown", "chmod", "link", "parents", "exclude"];
         line.check_flags(&known, &["exclude"]);
+        line.check_late_flags(&known);
         let from = line.flag_word("from");
         let chown = line.flag_word("chown");
         let chmod = line.flag_word("chmod");

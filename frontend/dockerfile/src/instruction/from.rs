@@ -49,7 +49,10 @@ fn malformed(line: &Line<'_, '_>, after_image: &Word) -> Diagnostic {
         span,
         "FROM takes an image and at most a stage name",
     )
-    .with_help("write it as `FROM IMAGE AS NAME`")
+    .with_help(match after_image.text.starts_with("--") {
+        true => "flags stand before the image: `FROM --platform=PLATFORM IMAGE`",
+        false => "write it as `FROM IMAGE AS NAME`",
+    })
 }
 
 /// Finds a name that is not `[a-z][a-z0-9-_.]*` in lower case.

@@ -81,6 +81,31 @@ impl<'a> Line<'a, '_> {
         }
     }
 
+    /// Warns about words that would be flags among `known` if they stood before the arguments.
+    pub(super) fn check_late_flags(&mut self, known: &[&str]) {
+        let Some((_, rest)) = self.arguments.text().split_once(" --") else {
+            return;
+        };
+        let start = self.arguments.text().len() - rest.len() - 2;
+        for word in self
+            .arguments
+            .skip(start)
+            .words()
+            .into_iter()
+            .take(MOST_FINDINGS)
+        {
+            let name = word.text().strip_prefix("--").unwrap_or_default();
+            let name = name.split_once('=').map_or(name, |(name, _)| name);
+            if known.contains(&name) {
+                let message =
+                    format!("`--{name}` stands after a path and is read as a path itself");
+                let finding = Diagnostic::warning(Code::LATE_FLAG, word.span(), message);
+                let help = format!("flags stand right after {}", self.name);
+                self.findings.push(finding.with_help(help));
+            }
+        }
+    }
+
     fn unknown_flag(&self, flag: &Flag<'_>, known: &[&str]) -> Diagnostic {
         let name = quoted(&format!("--{}", flag.name));
         let message = format!("unknown flag {name} for {}", self.name);

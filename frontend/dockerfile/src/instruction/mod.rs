@@ -4,6 +4,7 @@
 
 mod add;
 mod arg;
+mod bodies;
 mod bytes;
 mod cmd;
 mod command;
@@ -20,6 +21,7 @@ mod maintainer;
 mod mount;
 mod onbuild;
 mod parse;
+mod place;
 mod run;
 mod shell;
 mod stopsignal;

@@ -1,9 +1,10 @@
 //! `ONBUILD INSTRUCTION`.
 
 use super::line::Head;
-use super::parse::{find_keyword, not_a_trigger, parse_head};
+use super::parse::{Keyword, find_keyword, parse_head};
 use super::{Instruction, Line};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Code, Diagnostic};
+use crate::syntax::Span;
 
 /// An instruction for the builds that start from this image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,4 +39,10 @@ impl Onbuild {
             instruction: Box::new(instruction),
         })
     }
+}
+
+/// Returns an error: the instruction may not be a trigger.
+pub(super) fn not_a_trigger(keyword: Keyword, span: Span) -> Diagnostic {
+    let message = format!("{} can't be a trigger of ONBUILD", keyword.name);
+    Diagnostic::error(Code::INVALID_TRIGGER, span, message)
 }

@@ -2,14 +2,10 @@
 
 use super::bytes::{check_bytes, no_dockerfile};
 use super::line::{Head, PlacedHeredoc, check_json};
+use super::place::Place;
 use super::*;
-use crate::diagnostic::{
-    Code, Diagnostic, Diagnostics, Severity, quoted, suggest, with_suggestion,
-};
-use crate::syntax::{
-    Announced, Delimiter, Escape, Fragment, Heredoc, JsonForm, Lines, LogicalLine, SourceFile,
-    announced_heredocs, json_form, late_directives,
-};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Severity, quoted, with_suggestion};
+use crate::syntax::{Delimiter, Escape, Fragment, Lines, LogicalLine, SourceFile, late_directives};
 
 type Parse = fn(Line<'_, '_>) -> Result<Instruction, Diagnostic>;
 
@@ -17,14 +13,14 @@ type Parse = fn(Line<'_, '_>) -> Result<Instruction, Diagnostic>;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Keyword {
     pub(super) name: &'static str,
-    heredocs: Heredocs,
+    pub(super) heredocs: Heredocs,
     pub(super) may_be_trigger: bool,
     parse: Parse,
 }
 
 /// Whether an instruction has heredocs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Heredocs {
+pub(super) enum Heredocs {
     None,
     Delimited(Delimiter),
     /// What the instruction in its arguments has.
@@ -61,7 +57,7 @@ impl Keyword {
     }
 }
 
-const KEYWORDS: [Keyword; 18] = [
+pub(super) const KEYWORDS: [Keyword; 18] = [
     keyword("FROM", |line| {
         boxed(FromBase::parse(line), Instruction::From)
     })
@@ -164,12 +160,6 @@ pub fn parse_trigger(text: &str, escape: Escape) -> Result<Statement, Diagnostic
     }
 }
 
-/// Returns an error: the instruction may not be a trigger.
-pub(super) fn not_a_trigger(keyword: Keyword, span: Span) -> Diagnostic {
-    let message = format!("{} can't be a trigger of ONBUILD", keyword.name);
-    Diagnostic::error(Code::INVALID_TRIGGER, span, message)
-}
-
 /// Returns what `word` names, in any case.
 ///
 /// Errors: an unknown instruction, with the one that may be meant.
@@ -219,9 +209,9 @@ pub(super) fn parse_head<'a>(
     })
 }
 
-struct Parser<'a> {
-    source: &'a SourceFile,
-    lines: Lines<'a>,
+pub(super) struct Parser<'a> {
+    pub(super) source: &'a SourceFile,
+    pub(super) lines: Lines<'a>,
     escape: Escape,
     place: Place,
     findings: Vec<Diagnostic>,
@@ -294,76 +284,6 @@ impl<'a> Parser<'a> {
         }))
     }
 
-    /// Takes the heredocs of an unknown instruction if the one it may be has them: their
-    /// lines would all be unknown instructions.
-    fn skip_heredocs(&mut self, head: &Head<'_>, end: usize) {
-        let meant = suggest(head.keyword.text(), &KEYWORDS.map(|keyword| keyword.name));
-        let keyword = KEYWORDS.iter().find(|keyword| Some(keyword.name) == meant);
-        if let Some(keyword) = keyword {
-            // Should one not be closed: the unknown instruction is reported, that is enough.
-            let _ = self.heredocs(*keyword, head, end);
-        }
-    }
-
-    /// Returns the heredocs of the line and where the last one ends.
-    fn heredocs(
-        &mut self,
-        keyword: Keyword,
-        head: &Head<'_>,
-        end: usize,
-    ) -> Result<(Vec<PlacedHeredoc>, usize), Diagnostic> {
-        let (arguments, delimiter) = match keyword.heredocs {
-            Heredocs::None => return Ok((Vec::new(), end)),
-            Heredocs::Delimited(delimiter) => (head.arguments, delimiter),
-            Heredocs::OfTrigger => {
-                let trigger = Head::of(head.arguments);
-                match find_keyword(trigger.keyword).map(|keyword| keyword.heredocs) {
-                    Ok(Heredocs::Delimited(delimiter)) => (trigger.arguments, delimiter),
-                    _ => return Ok((Vec::new(), end)),
-                }
-            }
-        };
-        if !arguments.text().contains('<') || json_form(arguments) != JsonForm::Absent {
-            return Ok((Vec::new(), end));
-        }
-        self.bodies(
-            arguments,
-            announced_heredocs(arguments.text(), delimiter),
-            end,
-        )
-    }
-
-    fn bodies(
-        &mut self,
-        arguments: Fragment<'_>,
-        announced: Vec<Announced>,
-        mut end: usize,
-    ) -> Result<(Vec<PlacedHeredoc>, usize), Diagnostic> {
-        let mut heredocs = Vec::with_capacity(announced.len());
-        for heredoc in announced {
-            let span = arguments.slice(heredoc.range.clone()).span();
-            let Some((body, after)) = self.lines.take_body(&heredoc.name, heredoc.strip_tabs)
-            else {
-                return Err(unterminated(&heredoc, span));
-            };
-            end = after;
-            let content = self.source.slice(body).to_owned();
-            heredocs.push(PlacedHeredoc {
-                range: heredoc.range,
-                heredoc: Heredoc {
-                    name: heredoc.name,
-                    file_descriptor: heredoc.file_descriptor,
-                    expand: heredoc.expand,
-                    strip_tabs: heredoc.strip_tabs,
-                    content,
-                    span,
-                    content_span: body,
-                },
-            });
-        }
-        Ok((heredocs, end))
-    }
-
     /// Warns of directives among the comments before the first statement.
     fn check_late_directives(&mut self, at_the_top: usize, statements: &[Statement]) {
         let end = statements
@@ -399,49 +319,5 @@ impl<'a> Parser<'a> {
         self.findings
             .sort_by_key(|finding| finding.labels.first().map(|label| label.span.start));
         Diagnostics(self.findings)
-    }
-}
-
-fn unterminated(heredoc: &Announced, span: Span) -> Diagnostic {
-    let name = quoted(&heredoc.name);
-    Diagnostic::error(
-        Code::INVALID_HEREDOC,
-        span,
-        format!("heredoc {name} is not closed"),
-    )
-    .with_help(format!("put {name} alone on the line after its body"))
-}
-
-/// Where the parser stands, which says what may come next.
-#[derive(Debug, PartialEq, Eq)]
-enum Place {
-    /// In a file; only ARG came.
-    BeforeStages,
-    /// In a file; an instruction came that needs a stage, which was found.
-    NoStage,
-    /// In a stage.
-    InStage,
-    /// In the text of a trigger.
-    Trigger,
-}
-
-impl Place {
-    /// Goes on past `keyword`; returns an error if it may not come here.
-    fn enter(&mut self, keyword: Keyword, span: Span) -> Option<Diagnostic> {
-        match (&self, keyword.name) {
-            (Self::Trigger, _) if !keyword.may_be_trigger => Some(not_a_trigger(keyword, span)),
-            (Self::Trigger | Self::InStage, _) | (_, "ARG") => None,
-            (_, "FROM") => {
-                *self = Self::InStage;
-                None
-            }
-            (Self::NoStage, _) => None,
-            (Self::BeforeStages, name) => {
-                *self = Self::NoStage;
-                let message = format!("{name} stands before the first FROM");
-                let finding = Diagnostic::error(Code::NO_STAGE, span, message);
-                Some(finding.with_help("only ARG may stand before a stage starts"))
-            }
-        }
     }
 }

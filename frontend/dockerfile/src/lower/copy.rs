@@ -5,7 +5,6 @@ use super::remote;
 use super::state::StageState;
 use super::{Lowered, Lowering, code, history, path, words};
 use crate::diagnostic::Diagnostic;
-use crate::expand::Quotes;
 use crate::instruction::{Add, Copy, CopySource, Statement};
 use crate::lint;
 use crate::syntax::{Heredoc, Span, Word};
@@ -333,16 +332,12 @@ impl Lowering<'_> {
         transfer: &Transfer<'_>,
         heredoc: &Heredoc,
     ) -> Lowered<FileAction> {
-        let body = heredoc.body().into_owned();
         let body = match heredoc.expand {
-            false => body,
+            false => heredoc.body().into_owned(),
             true => {
-                let span = heredoc.content_span;
-                // Bodies are escaped with `\`, whatever the words of the Dockerfile are.
-                let expansion = words::expansion_of(&body, span, '\\', Quotes::Keep, state)?;
+                let expansion = words::expansion_of_body(heredoc, state)?;
                 if !state.is_in_trigger && state.knows_variables() {
-                    let word = Word::new(body, span);
-                    words::check_unset(&word, &expansion, state, self.lint);
+                    words::check_unset_of_body(heredoc, &expansion, state, self.lint);
                 }
                 expansion.text
             }

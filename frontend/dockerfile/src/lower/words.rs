@@ -2,9 +2,9 @@
 
 use super::{Lowered, code};
 use crate::diagnostic::Diagnostic;
-use crate::expand::{Expansion, Quotes, Variables, expand};
+use crate::expand::{Expansion, Quotes, Unset, Variables, expand};
 use crate::lint::{self, Report};
-use crate::syntax::{Span, Word};
+use crate::syntax::{Heredoc, Span, Word};
 use std::collections::HashSet;
 use std::ops::Range;
 
@@ -14,19 +14,19 @@ pub(super) fn expansion(
     escape: char,
     variables: &(impl Variables + ?Sized),
 ) -> Lowered<Expansion> {
-    expansion_of(&word.text, word.span, escape, Quotes::Remove, variables)
+    expand(&word.text, escape, Quotes::Remove, variables).map_err(|error| {
+        let place = part(&word.text, word.span, &error.range);
+        Diagnostic::error(code::EXPANSION, place, error.to_string())
+    })
 }
 
-/// Returns `text`, which stands at `span`, expanded.
-pub(super) fn expansion_of(
-    text: &str,
-    span: Span,
-    escape: char,
-    quotes: Quotes,
+/// Returns the body of `heredoc`, expanded.
+pub(super) fn expansion_of_body(
+    heredoc: &Heredoc,
     variables: &(impl Variables + ?Sized),
 ) -> Lowered<Expansion> {
-    expand(text, escape, quotes, variables).map_err(|error| {
-        let place = part(text, span, &error.range);
+    expand(&heredoc.body(), '\\', Quotes::Keep, variables).map_err(|error| {
+        let place = heredoc.place(&error.range);
         Diagnostic::error(code::EXPANSION, place, error.to_string())
     })
 }
@@ -49,15 +49,20 @@ pub(super) fn unset<'e>(
     word: &'e Word,
     expansion: &'e Expansion,
 ) -> impl Iterator<Item = (&'e str, Span)> {
+    unset_at(expansion, |range| part(&word.text, word.span, range))
+}
+
+fn unset_at<'e>(
+    expansion: &'e Expansion,
+    place: impl Fn(&Range<usize>) -> Span,
+) -> impl Iterator<Item = (&'e str, Span)> {
     let mut seen = HashSet::new();
     let first = expansion
         .unset
         .iter()
         .filter(move |unset| seen.insert(&unset.name));
-    first.take(MOST_UNSET).map(|unset| {
-        let place = part(&word.text, word.span, &unset.range);
-        (unset.name.as_str(), place)
-    })
+    let named = move |unset: &'e Unset| (unset.name.as_str(), place(&unset.range));
+    first.take(MOST_UNSET).map(named)
 }
 
 /// Variables that know which of them there are.
@@ -76,9 +81,27 @@ pub(super) fn check_unset(
     scope: &impl Scope,
     lint: &mut Report,
 ) {
-    if !expansion.unset.is_empty() {
-        let unset = unset(word, expansion);
-        let undeclared = unset.filter(|(name, _)| !scope.declares(name));
+    check_undeclared(unset(word, expansion), scope, lint);
+}
+
+/// Checks that what the body of `heredoc` used is set, or at least declared.
+pub(super) fn check_unset_of_body(
+    heredoc: &Heredoc,
+    expansion: &Expansion,
+    scope: &impl Scope,
+    lint: &mut Report,
+) {
+    let unset = unset_at(expansion, |range| heredoc.place(range));
+    check_undeclared(unset, scope, lint);
+}
+
+fn check_undeclared<'e>(
+    unset: impl Iterator<Item = (&'e str, Span)>,
+    scope: &impl Scope,
+    lint: &mut Report,
+) {
+    let mut undeclared = unset.filter(|(name, _)| !scope.declares(name)).peekable();
+    if undeclared.peek().is_some() {
         lint::undefined_var::check(undeclared, &scope.names(), lint);
     }
 }

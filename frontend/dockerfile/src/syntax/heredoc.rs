@@ -36,6 +36,31 @@ impl Heredoc {
         Cow::Owned(lines.map(|line| line.trim_start_matches('\t')).collect())
     }
 
+    /// Returns where `range` of the body stands.
+    pub fn place(&self, range: &Range<usize>) -> Span {
+        let start = self.source_of(range.start);
+        match range.is_empty() {
+            true => Span::new(start, start),
+            false => Span::new(start, self.source_of(range.end - 1) + 1),
+        }
+    }
+
+    fn source_of(&self, offset: usize) -> usize {
+        if !self.strip_tabs {
+            return self.content_span.start + offset;
+        }
+        let (mut left, mut at) = (offset, self.content_span.start);
+        for line in self.content.split_inclusive('\n') {
+            let kept = line.trim_start_matches('\t').len();
+            if left < kept {
+                return at + (line.len() - kept) + left;
+            }
+            left -= kept;
+            at += line.len();
+        }
+        at
+    }
+
     /// Returns body and terminator as they follow the line that announces the heredoc.
     pub fn to_source(&self) -> String {
         format!("{}{}", self.content, self.name)

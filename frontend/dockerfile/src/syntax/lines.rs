@@ -129,8 +129,8 @@ impl<'a> Lines<'a> {
         self.line
     }
 
-    /// Returns the text that has not been read.
-    pub(super) fn rest(&self) -> (usize, &'a str) {
+    /// Returns the text that has not been read, and where it begins.
+    pub(crate) fn rest(&self) -> (usize, &'a str) {
         let start = self.at;
         (start, self.source.text().get(start..).unwrap_or_default())
     }
