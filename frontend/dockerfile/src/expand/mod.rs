@@ -29,6 +29,10 @@ const MAX_DEPTH: usize = 100;
 /// How much longer than written a word may get.
 const MAX_GROWTH_BYTES: usize = 1 << 20;
 
+/// How many bytes the substitutions of one word may come to, those that are thrown away again
+/// included: `${a+${b}}`.
+const MAX_TAKEN_BYTES: usize = 16 << 20;
+
 /// Why a word cannot be expanded, and where in it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{kind}")]
@@ -71,8 +75,8 @@ pub enum ExpandErrorKind {
     /// Variables that hold themselves many times over.
     #[error("the word grows by more than {MAX_GROWTH_BYTES} bytes")]
     TooLong,
-    /// A long pattern against a long value.
-    #[error("the pattern takes too long to match")]
+    /// A long pattern against a long value, or many long values.
+    #[error("the word takes too long to expand")]
     TooComplex,
 }
 

@@ -2,7 +2,8 @@
 
 use super::pattern::{Extent, Pattern, Replace, Steps};
 use super::{
-    ExpandError, ExpandErrorKind, Expansion, MAX_DEPTH, MAX_GROWTH_BYTES, Quotes, Unset, Variables,
+    ExpandError, ExpandErrorKind, Expansion, MAX_DEPTH, MAX_GROWTH_BYTES, MAX_TAKEN_BYTES, Quotes,
+    Unset, Variables,
 };
 
 /// Reads one word.
@@ -14,6 +15,8 @@ pub(super) struct Scanner<'a, V: ?Sized> {
     variables: &'a V,
     depth: usize,
     limit_bytes: usize,
+    /// How many bytes of values may still be taken, kept or not.
+    left_bytes: usize,
     steps: Steps,
     used: Vec<String>,
     unset: Vec<Unset>,
@@ -84,6 +87,7 @@ impl<'a, V: Variables + ?Sized> Scanner<'a, V> {
             variables,
             depth: 0,
             limit_bytes: text.len().saturating_add(MAX_GROWTH_BYTES),
+            left_bytes: MAX_TAKEN_BYTES,
             steps: Steps::default(),
             used: Vec::new(),
             unset: Vec::new(),
@@ -127,6 +131,17 @@ impl<'a, V: Variables + ?Sized> Scanner<'a, V> {
         match stop {
             Some(stop) => Err(self.error(start, ExpandErrorKind::Unterminated(stop))),
             None => Ok(output),
+        }
+    }
+
+    /// Counts `text`, which a substitution comes to.
+    fn take_bytes(&mut self, start: usize, text: String) -> Result<String, ExpandError> {
+        match self.left_bytes.checked_sub(text.len()) {
+            Some(left) => {
+                self.left_bytes = left;
+                Ok(text)
+            }
+            None => Err(self.error(start, ExpandErrorKind::TooComplex)),
         }
     }
 
@@ -188,15 +203,16 @@ impl<'a, V: Variables + ?Sized> Scanner<'a, V> {
         let start = self.at - 1;
         if self.next_if(|next| next == '{').is_some() {
             self.depth += 1;
-            let value = self.braced(start);
+            let value = self.braced(start)?;
             self.depth -= 1;
-            return value;
+            return self.take_bytes(start, value);
         }
         let name = self.name();
         if name.is_empty() {
             return Ok("$".to_owned());
         }
-        Ok(self.value_or_empty(&name, start))
+        let value = self.value_or_empty(&name, start);
+        self.take_bytes(start, value)
     }
 
     /// Reads what follows `${`, which stands at `start`.

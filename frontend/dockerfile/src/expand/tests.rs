@@ -244,11 +244,13 @@ fn matching_takes_a_bounded_time() {
         "${v//a/b}".to_owned(),
         format!("${{v//a/{half}}}"),
         "${v//$none/b}".to_owned(),
+        "${none+${v//a/bb}}".repeat(4000),
+        "${none:+$v}".repeat(4000),
     ] {
         let started = Instant::now();
         let _ = expand(&text, '\\', Quotes::Remove, &variables[..]);
         let elapsed = started.elapsed();
-        assert!(elapsed < Duration::from_secs(3), "{elapsed:?} {:.20}", text);
+        assert!(elapsed < Duration::from_secs(30), "{elapsed:?} {:.20}", text);
     }
     let text = format!("${{v##*{half}b}}");
     let result = expand(&text, '\\', Quotes::Remove, &variables[..]);

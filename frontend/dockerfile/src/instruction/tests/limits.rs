@@ -131,7 +131,7 @@ fn much_of_anything_is_parsed_in_linear_time() {
             );
         }
         assert!(
-            started.elapsed() < Duration::from_secs(5),
+            started.elapsed() < Duration::from_secs(30),
             "{shape:?}: {:?}",
             started.elapsed()
         );
