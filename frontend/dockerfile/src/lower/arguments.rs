@@ -69,7 +69,7 @@ pub(super) fn parse_flag(text: &str) -> Option<bool> {
     }
 }
 
-/// Finds what is wrong with the build arguments that are for the builder.
+/// Finds what is wrong with the build arguments that are for the builder, and with platforms.
 pub(super) fn check_given(options: &CompileOptions, lint: &mut Report) {
     for name in FLAGS {
         let value = given(options, name).filter(|value| !value.is_empty());
@@ -77,6 +77,17 @@ pub(super) fn check_given(options: &CompileOptions, lint: &mut Report) {
             let message = format!("build argument `{name}` is `{text}`: neither true nor false");
             lint.add(without_place(Severity::Error, code::INVALID_VALUE, message));
         }
+    }
+    for platform in options.platforms.iter().filter(|one| !one.is_known()) {
+        let message = format!("`{platform}` is no platform that images are made for");
+        let code = lint::UNKNOWN_PLATFORM.code();
+        let warning = without_place(Severity::Warning, code, message);
+        lint.add(with_suggestion(
+            warning,
+            &platform.to_string(),
+            "",
+            &Platform::COMMON,
+        ));
     }
     for (name, reason) in WITHOUT_EFFECT {
         if given(options, name).and_then(parse_flag) == Some(true) {
@@ -91,13 +102,10 @@ pub(super) fn check_given(options: &CompileOptions, lint: &mut Report) {
 }
 
 /// Those of [`FLAGS`] that are understood and not obeyed, and why.
-const WITHOUT_EFFECT: [(&str, &str); 2] = [
-    ("BUILDKIT_INLINE_CACHE", "no cache is written into images"),
-    (
-        "BUILDKIT_MULTI_PLATFORM",
-        "only several images are listed in an index",
-    ),
-];
+const WITHOUT_EFFECT: [(&str, &str); 1] = [(
+    "BUILDKIT_MULTI_PLATFORM",
+    "only several images are listed in an index",
+)];
 
 /// Returns a finding about something that is not in the Dockerfile.
 fn without_place(severity: Severity, code: Code, message: String) -> Diagnostic {

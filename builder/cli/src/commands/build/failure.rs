@@ -127,6 +127,15 @@ fn hint(error: &StepError) -> Option<String> {
             "SSH agent" => Some(format!("give it with --ssh {name}")),
             _ => Some("name a directory as the context of the build".to_owned()),
         },
+        StepError::Sandbox(SandboxError::Exec { program, source })
+            if source.kind() == std::io::ErrorKind::NotFound && program == "/bin/sh" =>
+        {
+            Some(
+                "the stage has no shell: start from an image that has one, or write the command \
+                 as JSON, such as RUN [\"/program\", \"argument\"]"
+                    .to_owned(),
+            )
+        }
         StepError::Device(CdiError::NotFound { .. }) => Some(
             "look at the descriptions in that directory, or name another with --cdi-spec-dir"
                 .to_owned(),

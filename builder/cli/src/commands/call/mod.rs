@@ -13,7 +13,7 @@ pub use check::findings;
 
 use crate::arguments::{Call, CallMethod};
 use crate::error::{Class, Failure};
-use kiln_dockerfile::{CompileOptions, ImageResolver, Scope, SourceFile};
+use kiln_dockerfile::{CompileOptions, ImageResolver, Privileges, Scope, SourceFile};
 
 /// Answers `call` about the Dockerfile `source`.
 pub fn run(
@@ -48,7 +48,8 @@ pub fn run(
     }
 }
 
-/// Returns `options` for a check: without a target all stages are looked at.
+/// Returns `options` for a check: without a target all stages are looked at, and as nothing is
+/// run, nothing needs to be allowed.
 pub fn all_stages(options: &CompileOptions) -> CompileOptions {
     let scope = match options.target {
         None => Scope::AllStages,
@@ -56,6 +57,7 @@ pub fn all_stages(options: &CompileOptions) -> CompileOptions {
     };
     CompileOptions {
         scope,
+        privileges: Privileges::Unchecked,
         ..options.clone()
     }
 }

@@ -113,7 +113,7 @@ fn place_of(script: &Script, complaint: &Complaint<'_>, ending: Ending<'_>) -> O
         Shape::Mixed(first) => line.number < first || complaint.line.is_none(),
         _ => true,
     });
-    let mut found = words_like(before, |token| token.text == word);
+    let mut found = words_like(before, |token| token.names(word));
     if found.iter().any(|(_, token)| token.is_command) {
         found.retain(|(_, token)| token.is_command);
     }
@@ -127,7 +127,7 @@ fn place_of(script: &Script, complaint: &Complaint<'_>, ending: Ending<'_>) -> O
 }
 
 fn token_like<'l>(line: &'l Line, word: &str) -> Option<Token<'l>> {
-    line.tokens().into_iter().find(|token| token.text == word)
+    line.tokens().into_iter().find(|token| token.names(word))
 }
 
 fn words_like<'l>(

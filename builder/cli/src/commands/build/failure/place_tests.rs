@@ -59,7 +59,7 @@ fn found(dockerfile: &str, code: i32, output: &str) -> Option<(usize, Option<Str
 
 #[test]
 fn places_follow_the_table() {
-    let table: [Row; 21] = [
+    let table: [Row; 22] = [
         // Lines of a here-document that is the script.
         (
             BODY,
@@ -138,6 +138,12 @@ fn places_follow_the_table() {
             1,
             "+ apt-get update\n+ apt-get install -y curl",
             Some((5, Some("apt-get"), Guess)),
+        ),
+        (
+            "FROM a\nRUN set -u && \\\n  echo $X\n",
+            2,
+            "/bin/sh: 1: X: parameter not set",
+            Some((3, Some("$X"), Said)),
         ),
         // The outer shell counts the line before the body, the inner program the body.
         (

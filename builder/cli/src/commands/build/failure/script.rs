@@ -44,6 +44,13 @@ pub struct Token<'a> {
     pub is_command: bool,
 }
 
+impl Token<'_> {
+    /// Returns whether the token is `word`, or the variable of that name.
+    pub fn names(&self, word: &str) -> bool {
+        self.text == word || self.text.strip_prefix('$') == Some(word)
+    }
+}
+
 impl Script {
     /// Returns the RUN that starts at the line `first` of `source`, if one does.
     pub fn at(source: &SourceFile, first: usize) -> Option<Script> {
