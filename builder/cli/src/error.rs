@@ -285,6 +285,7 @@ impl From<BuildError> for Failure {
 pub fn class_of(error: &StepError) -> Class {
     match error {
         StepError::Pull { .. } => Class::Image,
+        StepError::Fetch(error) if error.is_of_the_store() => Class::Store,
         StepError::Store(_) => Class::Store,
         StepError::Cancelled => Class::Interrupted,
         error if is_for_want_of_space(error) => Class::Store,

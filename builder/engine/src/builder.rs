@@ -3,6 +3,7 @@
 use crate::cache::{AbsentLayers, ExportContext, Exporter, Offers, Records, RemoteCache};
 use crate::context::ContextIndex;
 use crate::history::History;
+use crate::remote::{self, Fetcher, Remotes};
 use crate::settle::Settler;
 use crate::worker::{BuildWorker, Product};
 use crate::{
@@ -34,6 +35,7 @@ pub struct Builder<'store> {
     client: &'store Client,
     sandbox: Sandbox,
     whiteouts: WhiteoutFormat,
+    remotes: Remotes,
 }
 
 impl<'store> Builder<'store> {
@@ -50,6 +52,7 @@ impl<'store> Builder<'store> {
             client,
             sandbox,
             whiteouts,
+            remotes: Remotes::default(),
         })
     }
 
@@ -100,6 +103,11 @@ impl<'store> Builder<'store> {
             &Records<'_>,
         ) -> Result<T, BuildError>,
     ) -> Result<T, BuildError> {
+        let pinned = self.pinned(attempt)?;
+        let attempt = &Attempt {
+            request: pinned.as_ref().unwrap_or(attempt.request),
+            ..*attempt
+        };
         let (request, targets) = (attempt.request, attempt.targets);
         let context = ExportContext {
             store: self.store,
@@ -131,6 +139,25 @@ impl<'store> Builder<'store> {
         })
     }
 
+    /// Returns the request with each checkout at the commit that it is now; nothing if it has
+    /// no others.
+    fn pinned(&self, attempt: &Attempt<'_>) -> Result<Option<BuildRequest>, BuildError> {
+        let request = attempt.request;
+        let plan = remote::pin(request, attempt.targets, |vertex| Fetcher {
+            request,
+            store: self.store,
+            client: self.client,
+            remotes: &self.remotes,
+            cancellation: attempt.cancellation,
+            observer: attempt.observer,
+            vertex,
+        })?;
+        Ok(plan.map(|plan| BuildRequest {
+            plan,
+            ..request.clone()
+        }))
+    }
+
     fn worker<'a>(
         &'a self,
         attempt: &'a Attempt<'a>,
@@ -153,6 +180,7 @@ impl<'store> Builder<'store> {
             imported: Mutex::default(),
             definitions: Mutex::default(),
             held: Mutex::default(),
+            remotes: &self.remotes,
             observer: attempt.observer,
         }
     }
@@ -216,6 +244,44 @@ impl<'store> Builder<'store> {
             let failed = |error| BuildError::Steps(vec![(source, error)]);
             Ok(ContextFiles::of(tree.map_err(failed)?))
         })
+    }
+
+    /// Returns the time that stands for the source `source` of `request`, in seconds since 1970:
+    /// that of the commit of a checkout, that of the last change of a file that is fetched.
+    /// `None` for one that has none.
+    pub fn source_time(
+        &self,
+        request: &BuildRequest,
+        source: VertexId,
+        cancellation: &Cancellation,
+        observer: &(dyn Fn(Event) + Sync),
+    ) -> Result<Option<i64>, BuildError> {
+        let failed = |error| match error {
+            StepError::Cancelled => BuildError::Cancelled,
+            error => BuildError::Steps(vec![(source, error)]),
+        };
+        match &request.plan.vertex(source).op {
+            Op::Git(git) => {
+                let fetcher = Fetcher {
+                    request,
+                    store: self.store,
+                    client: self.client,
+                    remotes: &self.remotes,
+                    cancellation,
+                    observer,
+                    vertex: source,
+                };
+                fetcher.commit_time(git).map(Some).map_err(failed)
+            }
+            Op::Http(_) => {
+                let files = self.source(request, source, cancellation, observer)?;
+                let newest = files.newest_seconds();
+                // A file without a time has that of 1970.
+                let newest = newest.map_err(|error| failed(error.into()))?;
+                Ok(newest.filter(|seconds| *seconds != 0))
+            }
+            _ => Ok(None),
+        }
     }
 
     fn solve(

@@ -2,6 +2,7 @@
 
 use crate::CdiError;
 use crate::cache::CacheError;
+use kiln_fetch::FetchError;
 use kiln_oci::Reference;
 use kiln_plan::VertexId;
 use std::path::PathBuf;
@@ -136,6 +137,9 @@ pub enum StepError {
     /// A layer of a remote cache could not be brought here.
     #[error("cannot bring a layer of the remote cache")]
     CacheLayer(#[source] kiln_transfer::Error),
+    /// What lies elsewhere could not be fetched.
+    #[error(transparent)]
+    Fetch(Box<FetchError>),
     /// Something was asked for that does not exist.
     #[error("{what} `{name}` was not given")]
     NotGiven {
@@ -169,6 +173,15 @@ pub enum StepError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl From<FetchError> for StepError {
+    fn from(error: FetchError) -> Self {
+        match error.is_cancelled() {
+            true => StepError::Cancelled,
+            false => StepError::Fetch(Box::new(error)),
+        }
+    }
 }
 
 /// Returns a signal with the name that people know it by.

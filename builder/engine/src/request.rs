@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// A build.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct BuildRequest {
     /// Names the build in the store; see [`crate::new_build_id`].
     pub build_id: String,

@@ -5,6 +5,7 @@ use crate::context::ContextIndex;
 use crate::explain::{ListedFile, Listing};
 use crate::history::{self, History};
 use crate::op::content::Origin;
+use crate::remote::{Fetcher, Remotes};
 use crate::settle::{Entry, Settler};
 use crate::{BuildRequest, ContextModes, Event, Owners, StepChange, StepError, op};
 use kiln_disk::{KeyLock, LayerId, Record, RunCause, Store};
@@ -46,6 +47,7 @@ pub(crate) struct BuildWorker<'build> {
     pub definitions: Mutex<Vec<Option<CacheKey>>>,
     /// Locks of steps that were carried out and not yet handed to the settler.
     pub held: Mutex<HashMap<VertexId, KeyLock>>,
+    pub remotes: &'build Remotes,
     pub observer: &'build (dyn Fn(Event) + Sync),
 }
 
@@ -61,6 +63,19 @@ impl BuildWorker<'_> {
         brought.map_err(StepError::CacheLayer)?;
         let layers = self.store.layers();
         Ok(stack.iter().map(|layer| layers.diff_path(layer)).collect())
+    }
+
+    /// Returns who fetches for `vertex`.
+    pub fn fetcher(&self, vertex: VertexId) -> Fetcher<'_> {
+        Fetcher {
+            request: self.request,
+            store: self.store,
+            client: self.client,
+            remotes: self.remotes,
+            cancellation: self.cancellation,
+            observer: self.observer,
+            vertex,
+        }
     }
 
     /// Returns the files of `product`, to be read.
@@ -186,7 +201,11 @@ impl BuildWorker<'_> {
                 let index = index.map_or(no_index, |index| index);
                 op::content::listing(&tree, &selector, op, index, self.origin(&local.name))
             }
-            (_, other) => Err(op::unsupported(other)),
+            (_, Op::Http(http)) => {
+                let tree = self.tree(&op::http::execute(self, op.inputs()[input], http)?)?;
+                op::content::listing(&tree, &selector, op, no_index, Origin::Result)
+            }
+            _ => Err(StepError::Unsupported("reading this input".to_owned())),
         }
     }
 

@@ -76,6 +76,18 @@ impl Plan {
             .map(|(index, vertex)| (VertexId::from_index(index), vertex))
     }
 
+    /// Returns the plan with other operations in the place of some: what they were is known
+    /// better now. Their inputs must be the same.
+    pub fn with_operations(&self, operations: impl IntoIterator<Item = (VertexId, Op)>) -> Plan {
+        let mut plan = self.clone();
+        for (id, op) in operations {
+            let vertex = &mut plan.vertices[id.index()];
+            assert_eq!(vertex.op.inputs(), op.inputs(), "inputs stay");
+            vertex.op = op;
+        }
+        plan
+    }
+
     /// Returns how many vertices there are.
     pub fn len(&self) -> usize {
         self.vertices.len()

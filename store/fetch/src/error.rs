@@ -160,6 +160,15 @@ impl FetchError {
         }
     }
 
+    /// Whether what is fetched was fine, but could not be kept.
+    pub fn is_of_the_store(&self) -> bool {
+        match self {
+            Self::Kept(_) | Self::File { .. } => true,
+            Self::Submodule { source, .. } => source.is_of_the_store(),
+            _ => false,
+        }
+    }
+
     pub(crate) fn file(
         action: &'static str,
         path: impl Into<PathBuf>,

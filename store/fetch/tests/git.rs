@@ -74,7 +74,6 @@ impl Bench {
         let mut request = CheckoutRequest {
             remote,
             commit: "",
-            wanted: &ANYTHING,
             reference: None,
             subdirectory: None,
             keep_git_directory: false,
@@ -90,11 +89,6 @@ impl Bench {
         Ok(destination)
     }
 }
-
-static ANYTHING: Wanted = Wanted {
-    reference: None,
-    checksum: None,
-};
 
 type Change<'f, 'a> = &'f dyn Fn(&mut CheckoutRequest<'a>);
 

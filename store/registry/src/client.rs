@@ -68,6 +68,11 @@ impl Client {
         self.driver.canceller()
     }
 
+    /// Returns the files of certificates that are trusted besides the system's.
+    pub fn certificate_files(&self) -> &[std::path::PathBuf] {
+        &self.settings.certificate_files
+    }
+
     /// Returns the manifest or index that `reference` names: by its digest, else by its tag.
     ///
     /// Mirrors are asked first. A digest, if given, is checked.

@@ -10,6 +10,7 @@ mod harness;
 mod leftovers;
 mod outputs;
 mod projects;
+mod remote;
 mod remote_cache;
 mod rootless;
 mod store;

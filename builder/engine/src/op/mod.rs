@@ -6,6 +6,8 @@ pub(crate) mod content;
 mod device;
 mod exec;
 mod file;
+mod git;
+pub(crate) mod http;
 mod image;
 mod merge;
 mod mounts;
@@ -28,17 +30,9 @@ pub(crate) fn execute(
         Op::File(file) => file::execute(worker, file, inputs),
         Op::Merge(_) => merge::execute(inputs),
         Op::Local(local) => Ok(Product::Directory(local.name.clone())),
-        Op::Http(_) | Op::Git(_) => Err(unsupported(op)),
+        Op::Http(http) => http::execute(worker, vertex, http),
+        Op::Git(git) => git::execute(worker, vertex, git),
     }
-}
-
-/// Returns the error for an operation that this version cannot do.
-pub(crate) fn unsupported(op: &Op) -> StepError {
-    StepError::Unsupported(match op {
-        Op::Http(http) => format!("ADD of the address {}", http.url),
-        Op::Git(git) => format!("ADD of the git repository {}", git.remote),
-        _ => "this input".to_owned(),
-    })
 }
 
 /// Returns the stack of `product`; only stacks can be built upon.

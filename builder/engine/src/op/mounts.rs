@@ -3,7 +3,7 @@
 use super::cache_mounts::{self, CacheMountsInUse};
 use super::content;
 use crate::worker::{BuildWorker, Product};
-use crate::{SecretSource, StepError};
+use crate::{StepError, remote};
 use kiln_disk::ActiveLayer;
 use kiln_plan::{Exec, Mount, MountKind, VertexId};
 use kiln_sandbox::runspec::{self, MountSpec, OverlayScratch, SecretData};
@@ -154,7 +154,7 @@ impl Preparation<'_> {
         else {
             unreachable!("called for secrets");
         };
-        let Some(data) = self.secret_value(id)? else {
+        let Some(data) = remote::secret_value(self.worker.request, id)? else {
             return self.missing("secret", id, *required);
         };
         if let Some(variable) = environment {
@@ -175,26 +175,6 @@ impl Preparation<'_> {
             );
         }
         Ok(())
-    }
-
-    fn secret_value(&self, id: &str) -> Result<Option<Vec<u8>>, StepError> {
-        match self.worker.request.secrets.get(id) {
-            None => Ok(None),
-            Some(SecretSource::Variable(name)) => {
-                use std::os::unix::ffi::OsStringExt;
-                Ok(std::env::var_os(name).map(OsStringExt::into_vec))
-            }
-            Some(SecretSource::File(path)) => {
-                let path = path.clone();
-                std::fs::read(&path)
-                    .map(Some)
-                    .map_err(|source| StepError::File {
-                        action: "read the secret",
-                        path,
-                        source,
-                    })
-            }
-        }
     }
 
     fn ssh(&self, prepared: &mut PreparedMounts) -> Result<(), StepError> {

@@ -176,7 +176,7 @@ pub fn redacted(address: &str) -> Cow<'_, str> {
 }
 
 /// Returns `address` without the user that it names: what it is whoever asks.
-pub(crate) fn anonymous(address: &str) -> String {
+pub fn anonymous(address: &str) -> String {
     match around_user(address) {
         Some((before, _, after)) => format!("{before}://{after}"),
         None => address.to_owned(),

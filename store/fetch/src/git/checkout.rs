@@ -21,8 +21,6 @@ pub struct CheckoutRequest<'a> {
     pub remote: &'a str,
     /// The commit, or the beginning of it.
     pub commit: &'a str,
-    /// What was asked for.
-    pub wanted: &'a Wanted,
     /// The whole name of the reference that is the commit, where one is known.
     pub reference: Option<&'a str>,
     /// Directory within the repository; all of it when absent.
@@ -66,7 +64,6 @@ impl Git<'_> {
         let sought = Sought {
             commit: request.commit,
             reference: request.reference,
-            wanted: Some(request.wanted),
         };
         let checkout = placing.place(&address, &sought, work.path(), 0)?;
         self.tell_of_pointers(work.path());
@@ -89,6 +86,33 @@ impl Git<'_> {
         Ok(checkout)
     }
 
+    /// Returns the whole commit that begins with `beginning`, looked for in all the history.
+    ///
+    /// Errors: there is none, or it is not the one that is `wanted`.
+    pub fn complete(
+        &self,
+        repositories: &dyn super::Repositories,
+        remote: &str,
+        beginning: &str,
+        wanted: &Wanted,
+    ) -> Result<String, FetchError> {
+        let address = Address::parse(remote)?;
+        let program = Program::new(self, &address)?;
+        let repository = repositories.enter(&name_of(&address, beginning))?;
+        fetch::prepare(&program, &repository.path, beginning)?;
+        let sought = Sought {
+            commit: beginning,
+            reference: None,
+        };
+        let commit = fetch::bring(&program, &repository.path, &sought)?;
+        let resolved = super::Resolved {
+            commit: Some(commit.clone()),
+            reference: None,
+        };
+        super::references::check(&program, wanted, beginning, &resolved)?;
+        Ok(commit)
+    }
+
     /// Returns the time of `commit` at a remote, in seconds since 1970: that of the committer.
     pub fn commit_time(
         &self,
@@ -101,11 +125,7 @@ impl Git<'_> {
         let program = Program::new(self, &address)?;
         let repository = repositories.enter(&name_of(&address, commit))?;
         fetch::prepare(&program, &repository.path, commit)?;
-        let sought = Sought {
-            commit,
-            reference,
-            wanted: None,
-        };
+        let sought = Sought { commit, reference };
         let commit = fetch::bring(&program, &repository.path, &sought)?;
         committed_seconds(&program, &repository.path, &commit)
     }
@@ -175,14 +195,6 @@ impl Placing<'_> {
         directory: &Path,
     ) -> Result<(Checkout, Vec<Module>), FetchError> {
         let commit = fetch::bring(program, repository, sought)?;
-        if let Some(wanted) = sought.wanted {
-            let resolved = super::Resolved {
-                commit: Some(commit.clone()),
-                reference: None,
-            };
-            let name = wanted.reference.as_deref().unwrap_or("HEAD");
-            super::references::check(program, wanted, name, &resolved)?;
-        }
         let checkout = Checkout {
             committed_seconds: committed_seconds(program, repository, &commit)?,
             commit,
@@ -243,7 +255,6 @@ impl Placing<'_> {
         let sought = Sought {
             commit: &module.commit,
             reference: None,
-            wanted: None,
         };
         self.place(&module.address, &sought, &directory, nesting)
             .map(drop)

@@ -1,7 +1,7 @@
 //! Bringing a commit into a bare repository, with as little as the remote can give.
 
 use super::program::Program;
-use super::references::{Wanted, is_whole};
+use super::references::is_whole;
 use crate::FetchError;
 use std::path::Path;
 use std::process::Command;
@@ -12,8 +12,6 @@ pub(super) struct Sought<'a> {
     pub commit: &'a str,
     /// The whole name of a reference that leads to it, where one is known.
     pub reference: Option<&'a str>,
-    /// What was asked for, to be checked.
-    pub wanted: Option<&'a Wanted>,
 }
 
 /// Makes `repository` an empty bare repository, unless it is one.

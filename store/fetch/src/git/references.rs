@@ -4,7 +4,7 @@ use super::program::Program;
 use crate::FetchError;
 
 /// What is asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Wanted {
     /// Branch, tag, whole reference, commit or beginning of one; the remote's HEAD when absent.
     pub reference: Option<String>,

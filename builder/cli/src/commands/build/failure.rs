@@ -2,6 +2,7 @@
 
 mod excerpt;
 mod place;
+mod remote;
 mod said;
 mod script;
 
@@ -140,6 +141,7 @@ fn hint(error: &StepError) -> Option<String> {
             "look at the descriptions in that directory, or name another with --cdi-spec-dir"
                 .to_owned(),
         ),
+        StepError::Fetch(error) => remote::hint(error),
         StepError::NotAllowed { flag, .. } => Some(format!("allow it with {flag}")),
         StepError::Signal {
             remark: Some(_), ..
