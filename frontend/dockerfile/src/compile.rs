@@ -265,8 +265,48 @@ fn read(
     let mut report = Report::new(settings.map_err(|error| Diagnostics(vec![error]))?);
     lint::check_text(&dockerfile, found, &mut report);
     match report.has_errors() {
-        true => Err(report.into_findings(&dockerfile)),
+        true => {
+            add_errors_of_the_rest(source, options, &dockerfile, &mut report);
+            Err(report.into_findings(&dockerfile))
+        }
         false => Ok((dockerfile, report)),
+    }
+}
+
+/// Adds what is wrong with instructions that can be read, whatever those say that cannot.
+fn add_errors_of_the_rest(
+    source: &SourceFile,
+    options: &CompileOptions,
+    dockerfile: &Dockerfile,
+    report: &mut Report,
+) {
+    let request = Request {
+        source,
+        dockerfile,
+        options,
+        resolutions: &Resolutions::new(&Nowhere),
+        platform: options.platforms.first().unwrap_or(&options.build_platform),
+        is_one_of_several: false,
+    };
+    let mut rest = Report::default();
+    lower::lower(&request, &mut PlanBuilder::new(), &mut rest);
+    let of_words = |finding: &Diagnostic| {
+        let mut labels = finding.labels.iter();
+        lower::is_about_words(finding.code)
+            && labels.all(|label| !source.slice(label.span).contains('$'))
+    };
+    let found = rest.into_findings(dockerfile).0.into_iter();
+    found
+        .filter(of_words)
+        .for_each(|finding| report.add(finding));
+}
+
+/// Finds no image: a Dockerfile that cannot be built is no reason to ask a registry.
+struct Nowhere;
+
+impl ImageResolver for Nowhere {
+    fn resolve(&self, _: &Reference, _: &Platform) -> Result<ResolvedBase, ResolveError> {
+        Err("images are not looked for".into())
     }
 }
 

@@ -250,7 +250,11 @@ fn matching_takes_a_bounded_time() {
         let started = Instant::now();
         let _ = expand(&text, '\\', Quotes::Remove, &variables[..]);
         let elapsed = started.elapsed();
-        assert!(elapsed < Duration::from_secs(30), "{elapsed:?} {:.20}", text);
+        assert!(
+            elapsed < Duration::from_secs(30),
+            "{elapsed:?} {:.20}",
+            text
+        );
     }
     let text = format!("${{v##*{half}b}}");
     let result = expand(&text, '\\', Quotes::Remove, &variables[..]);

@@ -34,7 +34,7 @@ impl Env {
 ///
 /// Errors: no pair, a word without `=`, an empty key, a legacy form without a value.
 ///
-/// Of several flawed pairs each is found.
+/// Of several flawed pairs each is found, words in a row without `=` once.
 pub(super) fn key_values(line: &mut Line<'_, '_>) -> Result<(Vec<KeyValue>, bool), Diagnostic> {
     let words = line.arguments.quoted_words(line.escape);
     let Some(first) = words.first() else {
@@ -42,7 +42,13 @@ pub(super) fn key_values(line: &mut Line<'_, '_>) -> Result<(Vec<KeyValue>, bool
     };
     if first.text().contains('=') {
         let name = line.name;
-        let pairs = words.into_iter().map(|word| key_value(name, word));
+        // Words without `=` in a row are one slip: a value whose quotes are missing.
+        let mut was_pair = true;
+        let words = words.into_iter().filter(|word| {
+            let is_pair = word.text().contains('=');
+            std::mem::replace(&mut was_pair, is_pair) || is_pair
+        });
+        let pairs = words.map(|word| key_value(name, word));
         return Ok((line.right_ones(pairs), false));
     }
     let (key, value) = line.arguments.cut_word();

@@ -27,7 +27,7 @@ mod trigger;
 mod words;
 
 use crate::compile::{CompileOptions, PlannedImage, Scope};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Code, Diagnostic};
 use crate::instruction::{Dockerfile, Instruction, Statement};
 use crate::lint::{self, Report};
 use crate::outline::{Notes, StageNotes};
@@ -84,6 +84,19 @@ pub(crate) fn notes(
         Ok(lowering.into_notes())
     });
     lowered.map_err(|error| lint.add(error)).ok()
+}
+
+/// Returns whether a finding of this name is about the words of one instruction, true whatever
+/// stages, images and variables there are.
+pub(crate) fn is_about_words(code: Code) -> bool {
+    matches!(
+        code,
+        code::INVALID_PLATFORM
+            | code::INVALID_VALUE
+            | code::INVALID_MOUNT
+            | code::INVALID_COPY
+            | code::NOT_ALLOWED
+    )
 }
 
 /// Makes `config` say what was asked for, whatever the stage was built on.
