@@ -253,6 +253,17 @@ impl From<kiln_transfer::Error> for Failure {
     }
 }
 
+impl From<kiln_transfer::cache_mount::Error> for Failure {
+    fn from(error: kiln_transfer::cache_mount::Error) -> Self {
+        use kiln_transfer::cache_mount::Error;
+        let class = match error {
+            Error::Store(_) | Error::Read { .. } | Error::Io { .. } => Class::Store,
+            _ => Class::Image,
+        };
+        Failure::from_error(class, &error)
+    }
+}
+
 /// What is wrong with files is not the image's fault.
 fn class_of_transfer(error: &kiln_transfer::Error) -> Class {
     use kiln_transfer::Error;

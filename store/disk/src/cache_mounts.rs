@@ -5,17 +5,18 @@
 //! their own take the first that is free. Who uses a directory has its turn in
 //! `turns/<hex>-<number>/`.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kiln_oci::Digest;
-use rustix::fs::RenameFlags;
+use rustix::fs::{FlockOperation, RenameFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{At, Error, Result};
 use crate::images::list_files;
-use crate::lock::Patience;
+use crate::lock::{self, Lock, Patience};
 use crate::turns::{Access, Queue, Turn, WaitingForTurn};
 use crate::usage::{self, DiskUsage};
 use crate::{Store, durable, session, store};
@@ -148,6 +149,32 @@ impl<'store> CacheMounts<'store> {
         self.begin_use(key, sharing, number, turn)
     }
 
+    /// Waits until nobody else uses the mount `key` and keeps it so: to look after it, which
+    /// counts as no use. `on_wait` is asked as in [`CacheMounts::enter`].
+    pub fn hold(
+        &self,
+        key: &CacheMountKey,
+        user: &str,
+        on_wait: &mut dyn FnMut(&WaitingForTurn) -> Patience,
+    ) -> Result<CacheMountUse> {
+        let name = key.folder_name();
+        let title = format!("cache mount {}", key.id);
+        let queue = self.queue(&name, 0);
+        let turn = queue.enter(Access::Exclusive, &title, user, on_wait)?;
+        let facts = self.facts(&name)?.unwrap_or_else(|| CacheMountFacts {
+            key: key.clone(),
+            sharing: CacheMountSharing::Shared,
+            uses: 0,
+            created_seconds: now_seconds(),
+        });
+        Ok(CacheMountUse {
+            store: self.store.clone(),
+            facts,
+            directory: self.folder(&name).join("0"),
+            _turn: turn,
+        })
+    }
+
     /// Takes the first directory that nobody uses.
     fn enter_alone(&self, key: &CacheMountKey, user: &str) -> Result<CacheMountUse> {
         let name = key.folder_name();
@@ -269,6 +296,7 @@ impl<'store> CacheMounts<'store> {
         let Some(_turn) = queue.try_enter(Access::Exclusive, "removal")? else {
             return Ok(DiskUsage::default());
         };
+        let _guard = guard(self.store, FlockOperation::LockExclusive)?;
         match self.directories(name)?.is_empty() {
             true => self.store.discard(&self.folder(name)),
             // Somebody wanted a directory of his own just now.
@@ -329,8 +357,9 @@ impl CacheMountUse {
     }
 
     fn publish(&self, fresh: &Path, flags: RenameFlags) -> Result<()> {
-        // Also after somebody removed the rest of the mount.
-        self.write_facts()?;
+        let _guard = guard(&self.store, FlockOperation::LockShared)?;
+        // Again, since somebody may have removed the mount while it had no directory.
+        self.write_facts_guarded()?;
         let here = rustix::fs::CWD;
         match rustix::fs::renameat_with(here, fresh, here, &self.directory, flags) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
@@ -339,6 +368,11 @@ impl CacheMountUse {
     }
 
     fn write_facts(&self) -> Result<()> {
+        let _guard = guard(&self.store, FlockOperation::LockShared)?;
+        self.write_facts_guarded()
+    }
+
+    fn write_facts_guarded(&self) -> Result<()> {
         let folder = self.directory.parent().unwrap_or(&self.directory);
         store::make_directories_to(folder)?;
         let target = facts_path(folder);
@@ -352,6 +386,13 @@ impl Drop for CacheMountUse {
             crate::lease::touch_path(&facts_path(folder));
         }
     }
+}
+
+/// Nobody removes a mount's folder while something gets its name in it.
+fn guard(store: &Store, operation: FlockOperation) -> Result<Lock> {
+    let path = store.path("cache-mounts");
+    let file = File::open(&path).at("open", &path)?;
+    lock::wait(file, &path, operation)
 }
 
 fn facts_path(folder: &Path) -> PathBuf {

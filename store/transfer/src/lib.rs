@@ -1,6 +1,7 @@
 //! Moves images between sources and sinks: store, registry, OCI layout, archives, directories.
 
 pub mod arrival;
+pub mod cache_mount;
 mod error;
 pub mod image;
 mod json;

@@ -48,6 +48,39 @@ pub enum CacheMountCommand {
     Ls(CacheMountListArguments),
     /// Remove cache mounts
     Rm(CacheMountRemoveArguments),
+    /// Send a cache mount to a registry, a directory or a tar archive
+    Export(CacheMountExportArguments),
+    /// Bring a cache mount from a registry, a directory or a tar archive
+    Import(CacheMountImportArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct CacheMountExportArguments {
+    /// Cache mount: its id, or the beginning of its name
+    #[arg(value_name = "MOUNT")]
+    pub mount: String,
+    /// type=registry,ref=NAME, type=local,dest=DIR[,tag=TAG] or type=tar,dest=FILE|-
+    #[arg(long, value_name = "SPEC")]
+    pub to: String,
+}
+
+#[derive(Debug, Args)]
+pub struct CacheMountImportArguments {
+    /// Id of the cache mount [default: that of the exported one]
+    #[arg(value_name = "ID")]
+    pub id: Option<String>,
+    /// type=registry,ref=NAME, type=local,src=DIR[,tag=TAG] or type=tar,src=FILE|-
+    #[arg(long, value_name = "SPEC")]
+    pub from: String,
+    /// Mode that RUN --mount gives the cache mount, in octal
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<String>,
+    /// User that RUN --mount gives the cache mount
+    #[arg(long)]
+    pub uid: Option<u32>,
+    /// Group that RUN --mount gives the cache mount
+    #[arg(long)]
+    pub gid: Option<u32>,
 }
 
 #[derive(Debug, Args)]

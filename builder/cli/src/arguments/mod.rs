@@ -11,8 +11,8 @@ pub use build::{BuildArguments, ProgressMode};
 pub use cache::{parse_cache_source, parse_cache_target};
 pub use check::{Call, CallFormat, CallMethod, CallStatus, CheckArguments, CheckFormat};
 pub use disk::{
-    CacheMountCommand, CacheMountListArguments, CacheMountRemoveArguments, DuArguments,
-    PruneArguments,
+    CacheMountCommand, CacheMountExportArguments, CacheMountImportArguments,
+    CacheMountListArguments, CacheMountRemoveArguments, DuArguments, PruneArguments,
 };
 pub use output::{parse_compression, parse_output};
 

@@ -1,6 +1,8 @@
 //! `kiln cache-mount`: the directories of `RUN --mount=type=cache`.
 
 mod list;
+mod place;
+mod travel;
 
 use crate::arguments::{CacheMountCommand, CacheMountRemoveArguments, GlobalArguments};
 use crate::error::{Class, Failure};
@@ -13,6 +15,8 @@ pub fn run(global: &GlobalArguments, command: &CacheMountCommand) -> Result<(), 
     match command {
         CacheMountCommand::Ls(arguments) => list::run(&session.store, arguments),
         CacheMountCommand::Rm(arguments) => remove(&session.store, arguments),
+        CacheMountCommand::Export(arguments) => travel::export(&session, arguments),
+        CacheMountCommand::Import(arguments) => travel::import(&session, arguments),
     }
 }
 

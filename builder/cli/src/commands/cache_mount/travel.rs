@@ -1,0 +1,222 @@
+//! `kiln cache-mount export` and `import`.
+
+use super::place::{self, Spec};
+use crate::arguments::{CacheMountExportArguments, CacheMountImportArguments};
+use crate::error::{Class, Failure};
+use crate::progress::size;
+use crate::session::Session;
+use kiln_engine::disk::{CacheMountKey, CacheMountUse, Patience, Store, WaitingForTurn};
+use kiln_transfer::cache_mount::{
+    self, Config, Exported, InRegistry, Place, Progress, RootDirectory, Summary,
+};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::path::Path;
+
+const DEFAULT_MODE: u32 = 0o755;
+
+pub fn export(session: &Session, arguments: &CacheMountExportArguments) -> Result<(), Failure> {
+    let spec = place::parse(&arguments.to, "dest")?;
+    let mounts = session.store.cache_mounts().list()?;
+    let meant = super::meant(&mounts, &arguments.mount)?;
+    let [mount] = meant[..] else {
+        let message = format!(
+            "{} cache mounts have the id `{}`",
+            meant.len(),
+            arguments.mount
+        );
+        return Err(Failure::usage(message)
+            .with_hint("say which by the beginning of its name: `kiln cache-mount ls`"));
+    };
+    let facts = mount.facts.as_ref().ok_or_else(|| {
+        let message = format!("what is known of cache mount {} is lost", mount.name);
+        Failure::new(Class::Store, message)
+    })?;
+    let used = hold(&session.store, &facts.key)?;
+    if !used.path().is_dir() {
+        let message = format!(
+            "cache mount `{}` has no files that can be shared",
+            facts.key.id
+        );
+        return Err(Failure::new(Class::Store, message));
+    }
+    let summary = match &spec {
+        Spec::Registry(reference) => export_to(session, &used, &in_registry(session, reference))?,
+        Spec::Directory(place) => export_to(session, &used, place)?,
+        Spec::Tar(path) => return export_tar(&used, path.as_deref()),
+    };
+    tell("sent", &summary);
+    if let Some(manifest) = &summary.manifest {
+        crate::output::say!("{}", manifest.digest);
+    }
+    Ok(())
+}
+
+pub fn import(session: &Session, arguments: &CacheMountImportArguments) -> Result<(), Failure> {
+    match &place::parse(&arguments.from, "src")? {
+        Spec::Registry(reference) => {
+            import_from(session, &in_registry(session, reference), arguments)
+        }
+        Spec::Directory(place) => import_from(session, place, arguments),
+        Spec::Tar(path) => import_tar(session, path.as_deref(), arguments),
+    }
+}
+
+fn in_registry<'a>(session: &'a Session, reference: &'a kiln_oci::Reference) -> InRegistry<'a> {
+    InRegistry {
+        client: &session.client,
+        reference,
+    }
+}
+
+fn export_to(
+    session: &Session,
+    used: &CacheMountUse,
+    place: &dyn Place,
+) -> Result<Summary, Failure> {
+    let exported = cache_mount::export(&session.store, used, place, &observe);
+    exported.map_err(|error| match error {
+        cache_mount::Error::NotOne { .. } => Failure::from(error)
+            .with_hint("it is not overwritten: export to another name, or remove it first"),
+        error => error.into(),
+    })
+}
+
+fn export_tar(used: &CacheMountUse, path: Option<&Path>) -> Result<(), Failure> {
+    let id = &used.facts().key.id;
+    let failed = |error: &io::Error| {
+        let name = path.map_or("standard output".into(), Path::to_string_lossy);
+        Failure::caused(Class::Store, format!("cannot write {name}"), error)
+    };
+    let Some(path) = path else {
+        let mut output = BufWriter::new(io::stdout().lock());
+        cache_mount::write_archive(id, used.path(), &mut output)?;
+        return output.flush().map_err(|error| failed(&error));
+    };
+    // Whole or not at all.
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}", std::process::id()));
+    let file = File::create(&temporary).map_err(|error| failed(&error))?;
+    let written = cache_mount::write_archive(id, used.path(), BufWriter::new(file))
+        .map_err(Failure::from)
+        .and_then(|()| std::fs::rename(&temporary, path).map_err(|error| failed(&error)));
+    written.inspect_err(|_| {
+        let _ = std::fs::remove_file(&temporary);
+    })
+}
+
+fn import_from(
+    session: &Session,
+    place: &dyn Place,
+    arguments: &CacheMountImportArguments,
+) -> Result<(), Failure> {
+    let exported: Exported<'_> = cache_mount::find(place)?;
+    let Config { key, .. } = &exported.config;
+    let key = CacheMountKey {
+        id: arguments.id.clone().unwrap_or_else(|| key.id.clone()),
+        mode: mode(arguments)?.unwrap_or(key.mode),
+        uid: arguments.uid.unwrap_or(key.uid),
+        gid: arguments.gid.unwrap_or(key.gid),
+        seed: key.seed.clone(),
+    };
+    let used = hold(&session.store, &key)?;
+    let summary = exported.import(&session.store, &used, &observe)?;
+    tell("fetched", &summary);
+    crate::output::say!("{}", key.folder_name());
+    Ok(())
+}
+
+fn import_tar(
+    session: &Session,
+    path: Option<&Path>,
+    arguments: &CacheMountImportArguments,
+) -> Result<(), Failure> {
+    let id = arguments.id.clone().ok_or_else(|| {
+        Failure::usage("a tar archive does not say which cache mount it is")
+            .with_hint("name its id: kiln cache-mount import --from type=tar,src=FILE ID")
+    })?;
+    let key = CacheMountKey {
+        id,
+        mode: mode(arguments)?.unwrap_or(DEFAULT_MODE),
+        uid: arguments.uid.unwrap_or(0),
+        gid: arguments.gid.unwrap_or(0),
+        seed: None,
+    };
+    let root = RootDirectory {
+        mode: key.mode,
+        uid: key.uid,
+        gid: key.gid,
+    };
+    let name = path.map_or("standard input".into(), Path::to_string_lossy);
+    let mut archive = open(path)
+        .map_err(|error| Failure::caused(Class::Store, format!("cannot read {name}"), &error))?;
+    let used = hold(&session.store, &key)?;
+    cache_mount::unpack_over(&session.store, &used, root, &mut archive)?;
+    crate::output::say!("{}", key.folder_name());
+    Ok(())
+}
+
+/// Opens an archive in whatever compression it is.
+fn open(path: Option<&Path>) -> io::Result<Box<dyn Read>> {
+    let input: Box<dyn Read> = match path {
+        Some(path) => Box::new(File::open(path)?),
+        None => Box::new(io::stdin().lock()),
+    };
+    let mut input = BufReader::new(input);
+    let compression = cache_mount::ArchiveCompression::detect(input.fill_buf()?);
+    Ok(Box::new(cache_mount::decompressor(compression, input)?))
+}
+
+fn mode(arguments: &CacheMountImportArguments) -> Result<Option<u32>, Failure> {
+    let parsed = arguments.mode.as_deref().map(|text| {
+        let mode = u32::from_str_radix(text, 8).ok();
+        mode.filter(|mode| *mode <= 0o7777)
+            .ok_or_else(|| Failure::usage(format!("invalid mode `{text}`: write it as 0755")))
+    });
+    parsed.transpose()
+}
+
+fn hold(store: &Store, key: &CacheMountKey) -> Result<CacheMountUse, Failure> {
+    let mut told = None;
+    let user = "kiln cache-mount";
+    let held = store.cache_mounts().hold(key, user, &mut |waiting| {
+        let message = waiting_message(&key.id, waiting);
+        if told.as_ref() != Some(&message) {
+            crate::output::tell!("{message}");
+            told = Some(message);
+        }
+        Patience::Wait
+    });
+    Ok(held?)
+}
+
+fn waiting_message(id: &str, waiting: &WaitingForTurn) -> String {
+    let process = waiting.process_id;
+    let process = process.map_or("another process".to_owned(), |id| format!("process {id}"));
+    format!(
+        "waiting for {process} ({}), which uses `{id}`",
+        waiting.user
+    )
+}
+
+fn observe(progress: Progress) {
+    match progress {
+        Progress::Read { chunks } => crate::output::tell!("read {chunks} chunks"),
+        Progress::Sending { pack } => {
+            crate::output::tell!("sending pack {} ({})", pack.digest, size(pack.size));
+        }
+        Progress::Fetching { pack } => {
+            crate::output::tell!("fetching pack {} ({})", pack.digest, size(pack.size));
+        }
+    }
+}
+
+fn tell(verb: &str, summary: &Summary) {
+    crate::output::tell!(
+        "{verb} {} in {} packs of {} ({} were there already)",
+        size(summary.moved_bytes),
+        summary.moved_packs,
+        size(summary.archive_bytes),
+        summary.kept_packs
+    );
+}
