@@ -11,6 +11,7 @@ use crate::progress::size;
 use crate::quantity::{self, Space};
 use crate::{filters, session};
 use kiln_engine::disk::{FileSystemSpace, ItemFilter, ItemKind, Patience, PruneRule, Store};
+use std::path::Path;
 use std::time::Duration;
 
 /// How often the whole store is looked at, where nothing presses.
@@ -142,13 +143,13 @@ fn usual_rules(configuration: &GarbageCollection, total: u64) -> Vec<PruneRule> 
     vec![explanations, forgotten, least_recently_used]
 }
 
-/// Below this a disk counts as full.
-const NEXT_TO_NOTHING: u64 = 64 << 20;
-
 /// Returns `failure`, with what to do if it is for want of room on the store's disk.
 pub fn advise(global: &GlobalArguments, failure: Failure) -> Failure {
-    match failure.is_for_want_of_space() {
-        true => match advice(global) {
+    let Ok(root) = session::root(global) else {
+        return failure;
+    };
+    match failure.is_for_want_of_space() && !failure.is_about_files_outside(&root) {
+        true => match advice(&root) {
             Some(advice) => failure.with_hint(advice),
             None => failure,
         },
@@ -156,29 +157,21 @@ pub fn advise(global: &GlobalArguments, failure: Failure) -> Failure {
     }
 }
 
-fn advice(global: &GlobalArguments) -> Option<String> {
-    let root = session::root(global).ok()?;
-    let store = Store::open(&root).ok()?;
-    let available = store.file_system_space().ok()?.available_bytes;
-    if available > NEXT_TO_NOTHING {
-        // It was another disk.
-        return None;
-    }
+fn advice(root: &Path) -> Option<String> {
+    let store = Store::open(root).ok()?;
+    let space = store.file_system_space().ok()?;
     let reclaimable = store.items().ok()?.reclaimable().bytes;
-    let free = format!(
-        "{} are left on the disk of {}",
-        size(available),
-        root.display()
-    );
-    Some(match reclaimable {
-        0 => format!(
-            "{free}, and the store has nothing to spare: free space there, or use another store with --root"
-        ),
-        bytes => format!(
-            "{free}: `kiln prune` gives back {}; another store is named with --root",
-            size(bytes)
-        ),
-    })
+    let prune = match reclaimable {
+        0 => "the store has nothing to spare".to_owned(),
+        bytes => format!("`kiln prune` gives back {}", size(bytes)),
+    };
+    Some(format!(
+        "free space on the disk of {} ({} of {} are free): {prune}; another store is named \
+         with --root or KILN_ROOT",
+        root.display(),
+        size(space.available_bytes),
+        size(space.total_bytes),
+    ))
 }
 
 #[cfg(test)]

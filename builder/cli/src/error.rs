@@ -13,6 +13,7 @@ use anstyle::{AnsiColor, Style};
 use kiln_engine::sandbox::user_namespace::EnterError;
 use kiln_engine::{BuildError, StepError};
 use std::error::Error;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// What kind of failure it is: the exit code.
@@ -125,6 +126,15 @@ impl Failure {
     pub fn is_for_want_of_space(&self) -> bool {
         let is_said = |words: &str| self.messages.iter().any(|message| message.contains(words));
         is_said("No space left on device") || is_said("Disk quota exceeded") || is_said(FULL)
+    }
+
+    /// Whether it is about files, but none below `root`: `cannot write /elsewhere`.
+    pub fn is_about_files_outside(&self, root: &Path) -> bool {
+        let messages = self.messages.iter();
+        let actions = messages.filter(|message| message.starts_with("cannot "));
+        let objects = actions.filter_map(|message| message.split(' ').next_back());
+        let mut paths = objects.filter(|path| path.starts_with('/')).peekable();
+        paths.peek().is_some() && !paths.any(|path| Path::new(path).starts_with(root))
     }
 
     /// Shows the failure on standard error and returns the exit code.

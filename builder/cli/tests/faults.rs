@@ -485,13 +485,20 @@ fn full_store_is_an_error_that_says_so_and_leaves_nothing() {
     let context = place.context("copy", "FROM scratch\nCOPY big /\n");
     fs::write(context.join("big"), vec![1; 20 << 20]).unwrap();
     let finished = place.build(&context, &[]);
-    finished.assert(5, &["No space left on device", "`big`", "hint: free space"]);
+    let hint = "hint: free space on the disk of";
+    finished.assert(5, &["No space left on device", "`big`", hint]);
     assert_eq!(place.leftovers(), Vec::<PathBuf>::new());
     let run = place.busybox("run", "RUN busybox dd if=/dev/zero of=/big bs=1M count=32");
     let finished = place.build(&run, &[]);
     assert!(matches!(finished.code, Some(1 | 5)), "{finished:?}");
-    finished.assert(finished.code.unwrap(), &["No space left on device"]);
+    let code = finished.code.unwrap();
+    finished.assert(
+        code,
+        &["No space left on device", "`kiln prune` gives back"],
+    );
     assert_eq!(place.leftovers(), Vec::<PathBuf>::new());
+    let verified = place.kiln(&["store", "verify"]).output().unwrap();
+    Finished::from(verified).assert(0, &[]);
     place
         .build(&place.busybox("run", "RUN echo fits"), &[])
         .assert(0, &["fits"]);
