@@ -3,6 +3,7 @@
 //! Needs root and Debian's packages of the peers; see `kiln_testdata::needs`.
 
 mod caching;
+mod check;
 mod devices;
 mod errors;
 mod footprint;
