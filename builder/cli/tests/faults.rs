@@ -215,17 +215,14 @@ fn unusable_dockerfiles_are_named_with_the_reason() {
     let made = Command::new("mkfifo").arg(fifo.join("Dockerfile")).status();
     assert!(made.unwrap().success());
     let table = [
-        (missing, "No such file"),
+        (missing, "there is no Dockerfile in"),
         (fifo, "not a regular file"),
-        (directory, "not a regular file"),
+        (directory, "is a directory"),
     ];
     for (context, reason) in table {
-        let path = context.join("Dockerfile");
         let finished = place.build(&context, &[]);
-        finished.assert(
-            3,
-            &[path.to_str().unwrap(), reason, "hint: name it with --file"],
-        );
+        let path = context.to_str().unwrap();
+        finished.assert(3, &[path, reason, "hint: name it with --file"]);
     }
 }
 
@@ -387,8 +384,9 @@ fn failed_commands_are_shown_with_their_lines_and_output() {
     let finished = place.build(&place.busybox("c", lines), &[]);
     let said = [
         "exit code 127",
-        ">>>   echo two",
+        "c/Dockerfile:7:3",
         ">>>   nosuch",
+        "^^^^^^",
         "\none\ntwo\n",
         "not found",
         "hint: ",
