@@ -1,14 +1,14 @@
 //! One build from request to outputs.
 
 use crate::cache::{AbsentLayers, ExportContext, Exporter, Offers, Records, RemoteCache};
-use crate::context::ContextIndex;
+use crate::context::Contexts;
 use crate::history::History;
 use crate::remote::{self, Fetcher, Remotes};
 use crate::settle::Settler;
 use crate::worker::{BuildWorker, Product};
 use crate::{
     BuildError, BuildOutcome, BuildRequest, BuiltImage, CacheDestination, CacheTarget,
-    ContextFiles, Event, Owners, StepChange, StepError, assemble, export, retry,
+    ContextFiles, Event, StepChange, StepError, assemble, export, retry,
 };
 use kiln_disk::{StepEnd, Store};
 use kiln_layer::tree::WhiteoutFormat;
@@ -18,9 +18,37 @@ use kiln_sandbox::runspec::{Host, Isolation};
 use kiln_sandbox::{Cancellation, Sandbox};
 use kiln_solver::{Failure, Options};
 use kiln_transfer::image::Image;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+/// How often files that change while they are read are looked at.
+const LOOKS: usize = 3;
+
+/// Whether a build is tried again when files change while they are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// It is.
+    Early,
+    /// It fails.
+    Last,
+}
+
+/// Returns the result of `look`, which is tried again when files change while they are read.
+/// What was done before that is not done again.
+fn look_until_settled<T>(
+    look: impl Fn(Look, &Cancellation) -> Result<T, BuildError>,
+    cancellation: &Cancellation,
+) -> Result<T, BuildError> {
+    for _ in 1..LOOKS {
+        match look(Look::Early, cancellation) {
+            Err(error) if error.is_change() && !cancellation.is_cancelled() => {}
+            result => return result,
+        }
+    }
+    look(Look::Last, cancellation)
+}
 
 /// What a builder works with.
 #[derive(Debug)]
@@ -68,18 +96,20 @@ impl<'store> Builder<'store> {
         observer: &(dyn Fn(Event) + Sync),
     ) -> Result<BuildOutcome, BuildError> {
         let remote = RemoteCache::new(self.store, self.client, &request.cache_from, observer);
-        let attempt = |cancellation: &Cancellation| {
+        let look = |look: Look, cancellation: &Cancellation| {
             self.attempt(
                 &Attempt {
                     request,
                     targets: &targets(request),
                     remote: &remote,
+                    look,
                     cancellation,
                     observer,
                 },
                 |worker, products, records| self.hand_over(worker, products, records),
             )
         };
+        let attempt = |cancellation: &Cancellation| look_until_settled(look, cancellation);
         if request.cache_from.is_empty() {
             return attempt(cancellation);
         }
@@ -173,7 +203,10 @@ impl<'store> Builder<'store> {
             whiteouts: self.whiteouts,
             cancellation: attempt.cancellation,
             history,
-            indexes: self.context_indexes(attempt.request),
+            look: attempt.look,
+            has_seen_change: AtomicBool::new(false),
+            contexts: Contexts::new(attempt.request, self.store),
+            read: Mutex::default(),
             settler,
             remote: attempt.remote,
             offers,
@@ -234,13 +267,17 @@ impl<'store> Builder<'store> {
             request,
             targets: &[source],
             remote: &remote,
+            look: Look::Last,
             cancellation,
             observer,
         };
         self.attempt(&attempt, |worker, products, _| {
             let nothing = Product::Stack(Vec::new());
             let product = products.get(&source).unwrap_or(&nothing);
-            let tree = worker.tree(product);
+            let tree = match product {
+                Product::Stack(stack) => worker.tree(stack),
+                Product::Directory(name) => worker.contexts.open(name),
+            };
             let failed = |error| BuildError::Steps(vec![(source, error)]);
             Ok(ContextFiles::of(tree.map_err(failed)?))
         })
@@ -298,31 +335,18 @@ impl<'store> Builder<'store> {
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             recorded.map_err(BuildError::from).and(Ok(solved))
         })?;
-        worker
-            .indexes
-            .values()
-            .for_each(|index| index.save(self.store));
+        worker.contexts.save();
         let solved = solved.map_err(failed);
         // A context that is fetched for its Dockerfile is no build that somebody asks about.
-        if !worker.request.images.is_empty() {
+        let is_asked_about = !worker.request.images.is_empty();
+        let is_repeated =
+            worker.look == Look::Early && solved.as_ref().is_err_and(BuildError::is_change);
+        if is_asked_about && !is_repeated {
             worker
                 .history
                 .save(self.store, worker.request, outcome(&solved));
         }
         Ok(targets.iter().copied().zip(solved?).collect())
-    }
-
-    fn context_indexes(&self, request: &BuildRequest) -> BTreeMap<String, ContextIndex> {
-        let load = |(name, directory): (&String, &crate::LocalDirectory)| {
-            (
-                name.clone(),
-                ContextIndex::load(self.store, &directory.path),
-            )
-        };
-        // What was unpacked for this build is never seen again.
-        let lasting = request.directories.iter();
-        let lasting = lasting.filter(|(_, directory)| directory.owners == Owners::Root);
-        lasting.map(load).collect()
     }
 
     fn images(
@@ -347,6 +371,7 @@ struct Attempt<'a> {
     request: &'a BuildRequest,
     targets: &'a [VertexId],
     remote: &'a RemoteCache<'a>,
+    look: Look,
     cancellation: &'a Cancellation,
     observer: &'a (dyn Fn(Event) + Sync),
 }
@@ -375,7 +400,7 @@ fn solve(
         report.tell(event)
     });
     if let Err(failure) = &solved {
-        report.tell_failures(failure);
+        report.tell_failures(failure, worker.look);
     }
     solved
 }
@@ -437,8 +462,13 @@ impl<'a> Report<'a> {
         }
     }
 
-    fn tell_failures(&self, failure: &Failure<StepError>) {
+    fn tell_failures(&self, failure: &Failure<StepError>, look: Look) {
         for (vertex, error) in &failure.errors {
+            if look == Look::Early && error.is_change() {
+                let note = format!("{error}: looking at all files again");
+                self.send(*vertex, StepChange::Note(note));
+                continue;
+            }
             let (message, took) = (error.to_string(), self.took(*vertex));
             self.history.ended(*vertex, StepEnd::Failed, took);
             self.send(*vertex, StepChange::Failed { message, took });

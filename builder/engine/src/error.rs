@@ -57,6 +57,30 @@ pub enum BuildError {
     },
 }
 
+impl BuildError {
+    /// Whether the build failed because files changed while they were read, and for nothing
+    /// else.
+    pub(crate) fn is_change(&self) -> bool {
+        let BuildError::Steps(steps) = self else {
+            return false;
+        };
+        let mut told = steps
+            .iter()
+            .filter(|(_, error)| !matches!(error, StepError::Cancelled));
+        told.clone().next().is_some() && told.all(|(_, error)| error.is_change())
+    }
+}
+
+impl StepError {
+    /// Whether a file changed while it was read.
+    pub(crate) fn is_change(&self) -> bool {
+        matches!(
+            self,
+            StepError::Copy(kiln_layer::copy::CopyError::Changed { .. })
+        )
+    }
+}
+
 fn first_of(errors: &[(VertexId, StepError)]) -> String {
     errors
         .first()

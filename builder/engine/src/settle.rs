@@ -5,7 +5,9 @@
 //! the records. A build ends by waiting for that thread; one that is killed loses at most
 //! what had not been recorded.
 
+use crate::explain::Listing;
 use kiln_disk::{KeyLock, Recipe, Record, Store};
+use kiln_layer::copy::SelectedFile;
 use kiln_oci::Digest;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -39,9 +41,30 @@ pub(crate) struct Entry {
     /// What is recorded.
     pub record: Record,
     /// What its key is made of, when it is new.
-    pub recipe: Option<Recipe>,
+    pub note: Option<Note>,
     /// Released once the record is there.
     pub _lock: Option<KeyLock>,
+}
+
+/// What a key was made of, for those who ask later why a step ran.
+pub(crate) struct Note {
+    pub recipe: Recipe,
+    /// The files that were read, by the digest of each selection.
+    pub listings: Vec<(Digest, Vec<SelectedFile>)>,
+}
+
+impl Note {
+    /// Keeps it in the store. Without it only an explanation is missing later.
+    pub fn keep(&self, store: &Store, key: &Digest) {
+        let _ = store.recipes().put(key, &self.recipe);
+        for (digest, files) in &self.listings {
+            if !store.recipes().has_listing(digest)
+                && let Some(bytes) = Listing::of(files).encode()
+            {
+                let _ = store.recipes().put_listing(digest, &bytes);
+            }
+        }
+    }
 }
 
 impl<'store> Settler<'store> {
@@ -115,15 +138,12 @@ impl<'store> Settler<'store> {
                 self.store.records().put(key, &entry.record)?;
             }
         }
-        entries.iter().for_each(|entry| self.note(entry));
-        Ok(())
-    }
-
-    /// Keeps what the key was made of. Without it only an explanation is missing later.
-    fn note(&self, entry: &Entry) {
-        if let Some(recipe) = &entry.recipe {
-            let _ = (self.store.recipes()).put(&entry.record.canonical_key, recipe);
+        for entry in entries {
+            if let Some(note) = &entry.note {
+                note.keep(self.store, &entry.record.canonical_key);
+            }
         }
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,23 +1,25 @@
 //! The worker of one build: answers the solver's requests by store, sandbox and registry.
 
+use crate::builder::Look;
 use crate::cache::{Offers, RemoteCache};
-use crate::context::ContextIndex;
-use crate::explain::{ListedFile, Listing};
+use crate::context::Contexts;
 use crate::history::{self, History};
 use crate::op::content::Origin;
 use crate::remote::{Fetcher, Remotes};
-use crate::settle::{Entry, Settler};
-use crate::{BuildRequest, ContextModes, Event, Owners, StepChange, StepError, op};
+use crate::settle::{Entry, Note, Settler};
+use crate::{BuildRequest, Event, Owners, StepChange, StepError, op};
 use kiln_disk::{KeyLock, LayerId, Record, RunCause, Store};
-use kiln_layer::copy::{ContentIndex, NoIndex, SelectedFile};
+use kiln_layer::copy::{SelectedFile, Source};
+use kiln_layer::scan::Scan;
 use kiln_layer::tree::{Tree, WhiteoutFormat};
 use kiln_oci::Digest;
 use kiln_plan::{CacheKey, InputKey, InputUse, Op, VertexId};
 use kiln_sandbox::{Cancellation, Sandbox};
 use kiln_solver::{Executed, Found, Graph, Keys};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The result of a vertex.
 #[derive(Clone, Debug)]
@@ -26,6 +28,24 @@ pub(crate) enum Product {
     Stack(Vec<LayerId>),
     /// A directory of this machine, by its name in the request.
     Directory(String),
+}
+
+/// The files of a product.
+pub(crate) enum Files {
+    /// Those of a stack of layers.
+    Result(Tree),
+    /// Those of a directory of this machine.
+    Directory(Arc<Scan>),
+}
+
+impl Files {
+    /// Returns them as what is copied from.
+    pub fn source(&self) -> Source<'_> {
+        match self {
+            Files::Result(tree) => tree.into(),
+            Files::Directory(scan) => Source::Scan(scan),
+        }
+    }
 }
 
 /// What every operation of one build works with.
@@ -37,7 +57,13 @@ pub(crate) struct BuildWorker<'build> {
     pub whiteouts: WhiteoutFormat,
     pub cancellation: &'build Cancellation,
     pub history: &'build History,
-    pub indexes: BTreeMap<String, ContextIndex>,
+    pub look: Look,
+    /// Whether a file was seen to change: then the plan is solved again, and what runs need
+    /// not be stopped.
+    pub has_seen_change: AtomicBool,
+    pub contexts: Contexts<'build>,
+    /// Files that steps read of results, by reader and input: listed when they were digested.
+    pub read: Mutex<HashMap<(VertexId, usize), Vec<SelectedFile>>>,
     pub settler: &'build Settler<'build>,
     pub remote: &'build RemoteCache<'build>,
     pub offers: &'build Offers,
@@ -79,29 +105,27 @@ impl BuildWorker<'_> {
     }
 
     /// Returns the files of `product`, to be read.
-    pub fn tree(&self, product: &Product) -> Result<Tree, StepError> {
+    pub fn files(&self, product: &Product) -> Result<Files, StepError> {
         match product {
-            Product::Stack(stack) => Ok(Tree::open(&self.paths(stack)?, self.whiteouts)?),
-            Product::Directory(name) => self.directory_tree(name),
+            Product::Stack(stack) => Ok(Files::Result(self.tree(stack)?)),
+            Product::Directory(name) => self.directory(name).map(Files::Directory),
         }
     }
 
-    /// Returns the files of the directory called `name` in the request.
-    pub fn directory_tree(&self, name: &str) -> Result<Tree, StepError> {
-        let directory = self
-            .request
-            .directories
-            .get(name)
-            .ok_or_else(|| StepError::NotGiven {
-                what: "build context",
-                name: name.to_owned(),
-            })?;
-        let mut tree = Tree::host(&directory.path)?.with_ignore(directory.ignore.clone());
-        if directory.modes == ContextModes::Normalized {
-            tree = tree.with_normalized_modes();
-        }
-        // A store within the context must not be copied into itself.
-        Ok(tree.without_directory(self.store.root())?)
+    /// Returns the files of the result `stack`.
+    pub fn tree(&self, stack: &[LayerId]) -> Result<Tree, StepError> {
+        Ok(Tree::open(&self.paths(stack)?, self.whiteouts)?)
+    }
+
+    /// Returns the scan of the directory called `name` in the request.
+    pub fn directory(&self, name: &str) -> Result<Arc<Scan>, StepError> {
+        self.contexts.get(name, |text| {
+            let is_it = |op: &Op| matches!(op, Op::Local(local) if local.name == name);
+            let mut vertices = self.request.plan.vertices();
+            if let Some((vertex, _)) = vertices.find(|(_, vertex)| is_it(&vertex.op)) {
+                self.tell(vertex, StepChange::Note(text));
+            }
+        })
     }
 
     /// Returns who owns files copied from `source` unless told otherwise; `None` for whoever
@@ -168,10 +192,8 @@ impl BuildWorker<'_> {
             RunCause::Missing
         };
         self.history.running(vertex, key, cause);
-        self.keep_listings(vertex, keys, inputs);
         let output = op::execute(self, vertex, self.op(vertex), inputs).inspect_err(|_| {
-            let recipe = history::recipe(self.request, vertex, keys);
-            let _ = self.store.recipes().put(key, &recipe);
+            self.note(vertex, keys).keep(self.store, key);
         })?;
         Ok(Executed { output, canonical })
     }
@@ -189,24 +211,19 @@ impl BuildWorker<'_> {
                 "building upon a directory".to_owned(),
             ));
         };
-        let no_index: &dyn ContentIndex = &NoIndex;
-        match (source, self.op(op.inputs()[input])) {
-            (Some(product @ Product::Stack(_)), _) => {
-                let tree = self.tree(product)?;
-                op::content::listing(&tree, &selector, op, no_index, Origin::Result)
-            }
+        let (files, origin) = match (source, self.op(op.inputs()[input])) {
+            (Some(product @ Product::Stack(_)), _) => (self.files(product)?, Origin::Result),
             (_, Op::Local(local)) => {
-                let tree = self.directory_tree(&local.name)?;
-                let index = self.indexes.get(&local.name);
-                let index = index.map_or(no_index, |index| index);
-                op::content::listing(&tree, &selector, op, index, self.origin(&local.name))
+                let scan = self.directory(&local.name)?;
+                (Files::Directory(scan), self.origin(&local.name))
             }
             (_, Op::Http(http)) => {
-                let tree = self.tree(&op::http::execute(self, op.inputs()[input], http)?)?;
-                op::content::listing(&tree, &selector, op, no_index, Origin::Result)
+                let fetched = op::http::execute(self, op.inputs()[input], http)?;
+                (self.files(&fetched)?, Origin::Result)
             }
-            _ => Err(StepError::Unsupported("reading this input".to_owned())),
-        }
+            _ => return Err(StepError::Unsupported("reading this input".to_owned())),
+        };
+        op::content::listing(files.source(), &selector, op, origin)
     }
 
     /// Returns a key for the result of a step that runs although a result may be recorded:
@@ -217,22 +234,47 @@ impl BuildWorker<'_> {
         CacheKey::from_digest(Digest::sha256(name.as_bytes()))
     }
 
-    /// Keeps what `vertex` reads of its inputs, file by file, for those who ask later why it
-    /// ran. Nothing but that is lost if it fails.
-    fn keep_listings(&self, vertex: VertexId, keys: &Keys, inputs: &[Product]) {
-        for (number, (input, key)) in inputs.iter().zip(&keys.inputs).enumerate() {
+    fn note(&self, vertex: VertexId, keys: &Keys) -> Note {
+        Note {
+            recipe: history::recipe(self.request, vertex, keys),
+            listings: self.listings(vertex, keys),
+        }
+    }
+
+    /// Returns what `vertex` reads of its inputs, file by file, for those who ask later why it
+    /// ran.
+    fn listings(&self, vertex: VertexId, keys: &Keys) -> Vec<(Digest, Vec<SelectedFile>)> {
+        let mut listings = Vec::new();
+        for (number, key) in keys.inputs.iter().enumerate() {
             let InputKey::Content(digest) = key else {
                 continue;
             };
-            if self.store.recipes().has_listing(digest) {
-                continue;
-            }
-            let Ok((listed, files)) = self.selected(vertex, number, Some(input)) else {
-                continue;
-            };
-            if let Some(bytes) = (listed == *digest).then(|| listing_bytes(files)).flatten() {
-                let _ = self.store.recipes().put_listing(digest, &bytes);
-            }
+            let listed = self.read().remove(&(vertex, number));
+            let listed = listed.or_else(|| {
+                self.local_input(vertex, number)?;
+                let (found, files) = self.selected(vertex, number, None).ok()?;
+                (found == *digest).then_some(files)
+            });
+            listings.extend(listed.map(|files| (digest.clone(), files)));
+        }
+        listings
+    }
+
+    /// Returns the name of the directory that `vertex` has as its input number `input`.
+    fn local_input(&self, vertex: VertexId, input: usize) -> Option<&str> {
+        match self.op(*self.op(vertex).inputs().get(input)?) {
+            Op::Local(local) => Some(&local.name),
+            _ => None,
+        }
+    }
+
+    fn read(&self) -> std::sync::MutexGuard<'_, HashMap<(VertexId, usize), Vec<SelectedFile>>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_change(&self, error: &StepError) {
+        if error.is_change() {
+            self.has_seen_change.store(true, Ordering::Relaxed);
         }
     }
 
@@ -246,7 +288,7 @@ impl BuildWorker<'_> {
             return Some(Entry {
                 keys: vec![keys.definition.digest().clone()],
                 record,
-                recipe: None,
+                note: None,
                 _lock: lock,
             });
         }
@@ -263,9 +305,17 @@ impl BuildWorker<'_> {
                 description: self.request.plan.vertex(vertex).metadata.name.clone(),
                 build_id: self.request.build_id.clone(),
             },
-            recipe: Some(history::recipe(self.request, vertex, keys)),
+            note: Some(self.note(vertex, keys)),
             _lock: lock,
         })
+    }
+
+    /// Tells of a record of `vertex` that is there and cannot be used.
+    fn tell_damage(&self, vertex: VertexId, key: &CacheKey) {
+        if self.store.records().is_damaged(key.digest()) {
+            let note = format!("the cache record {key} is damaged: it counts as none");
+            self.tell(vertex, StepChange::Note(note));
+        }
     }
 
     /// Looks for `vertex` in the remote caches.
@@ -284,7 +334,7 @@ impl BuildWorker<'_> {
         self.imported().push(Entry {
             keys: vec![key.digest().clone(), record.canonical_key.clone()],
             record: record.clone(),
-            recipe: None,
+            note: None,
             _lock: None,
         });
         Ok(Some(record))
@@ -310,18 +360,6 @@ impl BuildWorker<'_> {
     }
 }
 
-fn listing_bytes(files: Vec<SelectedFile>) -> Option<Vec<u8>> {
-    use std::os::unix::ffi::OsStringExt;
-    let files = files.into_iter().map(|file| ListedFile {
-        path: file.name.into_os_string().into_vec(),
-        kind: u8::try_from(file.kind).unwrap_or(b'?'),
-        mode: file.mode,
-        owner: file.owner,
-        content: file.content,
-    });
-    Listing(files.collect()).encode()
-}
-
 fn waiting_note(holder: Option<u32>) -> String {
     match holder {
         Some(process) => format!("waiting for process {process}, which runs the same step"),
@@ -339,7 +377,10 @@ impl kiln_solver::Worker for BuildWorker<'_> {
                 self.history.found(vertex, &record, None);
                 Some(record)
             }
-            None => self.probe_remote(vertex, key)?,
+            None => {
+                self.tell_damage(vertex, key);
+                self.probe_remote(vertex, key)?
+            }
         };
         let found = record.map(|record| Found {
             output: Product::Stack(record.result),
@@ -357,8 +398,13 @@ impl kiln_solver::Worker for BuildWorker<'_> {
         input: usize,
         source: Option<&Product>,
     ) -> Result<Digest, StepError> {
-        self.selected(vertex, input, source)
-            .map(|(digest, _)| digest)
+        let selected = self.selected(vertex, input, source);
+        let (digest, files) = selected.inspect_err(|error| self.note_change(error))?;
+        if self.local_input(vertex, input).is_none() {
+            // Reading it again would take as long as reading it did.
+            self.read().insert((vertex, input), files);
+        }
+        Ok(digest)
     }
 
     fn execute(
@@ -371,11 +417,12 @@ impl kiln_solver::Worker for BuildWorker<'_> {
             output,
             canonical: None,
         };
-        match (self.op(vertex), keys) {
+        let executed = match (self.op(vertex), keys) {
             (Op::Local(local), _) => Ok(own(Product::Directory(local.name.clone()))),
             (op, None) => op::execute(self, vertex, op, inputs).map(own),
             (_, Some(keys)) => self.execute_once(vertex, keys, inputs),
-        }
+        };
+        executed.inspect_err(|error| self.note_change(error))
     }
 
     fn remember(
@@ -396,7 +443,10 @@ impl kiln_solver::Worker for BuildWorker<'_> {
     }
 
     fn cancel(&self) {
-        self.cancellation.cancel();
+        let is_repeated = self.look == Look::Early && self.has_seen_change.load(Ordering::Relaxed);
+        if !is_repeated {
+            self.cancellation.cancel();
+        }
     }
 
     fn solved(&self, definitions: &[Option<CacheKey>]) {

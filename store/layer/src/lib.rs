@@ -8,5 +8,6 @@ pub mod compress;
 pub mod copy;
 pub mod digest;
 pub mod pattern;
+pub mod scan;
 pub mod tree;
 pub mod users;

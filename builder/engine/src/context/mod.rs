@@ -1,122 +1,113 @@
-//! The stat index of a build context: files that did not change are not read again.
-//!
-//! A file is known by device, inode, size and both times of change. As in git's index, a
-//! file whose times are not older than the index itself may have changed right after it was
-//! read, within the clock's resolution: it is read again (*racily clean*).
+//! The directories of this machine that a build reads, each scanned once for all its steps.
 
-mod format;
-
+use crate::{BuildRequest, ContextModes, LocalDirectory, Owners, StepError};
 use kiln_disk::Store;
-use kiln_layer::copy;
-use kiln_layer::tree::{Metadata, Timestamp};
-use kiln_oci::Digest;
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use kiln_layer::scan::{Index, Scan};
+use kiln_layer::tree::Tree;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How long before its reading a file must have been left alone to be trusted: more than the
-/// coarsest clock of a file system in use.
-const SETTLED_NANOSECONDS: i128 = 20_000_000;
-
-/// What is known of the files of one directory tree.
-pub(crate) struct ContextIndex {
-    name: String,
-    /// When this build began to look, in nanoseconds since 1970.
-    started: i128,
-    known: HashMap<PathBuf, Known>,
-    learned: Mutex<HashMap<PathBuf, Known>>,
+/// The scans of one build.
+pub(crate) struct Contexts<'build> {
+    request: &'build BuildRequest,
+    store: &'build Store,
+    scans: Mutex<BTreeMap<String, Arc<Scan>>>,
 }
 
-#[derive(Clone, PartialEq)]
-struct Known {
-    stamp: Stamp,
-    digest: Digest,
-}
-
-#[derive(Clone, PartialEq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, u32),
-    changed: (i64, u32),
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        let time = |time: Timestamp| (time.seconds, time.nanoseconds);
-        Stamp {
-            device: metadata.device,
-            inode: metadata.inode,
-            size: metadata.size,
-            modified: time(metadata.modified),
-            changed: time(metadata.changed),
+impl<'build> Contexts<'build> {
+    /// Returns the contexts of `request`, none of which was looked at yet.
+    pub fn new(request: &'build BuildRequest, store: &'build Store) -> Self {
+        Contexts {
+            request,
+            store,
+            scans: Mutex::default(),
         }
     }
 
-    /// Whether the file had been left alone for a while at `now`, nanoseconds since 1970.
-    fn is_settled(&self, now: i128) -> bool {
-        let nanoseconds = |(seconds, nanoseconds): (i64, u32)| {
-            i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds)
+    /// Returns the scan of the directory called `name` in the request. `note` is told what is
+    /// worth knowing.
+    pub fn get(&self, name: &str, note: impl FnOnce(String)) -> Result<Arc<Scan>, StepError> {
+        let mut scans = self.lock();
+        if let Some(scan) = scans.get(name) {
+            return Ok(scan.clone());
+        }
+        let directory = self.directory(name)?;
+        let index = match is_lasting(directory) {
+            true => self.index(&directory.path, note),
+            false => Index::default(),
         };
-        let latest = nanoseconds(self.modified).max(nanoseconds(self.changed));
-        latest + SETTLED_NANOSECONDS < now
-    }
-}
-
-impl ContextIndex {
-    /// Returns what the store knows of the directory at `root`. A damaged index is none.
-    pub fn load(store: &Store, root: &Path) -> Self {
-        let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_path_buf());
-        let name = root.to_string_lossy().into_owned();
-        let known = store
-            .index_path(&name)
-            .ok()
-            .and_then(|path| std::fs::read(path).ok())
-            .and_then(|bytes| format::decode(&bytes))
-            .unwrap_or_default();
-        let started = jiff::Timestamp::now().as_nanosecond();
-        ContextIndex {
-            name,
-            started,
-            known,
-            learned: Mutex::default(),
-        }
+        let scan = Arc::new(Scan::new(self.tree(directory)?, index));
+        scans.insert(name.to_owned(), scan.clone());
+        Ok(scan)
     }
 
-    /// Writes what was learned. An index that cannot be written only costs time later.
-    pub fn save(&self, store: &Store) {
-        let learned = std::mem::take(&mut *self.learned());
-        if learned.is_empty() {
-            return;
-        }
-        let mut entries: HashMap<&PathBuf, &Known> = self.known.iter().collect();
-        entries.extend(learned.iter());
-        let bytes = format::encode(entries.into_iter());
-        if let Ok(path) = store.index_path(&self.name) {
-            let _ = store.replace_file(&path, &bytes);
-        }
+    /// Returns the directory called `name` in the request, as it is.
+    pub fn open(&self, name: &str) -> Result<Tree, StepError> {
+        self.tree(self.directory(name)?)
     }
 
-    fn learned(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, Known>> {
-        self.learned.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl copy::ContentIndex for ContextIndex {
-    fn get(&self, path: &Path, metadata: &Metadata) -> Option<Digest> {
-        let known = self.known.get(path)?;
-        (known.stamp == Stamp::of(metadata)).then(|| known.digest.clone())
-    }
-
-    fn put(&self, path: &Path, metadata: &Metadata, digest: &Digest) {
-        let stamp = Stamp::of(metadata);
-        if stamp.is_settled(self.started) {
-            let known = Known {
-                stamp,
-                digest: digest.clone(),
+    /// Keeps what was learned for the next build. What cannot be kept only costs time later.
+    pub fn save(&self) {
+        for (name, scan) in self.lock().iter() {
+            let Some((bytes, directory)) = scan.updated_index().zip(self.directory(name).ok())
+            else {
+                continue;
             };
-            self.learned().insert(path.to_path_buf(), known);
+            let path = self.store.index_path(&index_name(&directory.path));
+            if let (Ok(path), true) = (path, is_lasting(directory)) {
+                let _ = self.store.replace_file(&path, &bytes);
+            }
         }
     }
+
+    fn directory(&self, name: &str) -> Result<&'build LocalDirectory, StepError> {
+        let directory = self.request.directories.get(name);
+        directory.ok_or_else(|| StepError::NotGiven {
+            what: "build context",
+            name: name.to_owned(),
+        })
+    }
+
+    fn tree(&self, directory: &LocalDirectory) -> Result<Tree, StepError> {
+        let tree = Tree::host(&directory.path)?;
+        let tree = match directory.ignore.is_empty() {
+            true => tree,
+            false => tree.with_ignore(directory.ignore.clone()),
+        };
+        let tree = match directory.modes {
+            ContextModes::Kept => tree,
+            ContextModes::Normalized => tree.with_normalized_modes(),
+        };
+        // A store within the context must not be copied into itself.
+        Ok(tree.without_directory(self.store.root())?)
+    }
+
+    /// Returns what earlier builds learned of the files of the directory at `root`. A damaged
+    /// index is none.
+    fn index(&self, root: &Path, note: impl FnOnce(String)) -> Index {
+        let path = self.store.index_path(&index_name(root)).ok();
+        let bytes = path.and_then(|path| std::fs::read(path).ok());
+        let Some(bytes) = bytes else {
+            return Index::default();
+        };
+        Index::decode(bytes).unwrap_or_else(|damage| {
+            note(format!("{damage}: its files are read again"));
+            Index::default()
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Scan>>> {
+        self.scans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a directory may be seen by another build: not if it was unpacked for this one.
+fn is_lasting(directory: &LocalDirectory) -> bool {
+    directory.owners == Owners::Root
+}
+
+fn index_name(root: &Path) -> String {
+    let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_path_buf());
+    root.to_string_lossy().into_owned()
 }

@@ -4,8 +4,10 @@
 //! everything else. Lists longer than [`MOST_FILES`] are not kept.
 
 use super::difference::{ChangedFile, FileChange};
+use kiln_layer::copy::SelectedFile;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 
 /// Files of the longest list that is kept.
 const MOST_FILES: usize = 50_000;
@@ -30,6 +32,18 @@ pub(crate) struct ListedFile {
 pub(crate) struct Listing(pub Vec<ListedFile>);
 
 impl Listing {
+    /// Returns the list of `files`.
+    pub fn of(files: &[SelectedFile]) -> Self {
+        let files = files.iter().map(|file| ListedFile {
+            path: file.name.as_os_str().as_bytes().to_vec(),
+            kind: u8::try_from(file.kind).unwrap_or(b'?'),
+            mode: file.mode,
+            owner: file.owner,
+            content: file.content,
+        });
+        Listing(files.collect())
+    }
+
     /// Returns the bytes of the list; none of one that is too long.
     pub fn encode(&self) -> Option<Vec<u8>> {
         if self.0.len() > MOST_FILES {

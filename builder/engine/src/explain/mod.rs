@@ -17,7 +17,7 @@ use serde::Serialize;
 
 pub use difference::{ChangedFile, Difference, FileChange};
 use identity::Identity;
-pub(crate) use listing::{ListedFile, Listing};
+pub(crate) use listing::Listing;
 use nearest::Candidate;
 
 /// What is said of one step.

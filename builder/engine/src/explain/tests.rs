@@ -1,3 +1,4 @@
+use super::listing::ListedFile;
 use super::*;
 use kiln_disk::{BuildOutcome, Fact, InputContent, RecipeInput, StepEnd};
 use std::collections::HashMap;

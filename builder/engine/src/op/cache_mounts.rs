@@ -4,7 +4,7 @@ use super::content;
 use crate::worker::{BuildWorker, Product};
 use crate::{StepChange, StepError};
 use kiln_disk::{CacheMountKey, CacheMountSharing, CacheMountUse, Patience, WaitingForTurn};
-use kiln_layer::copy::{self, DigestOptions, NoIndex, Selection};
+use kiln_layer::copy::{self, DigestOptions, Selection};
 use kiln_plan::{CacheSharing, Exec, MountKind, VertexId};
 use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -113,10 +113,10 @@ fn identity(
     };
     let seed = match seed {
         Some((product, source)) => {
-            let tree = worker.tree(product)?;
+            let files = worker.files(product)?;
             let selection = Selection::of(source);
             let options = DigestOptions::default();
-            Some(copy::content_digest(&tree, &selection, &options, &NoIndex)?)
+            Some(copy::content_digest(files.source(), &selection, &options)?)
         }
         None => None,
     };
@@ -176,8 +176,8 @@ fn waiting_note(id: &str, waiting: &WaitingForTurn) -> String {
 
 fn fill(worker: &BuildWorker<'_>, wanted: &Wanted<'_>, fresh: &Path) -> Result<(), StepError> {
     if let Some((product, source)) = wanted.seed {
-        let tree = worker.tree(product)?;
-        content::copy_directory(&tree, source, fresh, worker.whiteouts)?;
+        let files = worker.files(product)?;
+        content::copy_directory(files.source(), source, fresh, worker.whiteouts)?;
     }
     let CacheMountKey { mode, uid, gid, .. } = wanted.key;
     std::fs::set_permissions(fresh, std::fs::Permissions::from_mode(mode))

@@ -1,7 +1,7 @@
 //! What an operation reads of an input: its digest, and copies of it.
 
 use crate::StepError;
-use kiln_layer::copy::{self, ContentIndex, CopyRequest, DigestOptions, SelectedFile, Selection};
+use kiln_layer::copy::{self, CopyRequest, DigestOptions, SelectedFile, Selection, Source};
 use kiln_layer::pattern::IgnorePatterns;
 use kiln_layer::tree::{Tree, WhiteoutFormat};
 use kiln_oci::Digest;
@@ -19,10 +19,9 @@ pub(crate) enum Origin {
 
 /// Returns the digest of what `selector` selects of `tree` for `op`, with the files.
 pub(crate) fn listing(
-    tree: &Tree,
+    source: Source<'_>,
     selector: &Selector,
     op: &Op,
-    index: &dyn ContentIndex,
     origin: Origin,
 ) -> Result<(Digest, Vec<SelectedFile>), StepError> {
     let selection = Selection {
@@ -31,7 +30,7 @@ pub(crate) fn listing(
         parents: selector.parents,
     };
     let options = overridden(op, selector, origin);
-    Ok(copy::content_listing(tree, &selection, &options, index)?)
+    Ok(copy::content_listing(source, &selection, &options)?)
 }
 
 /// Returns the patterns that `--exclude` gave.
@@ -66,10 +65,10 @@ fn reader_of<'a>(action: &'a FileAction, selector: &Selector) -> Option<&'a Copy
     }
 }
 
-/// Copies the file or directory `source` of `tree`, at its path, into the empty layer
+/// Copies the file or directory `source` of `files`, at its path, into the empty layer
 /// directory `upper`.
 pub(super) fn copy_everything(
-    tree: &Tree,
+    files: Source<'_>,
     source: &str,
     upper: &Path,
     whiteouts: WhiteoutFormat,
@@ -85,13 +84,13 @@ pub(super) fn copy_everything(
         default_owner,
         ..CopyRequest::default()
     };
-    copy::copy_into(tree, &mut target, &request)?;
+    copy::copy_into(files, &mut target, &request)?;
     Ok(target.finish()?)
 }
 
-/// Copies the content of the directory `source` of `tree` into the empty directory `target`.
+/// Copies the content of the directory `source` of `files` into the empty directory `target`.
 pub(super) fn copy_directory(
-    tree: &Tree,
+    files: Source<'_>,
     source: &str,
     target: &Path,
     whiteouts: WhiteoutFormat,
@@ -102,6 +101,6 @@ pub(super) fn copy_directory(
         destination: "/".to_owned(),
         ..CopyRequest::default()
     };
-    copy::copy_into(tree, &mut target, &request)?;
+    copy::copy_into(files, &mut target, &request)?;
     Ok(target.finish()?)
 }

@@ -144,7 +144,7 @@ fn resolve_user(
     exec: &Exec,
     stack: &[LayerId],
 ) -> Result<ResolvedUser, StepError> {
-    let tree = worker.tree(&Product::Stack(stack.to_vec()))?;
+    let tree = worker.tree(stack)?;
     Accounts::read(&tree)
         .and_then(|accounts| accounts.resolve_user(&exec.user))
         .map_err(|source| StepError::User {

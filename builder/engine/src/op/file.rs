@@ -5,7 +5,7 @@ use crate::StepError;
 use crate::worker::{BuildWorker, Product};
 use kiln_disk::LayerId;
 use kiln_layer::archive::{self, UnpackOptions};
-use kiln_layer::copy::{self, CopyRequest, ModeChange, Selection};
+use kiln_layer::copy::{self, CopyRequest, ModeChange, Selection, Source};
 use kiln_layer::tree::{Attributes, Follow, Tree};
 use kiln_layer::users::Accounts;
 use kiln_plan::{Copy, FileAction, FileOp, Owner, Unpack};
@@ -43,7 +43,7 @@ fn copy_files(
     source: &Product,
     target: &mut Tree,
 ) -> Result<(), StepError> {
-    let tree = worker.tree(source)?;
+    let files = worker.files(source)?;
     let request = CopyRequest {
         selection: Selection {
             sources: copy.sources.clone(),
@@ -56,18 +56,22 @@ fn copy_files(
         mode: copy.mode.as_ref().map(mode_change).transpose()?,
     };
     match copy.unpack {
-        Unpack::Never => copy::copy_into(&tree, target, &request)?,
-        Unpack::Detect => add_files(&tree, target, &request)?,
+        Unpack::Never => copy::copy_into(files.source(), target, &request)?,
+        Unpack::Detect => add_files(files.source(), target, &request)?,
     }
     Ok(())
 }
 
 /// Copies files, and unpacks those that are archives.
-fn add_files(source: &Tree, target: &mut Tree, request: &CopyRequest) -> Result<(), StepError> {
+fn add_files(
+    source: Source<'_>,
+    target: &mut Tree,
+    request: &CopyRequest,
+) -> Result<(), StepError> {
     let mut plain = Vec::new();
-    for file in copy::resolve_sources(source, &request.selection)? {
-        let Some(archive) = adding::open_archive(source, &file)? else {
-            plain.push(file);
+    for file in source.resolve(&request.selection)?.iter() {
+        let Some(archive) = adding::open_archive(source.tree(), file)? else {
+            plain.push(file.clone());
             continue;
         };
         // What comes between two archives is copied together: hard links among it stay.
@@ -78,6 +82,7 @@ fn add_files(source: &Tree, target: &mut Tree, request: &CopyRequest) -> Result<
             archive: file.path.display().to_string(),
             source: error,
         })?;
+        source.check_unchanged(&file.path, &file.metadata)?;
     }
     copy::copy_resolved(source, target, request, &plain)?;
     Ok(())

@@ -5,6 +5,7 @@ use super::content;
 use crate::worker::{BuildWorker, Product};
 use crate::{StepError, remote};
 use kiln_disk::ActiveLayer;
+use kiln_layer::copy::Source;
 use kiln_plan::{Exec, Mount, MountKind, VertexId};
 use kiln_sandbox::runspec::{self, MountSpec, OverlayScratch, SecretData};
 
@@ -105,10 +106,11 @@ impl Preparation<'_> {
             Some(Product::Stack(stack)) => self.worker.paths(stack)?,
             Some(product @ Product::Directory(name)) => {
                 let layer = self.worker.store.layers().begin()?;
-                let tree = self.worker.directory_tree(name)?;
+                let scan = self.worker.directory(name)?;
                 let owner = self.worker.default_owner(product);
                 let whiteouts = self.worker.whiteouts;
-                content::copy_everything(&tree, source, &layer.upper(), whiteouts, owner)?;
+                let files = Source::Scan(&scan);
+                content::copy_everything(files, source, &layer.upper(), whiteouts, owner)?;
                 let upper = layer.upper();
                 prepared._scratch.push(layer);
                 vec![upper]

@@ -154,7 +154,7 @@ impl Fetcher<'_> {
                 description: remote::redacted(&source.url).into_owned(),
                 build_id: self.request.build_id.clone(),
             },
-            recipe: None,
+            note: None,
             _lock: Some(lock),
         }
     }

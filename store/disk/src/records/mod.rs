@@ -58,6 +58,11 @@ impl<'store> Records<'store> {
         Ok(Some(record))
     }
 
+    /// Returns whether there is a record of `key` that is not as it was written.
+    pub fn is_damaged(&self, key: &Digest) -> bool {
+        durable::read_lazy_json::<Record>(&self.path(key)).is_err()
+    }
+
     /// Writes the record of `key`. Its layers are on disk: call [`Store::sync`] before.
     pub fn put(&self, key: &Digest, record: &Record) -> Result<()> {
         let path = self.path(key);

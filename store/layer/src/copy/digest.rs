@@ -4,27 +4,34 @@
 //! there, kinds, permissions, owners, link targets, device numbers, extended attributes,
 //! content. Times are left out, and so is the path of a directory whose content is copied:
 //! a fresh checkout or a renamed directory is the same content.
+//!
+//! The bytes are: a line with the version; for each source a line that says whether it is a file
+//! or a directory; for each file length of its name (u64), name, kind (one byte), permissions,
+//! user, group (u32 each), size (u64; 0 for other than regular files), and the digest of what it
+//! holds (32 bytes), which is that of a [`Scan`]. Numbers are little-endian.
 
-use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use kiln_oci::Digest;
 use sha2::{Digest as _, Sha256};
 
-use super::sources::{ResolvedSource, parents_of, resolve_sources};
+use super::sources::{ResolvedSource, parents_of};
 use super::walk::{Walk, Walked};
-use super::{CopyError, Result, Selection};
-use crate::tree::{FileKind, Follow, Metadata, Tree, Xattr};
+use super::{CopyError, Result, Selection, Source};
+use crate::scan::{self, Content, Scan, Scanned};
+use crate::tree::{FileKind, Follow, Metadata};
 
 /// Changes whenever the bytes below change, so that old keys match nothing.
-const FORMAT: &[u8] = b"kiln content 1\n";
+const FORMAT: &[u8] = b"kiln content 2\n";
 const READ_BUFFER_BYTES: usize = 128 * 1024;
 /// Files that wait to be read together, by several threads.
 const BATCH_FILES: usize = 1024;
+/// Bytes that are hashed at once.
+const HASH_BATCH_BYTES: usize = 64 * 1024;
 
 /// What a copy replaces anyway, and which a digest therefore ignores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -33,26 +40,6 @@ pub struct DigestOptions {
     pub ignore_owner: bool,
     /// The copy sets all permission bits.
     pub ignore_mode: bool,
-}
-
-/// Remembers the digests of files that have not changed.
-pub trait ContentIndex {
-    /// Returns the digest that was put for the file at `path`, if `metadata` (which includes
-    /// the time of the last change of any attribute) says that it is still the same.
-    fn get(&self, path: &Path, metadata: &Metadata) -> Option<Digest>;
-    /// Remembers the digest of the file at `path`: of its extended attributes and content.
-    fn put(&self, path: &Path, metadata: &Metadata, digest: &Digest);
-}
-
-/// Remembers nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoIndex;
-
-impl ContentIndex for NoIndex {
-    fn get(&self, _: &Path, _: &Metadata) -> Option<Digest> {
-        None
-    }
-    fn put(&self, _: &Path, _: &Metadata, _: &Digest) {}
 }
 
 /// A file as a digest sees it.
@@ -66,104 +53,173 @@ pub struct SelectedFile {
     pub mode: u32,
     /// User and group, 0 where they do not count.
     pub owner: (u32, u32),
-    /// The start of a digest of all else.
+    /// The start of the digest of what it holds.
     pub content: u64,
 }
 
 /// Returns the digest of what copying `selection` from `source` would read.
 ///
 /// Errors: the same as copying it, as far as the source is concerned.
-pub fn content_digest(
-    source: &Tree,
+pub fn content_digest<'a>(
+    source: impl Into<Source<'a>>,
     selection: &Selection,
     options: &DigestOptions,
-    index: &dyn ContentIndex,
 ) -> Result<Digest> {
-    digest(source, selection, options, index).map(|(digest, _)| digest)
+    let unlisted = Output::new(options, false);
+    digest(source.into(), selection, unlisted).map(|(digest, _)| digest)
 }
 
 /// Returns the files that [`content_digest`] covers, in its order, with that digest.
-pub fn content_listing(
-    source: &Tree,
+pub fn content_listing<'a>(
+    source: impl Into<Source<'a>>,
     selection: &Selection,
     options: &DigestOptions,
-    index: &dyn ContentIndex,
 ) -> Result<(Digest, Vec<SelectedFile>)> {
-    digest(source, selection, options, index)
+    digest(source.into(), selection, Output::new(options, true))
 }
 
 fn digest(
-    source: &Tree,
+    source: Source<'_>,
     selection: &Selection,
-    options: &DigestOptions,
-    index: &dyn ContentIndex,
+    output: Output,
 ) -> Result<(Digest, Vec<SelectedFile>)> {
     let mut digester = Digester {
         source,
         selection,
-        options,
-        index,
-        hash: Sha256::new(),
+        output,
         queue: Vec::new(),
         unread: 0,
-        files: Vec::new(),
     };
-    digester.hash.update(FORMAT);
-    for file in resolve_sources(source, selection)? {
-        digester.add_source(&file)?;
+    for file in source.resolve(selection)?.iter() {
+        digester.add_source(file)?;
     }
     digester.flush()?;
-    let digest = Digest::from_sha256(digester.hash.finalize().into());
-    Ok((digest, digester.files))
+    Ok(digester.output.finish())
+}
+
+/// What is hashed, and listed where that is asked for.
+struct Output {
+    options: DigestOptions,
+    hash: Sha256,
+    bytes: Vec<u8>,
+    files: Option<Vec<SelectedFile>>,
+}
+
+impl Output {
+    fn new(options: &DigestOptions, is_listed: bool) -> Self {
+        Output {
+            options: *options,
+            hash: Sha256::new(),
+            bytes: FORMAT.to_vec(),
+            files: is_listed.then(Vec::new),
+        }
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        self.bytes.extend_from_slice(line);
+    }
+
+    /// Adds one file. Every part has a fixed size or is preceded by its length, so that no
+    /// two trees have the same bytes. The name is given in parts.
+    fn file(&mut self, name: [&[u8]; 2], metadata: &Metadata, content: &Content) {
+        // The permissions of a link mean nothing.
+        let has_mode = !self.options.ignore_mode && metadata.kind != FileKind::Symlink;
+        let mode = if has_mode { metadata.mode } else { 0 };
+        let (uid, gid) = match self.options.ignore_owner {
+            true => (0, 0),
+            false => (metadata.uid, metadata.gid),
+        };
+        let size = match metadata.kind {
+            FileKind::Regular => metadata.size,
+            _ => 0,
+        };
+        let kind = kind_code(metadata.kind);
+        let length = name[0].len() + name[1].len();
+        self.bytes.extend((length as u64).to_le_bytes());
+        name.iter()
+            .for_each(|part| self.bytes.extend_from_slice(part));
+        self.bytes.push(kind);
+        for number in [mode, uid, gid] {
+            self.bytes.extend(number.to_le_bytes());
+        }
+        self.bytes.extend(size.to_le_bytes());
+        self.bytes.extend_from_slice(content);
+        if let Some(files) = &mut self.files {
+            let mut start = [0; 8];
+            start.copy_from_slice(&content[..8]);
+            let name = std::ffi::OsStr::from_bytes(&name.concat()).to_os_string();
+            files.push(SelectedFile {
+                name: name.into(),
+                kind: char::from(kind),
+                mode,
+                owner: (uid, gid),
+                content: u64::from_be_bytes(start),
+            });
+        }
+        if self.bytes.len() >= HASH_BATCH_BYTES {
+            self.hash.update(&self.bytes);
+            self.bytes.clear();
+        }
+    }
+
+    fn finish(mut self) -> (Digest, Vec<SelectedFile>) {
+        self.hash.update(&self.bytes);
+        let digest = Digest::from_sha256(self.hash.finalize().into());
+        (digest, self.files.unwrap_or_default())
+    }
 }
 
 struct Digester<'a> {
-    source: &'a Tree,
+    source: Source<'a>,
     selection: &'a Selection,
-    options: &'a DigestOptions,
-    index: &'a dyn ContentIndex,
-    hash: Sha256,
+    output: Output,
     /// What follows once the files before it are read.
     queue: Vec<Queued>,
     unread: usize,
-    files: Vec<SelectedFile>,
 }
 
-/// Bytes of the digest's input, and the file whose digest comes after them.
-struct Queued {
-    bytes: Vec<u8>,
-    file: Option<(PathBuf, Metadata)>,
-    /// Where the file is in the list.
-    listed: usize,
-}
-
-/// The digest of a file, and whether the file was the one that was looked at.
-struct FileDigest {
-    digest: Digest,
-    unchanged: bool,
+/// What comes next in the digest.
+enum Queued {
+    Line(&'static [u8]),
+    Known(PathBuf, Metadata, Content),
+    Unread {
+        path: PathBuf,
+        name: PathBuf,
+        metadata: Metadata,
+    },
 }
 
 impl Digester<'_> {
     fn add_source(&mut self, file: &ResolvedSource) -> Result<()> {
         for (from, name) in parents_of(file) {
-            let node = self.source.lookup(&from, Follow::All);
+            let node = self.source.tree().lookup(&from, Follow::All);
             if let Some(node) = node.map_err(CopyError::Source)? {
                 self.add(&from, &name, &node.metadata)?;
             }
         }
         if !file.metadata.is_directory() {
-            self.push(b"file\n".to_vec());
+            self.push(Queued::Line(b"file\n"));
             return self.add(&file.path, &file.name, &file.metadata);
+        }
+        self.push(Queued::Line(b"directory\n"));
+        if !file.is_content() {
+            self.add(&file.path, &file.name, &file.metadata)?;
         }
         let relative = match &file.pivot {
             Some(_) => file.name.clone(),
             None => PathBuf::new(),
         };
-        self.push(b"directory\n".to_vec());
-        if !file.is_content() {
-            self.add(&file.path, &file.name, &file.metadata)?;
+        match self.source {
+            Source::Scan(scan) if self.selection.exclude.is_empty() => {
+                self.flush()?;
+                add_scanned(scan, &file.path, &relative, &mut self.output)
+            }
+            _ => self.add_walked(file, &relative),
         }
-        let walked = Walked::start(&self.selection.exclude, &file.path, &relative);
+    }
+
+    fn add_walked(&mut self, file: &ResolvedSource, relative: &Path) -> Result<()> {
+        let walked = Walked::start(&self.selection.exclude, &file.path, relative);
         let mut walk = Walk::new(self.source, &self.selection.exclude, walked)?;
         while let Some(child) = walk.next()? {
             self.add(&child.path, &relative.join(&child.below), &child.metadata)?;
@@ -171,127 +227,64 @@ impl Digester<'_> {
         Ok(())
     }
 
-    /// Adds one file. Every part has a fixed size or is preceded by its length, so that no
-    /// two trees have the same bytes.
     fn add(&mut self, path: &Path, name: &Path, metadata: &Metadata) -> Result<()> {
-        let kind = kind_code(metadata.kind);
-        let mode = if self.options.ignore_mode {
-            0
-        } else {
-            metadata.mode
-        };
-        let (uid, gid) = match self.options.ignore_owner {
-            true => (0, 0),
-            false => (metadata.uid, metadata.gid),
-        };
-        let mut header = Vec::with_capacity(128);
-        push_bytes(&mut header, name.as_os_str().as_bytes());
-        header.push(kind);
-        // The permissions of a link mean nothing.
-        let mode = if metadata.kind == FileKind::Symlink {
-            0
-        } else {
-            mode
-        };
-        self.files.push(SelectedFile {
-            name: name.to_path_buf(),
-            kind: char::from(kind),
-            mode,
-            owner: (uid, gid),
-            content: 0,
-        });
-        for number in [mode, uid, gid] {
-            header.extend(number.to_le_bytes());
-        }
-        match metadata.kind {
-            FileKind::Regular => {
-                header.extend(metadata.size.to_le_bytes());
-                return self.add_regular(path, metadata, header);
-            }
-            FileKind::Symlink => {
-                let target = self.source.read_link(path).map_err(CopyError::Source)?;
-                push_bytes(&mut header, target.as_os_str().as_bytes());
-            }
-            FileKind::CharacterDevice | FileKind::BlockDevice => {
-                header.extend(metadata.special_device.0.to_le_bytes());
-                header.extend(metadata.special_device.1.to_le_bytes());
-            }
-            FileKind::Directory | FileKind::Fifo | FileKind::Socket => {}
-        }
-        let xattrs = self.source.xattrs(path).map_err(CopyError::Source)?;
-        push_xattrs(&mut header, &xattrs);
-        if !xattrs.is_empty() || metadata.kind == FileKind::Symlink {
-            let digest = Digest::sha256(&header);
-            self.note_content(self.files.len() - 1, &digest);
-        }
-        self.push(header);
-        Ok(())
-    }
-
-    fn add_regular(&mut self, path: &Path, metadata: &Metadata, header: Vec<u8>) -> Result<()> {
-        let mut bytes = header;
-        if let Some(known) = self.index.get(path, metadata) {
-            push_bytes(&mut bytes, known.as_str().as_bytes());
-            self.note_content(self.files.len() - 1, &known);
-            self.push(bytes);
+        if metadata.is_directory() {
+            let xattrs = self.source.tree().xattrs(path).map_err(CopyError::Source)?;
+            let content = scan::attributes_content(&xattrs);
+            self.push(Queued::Known(name.to_path_buf(), *metadata, content));
             return Ok(());
         }
-        let file = Some((path.to_path_buf(), *metadata));
-        let listed = self.files.len() - 1;
-        self.queue.push(Queued {
-            bytes,
-            file,
-            listed,
+        self.queue.push(Queued::Unread {
+            path: path.to_path_buf(),
+            name: name.to_path_buf(),
+            metadata: *metadata,
         });
         self.unread += 1;
-        if self.unread >= BATCH_FILES {
-            self.flush()?;
+        match self.unread >= BATCH_FILES {
+            true => self.flush(),
+            false => Ok(()),
         }
-        Ok(())
     }
 
-    fn push(&mut self, bytes: Vec<u8>) {
+    fn push(&mut self, next: Queued) {
         match self.queue.is_empty() {
-            true => self.hash.update(&bytes),
-            false => self.queue.push(Queued {
-                bytes,
-                file: None,
-                listed: 0,
-            }),
+            true => self.write(&next),
+            false => self.queue.push(next),
         }
     }
 
-    fn note_content(&mut self, listed: usize, digest: &Digest) {
-        let start = digest.hex().get(..16);
-        let number = start.and_then(|start| u64::from_str_radix(start, 16).ok());
-        if let Some(file) = self.files.get_mut(listed) {
-            file.content = number.unwrap_or(0);
+    fn write(&mut self, queued: &Queued) {
+        match queued {
+            Queued::Line(line) => self.output.line(line),
+            Queued::Known(name, metadata, content) => {
+                let name = [name.as_os_str().as_bytes(), b""];
+                self.output.file(name, metadata, content);
+            }
+            // Read before it is written.
+            Queued::Unread { .. } => {}
         }
     }
 
     /// Reads the files that wait, and adds what waited for them in its order.
     fn flush(&mut self) -> Result<()> {
         let queue = std::mem::take(&mut self.queue);
-        let files: Vec<_> = queue
+        let files: Vec<(&Path, &Metadata)> = queue
             .iter()
-            .filter_map(|queued| queued.file.as_ref())
+            .filter_map(|queued| match queued {
+                Queued::Unread { path, metadata, .. } => Some((path.as_path(), metadata)),
+                _ => None,
+            })
             .collect();
-        let mut digests = digest_files(self.source, &files).into_iter();
+        let mut contents = contents(self.source, &files).into_iter();
         for queued in &queue {
-            self.hash.update(&queued.bytes);
-            let Some((path, metadata)) = &queued.file else {
-                continue;
-            };
-            let Some(read) = digests.next() else {
-                continue;
-            };
-            let read = read?;
-            let mut bytes = Vec::new();
-            push_bytes(&mut bytes, read.digest.as_str().as_bytes());
-            self.hash.update(&bytes);
-            self.note_content(queued.listed, &read.digest);
-            if read.unchanged {
-                self.index.put(path, metadata, &read.digest);
+            if let Queued::Unread { name, metadata, .. } = queued {
+                let Some(content) = contents.next() else {
+                    break;
+                };
+                let name = [name.as_os_str().as_bytes(), b""];
+                self.output.file(name, metadata, &content?);
+            } else {
+                self.write(queued);
             }
         }
         self.unread = 0;
@@ -299,8 +292,68 @@ impl Digester<'_> {
     }
 }
 
-/// Returns the digests of files, in their order, reading several at once.
-fn digest_files(source: &Tree, files: &[&(PathBuf, Metadata)]) -> Vec<Result<FileDigest>> {
+/// Adds all that is in a scanned directory. Each file is a few bytes of a buffer: no paths are
+/// made of those whose content is known.
+fn add_scanned(scan: &Scan, start: &Path, relative: &Path, output: &mut Output) -> Result<()> {
+    let mut unread = Vec::new();
+    each_scanned(scan, start, &mut |below, directory, place| {
+        let entry = &directory.entries[place];
+        if !entry.metadata.is_directory() && entry.content.get().is_none() {
+            let path = start.join(std::ffi::OsStr::from_bytes(below));
+            unread.push((path, directory.clone(), place));
+        }
+        Ok(())
+    })?;
+    scan.read_all(&unread)?;
+    let mut prefix = relative.as_os_str().as_bytes().to_vec();
+    if !prefix.is_empty() {
+        prefix.push(b'/');
+    }
+    each_scanned(scan, start, &mut |below, directory, place| {
+        let entry = &directory.entries[place];
+        let content = match entry.content.get() {
+            Some(content) => *content,
+            None => {
+                let path = start.join(std::ffi::OsStr::from_bytes(below));
+                scan::attributes_content(&scan.directory(&path)?.xattrs)
+            }
+        };
+        output.file([&prefix, below], &entry.metadata, &content);
+        Ok(())
+    })
+}
+
+/// Takes the path below the start, the directory, and the place of the file in it.
+type Visit<'v> = dyn FnMut(&[u8], &Arc<Scanned>, usize) -> Result<()> + 'v;
+
+/// Calls `visit` for all that is in the scanned directory at `start`, a directory before its
+/// content, each sorted by name.
+fn each_scanned(scan: &Scan, start: &Path, visit: &mut Visit<'_>) -> Result<()> {
+    let mut open = vec![(scan.directory(start)?, 0, 0)];
+    let mut below: Vec<u8> = Vec::new();
+    while let Some((directory, place, length)) = open.last_mut() {
+        below.truncate(*length);
+        let Some(entry) = directory.entries.get(*place) else {
+            open.pop();
+            continue;
+        };
+        if !below.is_empty() {
+            below.push(b'/');
+        }
+        below.extend_from_slice(directory.name(entry));
+        visit(&below, directory, *place)?;
+        *place += 1;
+        if entry.metadata.is_directory() {
+            let path = start.join(std::ffi::OsStr::from_bytes(&below));
+            let inside = scan.directory(&path)?;
+            open.push((inside, 0, below.len()));
+        }
+    }
+    Ok(())
+}
+
+/// Returns what files hold, in their order, reading several at once.
+fn contents(source: Source<'_>, files: &[(&Path, &Metadata)]) -> Vec<Result<Content>> {
     let results: Vec<OnceLock<_>> = files.iter().map(|_| OnceLock::new()).collect();
     let next = AtomicUsize::new(0);
     let work = || {
@@ -312,7 +365,7 @@ fn digest_files(source: &Tree, files: &[&(PathBuf, Metadata)]) -> Vec<Result<Fil
                 return;
             };
             // Each index is taken once, so that the slot is empty.
-            let _ = slot.set(file_digest(source, path, metadata, &mut buffer));
+            let _ = slot.set(content(source, path, metadata, &mut buffer));
         }
     };
     let threads = thread::available_parallelism().map_or(1, usize::from);
@@ -328,53 +381,15 @@ fn digest_files(source: &Tree, files: &[&(PathBuf, Metadata)]) -> Vec<Result<Fil
         .collect()
 }
 
-/// Returns the digest of a regular file's extended attributes and content.
-fn file_digest(
-    source: &Tree,
+fn content(
+    source: Source<'_>,
     path: &Path,
     metadata: &Metadata,
     buffer: &mut [u8],
-) -> Result<FileDigest> {
-    let (mut file, opened) = source.open_exactly(path).map_err(CopyError::Source)?;
-    let mut head = Vec::new();
-    push_xattrs(
-        &mut head,
-        &Tree::xattrs_of(&file, path).map_err(CopyError::Source)?,
-    );
-    let mut hash = Sha256::new();
-    hash.update(&head);
-    update_from(&mut hash, &mut file, buffer).map_err(|source| CopyError::Content {
-        path: path.to_path_buf(),
-        source,
-    })?;
-    Ok(FileDigest {
-        digest: Digest::from_sha256(hash.finalize().into()),
-        // A file that was replaced between the two looks is not remembered.
-        unchanged: opened == *metadata,
-    })
-}
-
-fn update_from(hash: &mut Sha256, file: &mut impl Read, buffer: &mut [u8]) -> io::Result<()> {
-    loop {
-        match file.read(buffer) {
-            Ok(0) => return Ok(()),
-            Ok(length) => hash.update(&buffer[..length]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-fn push_bytes(header: &mut Vec<u8>, bytes: &[u8]) {
-    header.extend((bytes.len() as u64).to_le_bytes());
-    header.extend(bytes);
-}
-
-fn push_xattrs(header: &mut Vec<u8>, xattrs: &[Xattr]) {
-    header.extend((xattrs.len() as u64).to_le_bytes());
-    for xattr in xattrs {
-        push_bytes(header, xattr.name.as_bytes());
-        push_bytes(header, &xattr.value);
+) -> Result<Content> {
+    match source {
+        Source::Tree(tree) => scan::content(tree, path, metadata, buffer),
+        Source::Scan(scan) => scan.content(path, metadata),
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod digest;
 mod mode;
+mod source;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -18,10 +19,9 @@ use std::path::PathBuf;
 use crate::pattern::{IgnorePatterns, InvalidPattern};
 use crate::tree::{FileKind, TreeError};
 
-pub use digest::{
-    ContentIndex, DigestOptions, NoIndex, SelectedFile, content_digest, content_listing,
-};
+pub use digest::{DigestOptions, SelectedFile, content_digest, content_listing};
 pub use mode::{Clause, InvalidMode, ModeChange};
+pub use source::Source;
 pub use sources::{ResolvedSource, resolve_sources};
 pub use transfer::{copy_into, copy_resolved, prepare_destination};
 
@@ -115,6 +115,12 @@ pub enum CopyError {
     /// Writing the target failed.
     #[error("cannot write the target")]
     Target(#[source] TreeError),
+    /// A file was changed while it was in use.
+    #[error("`{}` changed while it was read", path.display())]
+    Changed {
+        /// Path in the source.
+        path: PathBuf,
+    },
     /// The content of a file could not be copied.
     #[error("cannot copy the content of `{}`", path.display())]
     Content {

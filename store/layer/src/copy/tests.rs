@@ -1,7 +1,5 @@
 //! Copies between real directories.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -10,7 +8,7 @@ use kiln_oci::Digest;
 use rustix::fs::{CWD, FileType, Mode, XattrFlags};
 
 use super::*;
-use crate::tree::{Metadata, Tree, WhiteoutFormat};
+use crate::tree::{Tree, WhiteoutFormat};
 
 /// A context and the layer it is copied to, over an image.
 struct Setup {
@@ -67,7 +65,7 @@ impl Setup {
 
     fn digest(&self, selection: &Selection) -> Digest {
         let options = DigestOptions::default();
-        content_digest(&self.context(), selection, &options, &NoIndex).unwrap()
+        content_digest(&self.context(), selection, &options).unwrap()
     }
 }
 
@@ -442,44 +440,11 @@ fn owner_and_mode_are_left_out_when_the_copy_sets_them() {
         ignore_owner: true,
         ignore_mode: true,
     };
-    let digest =
-        || content_digest(&setup.context(), &Selection::of("a"), &options, &NoIndex).unwrap();
+    let digest = || content_digest(&setup.context(), &Selection::of("a"), &options).unwrap();
     let first = digest();
     fs::set_permissions(setup.path("context/a"), fs::Permissions::from_mode(0o711)).unwrap();
     std::os::unix::fs::chown(setup.path("context/a"), Some(9), None).unwrap();
     assert_eq!(digest(), first);
-}
-
-#[test]
-fn unchanged_files_are_not_read_again() {
-    #[derive(Default)]
-    struct Index(
-        RefCell<HashMap<PathBuf, (Metadata, Digest)>>,
-        RefCell<usize>,
-    );
-    impl ContentIndex for Index {
-        fn get(&self, path: &Path, metadata: &Metadata) -> Option<Digest> {
-            let known = self.0.borrow();
-            let (seen, digest) = known.get(path)?;
-            (seen == metadata).then(|| digest.clone())
-        }
-        fn put(&self, path: &Path, metadata: &Metadata, digest: &Digest) {
-            *self.1.borrow_mut() += 1;
-            self.0
-                .borrow_mut()
-                .insert(path.into(), (*metadata, digest.clone()));
-        }
-    }
-    let setup = Setup::new().files(&["context/a", "context/b"]);
-    let index = Index::default();
-    let digest = || {
-        let options = DigestOptions::default();
-        content_digest(&setup.context(), &Selection::of("."), &options, &index).unwrap()
-    };
-    let first = digest();
-    assert_eq!((digest() == first, *index.1.borrow()), (true, 2));
-    fs::write(setup.path("context/a"), "changed").unwrap();
-    assert_eq!((digest() == first, *index.1.borrow()), (false, 3));
 }
 
 #[test]
@@ -495,37 +460,6 @@ fn excluded_files_are_not_digested() {
     assert_eq!(setup.digest(&selection), first);
     fs::write(setup.path("context/dir/a"), "changed").unwrap();
     assert_ne!(setup.digest(&selection), first);
-}
-
-#[test]
-fn digest_does_not_depend_on_what_the_index_knows() {
-    #[derive(Default)]
-    struct Every(usize, RefCell<HashMap<PathBuf, Digest>>);
-    impl ContentIndex for Every {
-        fn get(&self, path: &Path, metadata: &Metadata) -> Option<Digest> {
-            let asked = (metadata.size as usize).is_multiple_of(self.0);
-            self.1.borrow().get(path).filter(|_| asked).cloned()
-        }
-        fn put(&self, path: &Path, _: &Metadata, digest: &Digest) {
-            self.1.borrow_mut().insert(path.into(), digest.clone());
-        }
-    }
-    let setup = Setup::new();
-    for number in 0..2500 {
-        let content = "x".repeat(number % 7 + 1);
-        fs::write(setup.path(&format!("context/{number}")), content).unwrap();
-    }
-    let mut index = Every(1, RefCell::default());
-    let mut digests = Vec::new();
-    for every in [1, 2, 3, 1, 1000] {
-        index.0 = every;
-        let options = DigestOptions::default();
-        let all = Selection::of(".");
-        digests.push(content_digest(&setup.context(), &all, &options, &index).unwrap());
-    }
-    assert_eq!(index.1.borrow().len(), 2500);
-    digests.dedup();
-    assert_eq!(digests.len(), 1);
 }
 
 #[test]

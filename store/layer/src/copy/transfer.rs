@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use super::sources::{ResolvedSource, parents_of, resolve_sources};
+use super::sources::{ResolvedSource, parents_of};
 use super::walk::{Walk, Walked};
-use super::{CopyError, CopyRequest, ModeChange, Result};
-use crate::tree::{Attributes, FileKind, Follow, Metadata, Tree, TreeError};
+use super::{CopyError, CopyRequest, ModeChange, Result, Source};
+use crate::tree::{Attributes, FileKind, Follow, Metadata, Tree, TreeError, metadata_of};
 
 const PARENT_MODE: u32 = 0o755;
 /// Files up to this size are read into memory; larger ones are copied within the kernel.
@@ -16,14 +17,19 @@ const SMALL_FILE_BYTES: u64 = 64 * 1024;
 
 /// Copies what the request selects of `source` into `target`. Call [`Tree::finish`] on the
 /// target when all is written.
-pub fn copy_into(source: &Tree, target: &mut Tree, request: &CopyRequest) -> Result<()> {
-    let resolved = resolve_sources(source, &request.selection)?;
+pub fn copy_into<'a>(
+    source: impl Into<Source<'a>>,
+    target: &mut Tree,
+    request: &CopyRequest,
+) -> Result<()> {
+    let source = source.into();
+    let resolved = source.resolve(&request.selection)?;
     copy_resolved(source, target, request, &resolved)
 }
 
 /// Copies files that were resolved before, or some of them.
-pub fn copy_resolved(
-    source: &Tree,
+pub fn copy_resolved<'a>(
+    source: impl Into<Source<'a>>,
     target: &mut Tree,
     request: &CopyRequest,
     resolved: &[ResolvedSource],
@@ -34,7 +40,7 @@ pub fn copy_resolved(
     }
     let destination = make_destination(target, request)?;
     let mut copier = Copier {
-        source,
+        source: source.into(),
         target,
         request,
         links: HashMap::new(),
@@ -84,7 +90,7 @@ fn parent_attributes(request: &CopyRequest) -> Attributes {
 }
 
 struct Copier<'a> {
-    source: &'a Tree,
+    source: Source<'a>,
     target: &'a mut Tree,
     request: &'a CopyRequest,
     /// Where files with several names were copied to, by device and inode.
@@ -151,7 +157,7 @@ impl Copier<'_> {
             Some(metadata) if metadata.is_directory() => Ok(()),
             Some(_) => Err(directory_over_file(from, to)),
             None => {
-                let node = self.source.lookup(from, Follow::All);
+                let node = self.source.tree().lookup(from, Follow::All);
                 let node = node.map_err(CopyError::Source)?;
                 let metadata = node.ok_or_else(|| vanished(from))?.metadata;
                 let attributes = self.attributes(from, &metadata)?;
@@ -199,7 +205,11 @@ impl Copier<'_> {
             FileKind::Directory => return Err(directory_over_file(from, to)),
             FileKind::Regular => return self.copy_regular(from, metadata, to),
             FileKind::Symlink => {
-                let target = self.source.read_link(from).map_err(CopyError::Source)?;
+                let target = self
+                    .source
+                    .tree()
+                    .read_link(from)
+                    .map_err(CopyError::Source)?;
                 let attributes = self.attributes(from, metadata)?;
                 self.target.symlink(to, target, &attributes)
             }
@@ -209,7 +219,8 @@ impl Copier<'_> {
                 self.target.special(to, kind, device, &attributes)
             }
         };
-        copied.map_err(|error| over_directory(error, from, metadata.kind, to))
+        copied.map_err(|error| over_directory(error, from, metadata.kind, to))?;
+        self.source.check_unchanged(from, metadata)
     }
 
     fn copy_regular(&mut self, from: &Path, metadata: &Metadata, to: &Path) -> Result<()> {
@@ -220,8 +231,9 @@ impl Copier<'_> {
             let linked = self.target.hard_link(to, first);
             return linked.map_err(|error| over_directory(error, from, metadata.kind, to));
         }
-        let opened = self.source.open_exactly(from).map_err(CopyError::Source)?;
-        let (mut content, metadata) = opened;
+        let seen = metadata;
+        let opened = self.source.tree().open_exactly(from);
+        let (mut content, metadata) = opened.map_err(CopyError::Source)?;
         let xattrs = Tree::xattrs_of(&content, from).map_err(CopyError::Source)?;
         let attributes = Attributes {
             xattrs,
@@ -238,6 +250,8 @@ impl Copier<'_> {
             },
         )?;
         copy.finish().map_err(CopyError::Target)?;
+        let now = metadata_of(content.as_fd(), from).map_err(CopyError::Source)?;
+        self.source.check_read(from, seen, &now)?;
         if metadata.links > 1 {
             self.links.insert(inode, to.to_path_buf());
         }
@@ -245,7 +259,7 @@ impl Copier<'_> {
     }
 
     fn attributes(&self, from: &Path, metadata: &Metadata) -> Result<Attributes> {
-        let xattrs = self.source.xattrs(from).map_err(CopyError::Source)?;
+        let xattrs = self.source.tree().xattrs(from).map_err(CopyError::Source)?;
         Ok(Attributes {
             xattrs,
             ..self.plain_attributes(metadata)

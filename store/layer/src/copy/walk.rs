@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{CopyError, Result};
+use super::{Result, Source};
 use crate::pattern::{IgnorePatterns, ParentMatch};
-use crate::tree::{Metadata, Tree};
+use crate::tree::Metadata;
 
 /// A walk over all that is below a directory, in which a directory comes before its content.
 ///
 /// It keeps its place in a list, not on the stack: a tree can be deeper than that.
 pub(super) struct Walk<'a> {
-    source: &'a Tree,
+    source: Source<'a>,
     exclude: &'a IgnorePatterns,
     open: Vec<Level>,
 }
@@ -32,7 +32,7 @@ pub(super) struct Reached {
 }
 
 impl<'a> Walk<'a> {
-    pub fn new(source: &'a Tree, exclude: &'a IgnorePatterns, start: Walked) -> Result<Self> {
+    pub fn new(source: Source<'a>, exclude: &'a IgnorePatterns, start: Walked) -> Result<Self> {
         let mut walk = Self {
             source,
             exclude,
@@ -119,8 +119,8 @@ impl Walked {
 
     /// Returns the files in the directory that are not excluded, sorted by name. An excluded
     /// directory counts if something in it is included again.
-    fn children(&self, source: &Tree, exclude: &IgnorePatterns) -> Result<Vec<Child>> {
-        let entries = source.read_dir(&self.path).map_err(CopyError::Source)?;
+    fn children(&self, source: Source<'_>, exclude: &IgnorePatterns) -> Result<Vec<Child>> {
+        let entries = source.entries(&self.path)?;
         let mut children = Vec::with_capacity(entries.len());
         for entry in entries {
             let child = Child {
@@ -135,7 +135,7 @@ impl Walked {
         Ok(children)
     }
 
-    fn shows(&self, source: &Tree, exclude: &IgnorePatterns, child: &Child) -> Result<bool> {
+    fn shows(&self, source: Source<'_>, exclude: &IgnorePatterns, child: &Child) -> Result<bool> {
         let relative = self.relative.join(&child.name);
         if !exclude.excludes(&relative, &self.matched) {
             return Ok(true);

@@ -17,6 +17,7 @@ mod metadata;
 mod new_file;
 mod read;
 mod resolve;
+pub(crate) mod scanning;
 #[cfg(test)]
 mod tests;
 mod upper;
@@ -38,6 +39,7 @@ pub use metadata::{Attributes, FileKind, Metadata, Timestamp, Xattr};
 pub use new_file::NewFile;
 pub use read::{Entry, Node};
 pub use resolve::Follow;
+pub(crate) use scanning::metadata_of;
 pub use xattr::belongs_to_file;
 
 type Result<T, E = TreeError> = std::result::Result<T, E>;

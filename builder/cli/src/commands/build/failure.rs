@@ -119,6 +119,9 @@ fn hint(error: &StepError) -> Option<String> {
         StepError::Exit { code: 126, .. } => {
             Some("a file could not be executed: look at its mode and its architecture".to_owned())
         }
+        StepError::Copy(kiln_engine::CopyError::Changed { .. }) => Some(
+            "leave files that change all the time out of the context, by .dockerignore".to_owned(),
+        ),
         StepError::Copy(kiln_engine::CopyError::SourceMissing { .. }) => Some(
             "sources are relative to the build context, or with --from to the root of that stage"
                 .to_owned(),

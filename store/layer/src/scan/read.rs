@@ -1,0 +1,138 @@
+//! Reading files: what they hold, as a digest.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Result, Scanned, ScannedEntry, check_unchanged};
+use crate::copy::CopyError;
+use crate::tree::{FileKind, Metadata, Tree, Xattr};
+
+const READ_BUFFER_BYTES: usize = 128 * 1024;
+/// Files that one more thread is worth.
+const FILES_PER_THREAD: usize = 16;
+
+/// The SHA-256 digest of a file's extended attributes and of what it holds: content, target of
+/// a link, number of a device.
+pub(crate) type Content = [u8; 32];
+
+pub(super) fn buffer() -> Vec<u8> {
+    vec![0; READ_BUFFER_BYTES]
+}
+
+/// Reads the entries that are named by their directory and their place in it, several at once,
+/// and calls `learned` for each.
+pub(super) fn read_all(
+    tree: &Tree,
+    files: &[(PathBuf, Arc<Scanned>, usize)],
+    learned: &(dyn Fn(&ScannedEntry) + Sync),
+) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    let failure = Mutex::new(None);
+    let work = || {
+        let mut buffer = buffer();
+        while let Some((path, directory, place)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let entry = &directory.entries[*place];
+            if entry.content.get().is_some() {
+                continue;
+            }
+            match content(tree, path, &entry.metadata, &mut buffer) {
+                Ok(content) => {
+                    // Somebody else may have read it meanwhile: what they found is the same.
+                    let _ = entry.content.set(content);
+                    learned(entry);
+                }
+                Err(error) => {
+                    *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    next.store(files.len(), Ordering::Relaxed);
+                }
+            }
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let threads = threads.min(files.len().div_ceil(FILES_PER_THREAD));
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failure.map_or(Ok(()), Err)
+}
+
+/// Returns the digest of what the file at `path` holds.
+///
+/// Errors: it is not, or not any more, the file that `metadata` was seen of.
+pub(crate) fn content(
+    tree: &Tree,
+    path: &Path,
+    metadata: &Metadata,
+    buffer: &mut [u8],
+) -> Result<Content> {
+    let mut hash = Sha256::new();
+    match metadata.kind {
+        FileKind::Regular => {
+            let (mut file, _) = tree.open_exactly(path).map_err(CopyError::Source)?;
+            let xattrs = Tree::xattrs_of(&file, path).map_err(CopyError::Source)?;
+            update_with_xattrs(&mut hash, &xattrs);
+            update_from(&mut hash, &mut file, buffer).map_err(|source| CopyError::Content {
+                path: path.to_path_buf(),
+                source,
+            })?;
+            let now = crate::tree::metadata_of(file.as_fd(), path).map_err(CopyError::Source)?;
+            check_unchanged(path, metadata, &now)?;
+        }
+        kind => {
+            let xattrs = tree.xattrs(path).map_err(CopyError::Source)?;
+            update_with_xattrs(&mut hash, &xattrs);
+            if kind == FileKind::Symlink {
+                let target = tree.read_link(path).map_err(CopyError::Source)?;
+                hash.update(target.as_os_str().as_bytes());
+            }
+            hash.update(metadata.special_device.0.to_le_bytes());
+            hash.update(metadata.special_device.1.to_le_bytes());
+        }
+    }
+    Ok(hash.finalize().into())
+}
+
+/// Returns the digest of extended attributes alone, as directories have it; zeros for none.
+pub(crate) fn attributes_content(xattrs: &[Xattr]) -> Content {
+    if xattrs.is_empty() {
+        return [0; 32];
+    }
+    let mut hash = Sha256::new();
+    update_with_xattrs(&mut hash, xattrs);
+    hash.finalize().into()
+}
+
+fn update_with_xattrs(hash: &mut Sha256, xattrs: &[Xattr]) {
+    let mut update = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    for xattr in xattrs {
+        update(xattr.name.as_bytes());
+        update(&xattr.value);
+    }
+    hash.update(u64::MAX.to_le_bytes());
+}
+
+fn update_from(hash: &mut Sha256, file: &mut File, buffer: &mut [u8]) -> io::Result<()> {
+    loop {
+        match file.read(buffer) {
+            Ok(0) => return Ok(()),
+            Ok(length) => hash.update(&buffer[..length]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
