@@ -191,12 +191,13 @@ fn place_of(
     let Op::Exec(exec) = &request.plan.vertex(vertex).op else {
         return None;
     };
-    let program = exec.arguments.first()?;
+    let (program, options) = exec.arguments.split_first()?;
     let script = Script::at(&inputs.dockerfile, location.first_line)?;
     match error {
         StepError::Exit { code, .. } => {
             let ending = Ending {
                 program,
+                options,
                 code: *code,
                 output,
             };

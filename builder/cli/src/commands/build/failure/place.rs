@@ -29,6 +29,8 @@ pub enum Certainty {
 pub struct Ending<'a> {
     /// The program that was run.
     pub program: &'a str,
+    /// Its options, where it is a shell.
+    pub options: &'a [String],
     pub code: i32,
     /// The last lines of the output.
     pub output: &'a [String],
@@ -56,7 +58,8 @@ pub fn find(script: &Script, ending: Ending<'_>) -> Option<Place> {
     let guesses = guesses.into_iter().flatten();
     // What was written last is nearest to the end.
     let best = guesses.max_by_key(|(output_line, _)| *output_line);
-    best.map(|(_, place)| place)
+    let best = best.map(|(_, place)| place);
+    best.or_else(|| of_last_line(script, ending))
 }
 
 /// Returns where the word `program` of a JSON form stands.
@@ -171,6 +174,32 @@ fn of_message(script: &Script, ending: Ending<'_>) -> Option<Found> {
         }
     }
     None
+}
+
+/// The last command of a script that nothing ends before: its exit code is the script's.
+fn of_last_line(script: &Script, ending: Ending<'_>) -> Option<Place> {
+    let is_strict = |option: &String| option.starts_with('-') && option.contains('e');
+    let may_end = |token: &Token<'_>| matches!(token.text, "set" | "exit" | "exec" | "trap");
+    let is_other = script.lines.first()?.text.starts_with("#!");
+    let ends_early = !words_like(script.lines.iter(), may_end).is_empty();
+    if !matches!(script.shape, Shape::Body(_))
+        || is_other
+        || ends_early
+        || ending.options.iter().any(is_strict)
+    {
+        return None;
+    }
+    let last = script
+        .lines
+        .iter()
+        .rfind(|line| !line.tokens().is_empty())?;
+    let tokens = last.tokens();
+    let mut commands = tokens.iter().filter(|token| token.is_command);
+    let command = commands.next()?;
+    let is_end = matches!(command.text, "fi" | "done" | "esac");
+    // Of several in a line, any may be the one.
+    let word = Some(command).filter(|_| commands.next().is_none());
+    (!is_end).then(|| at(last, word, Certainty::Guess))
 }
 
 /// Returns the candidate whose line has most words in common with `text`; none if two have.

@@ -11,6 +11,13 @@ cp missing /out
 END
 ";
 
+const LENIENT: &str = "FROM a
+RUN <<END
+one
+false
+END
+";
+
 const JOINED: &str = "FROM a
 RUN --mount=type=cache,target=/c \\
     apt-get update && \\
@@ -48,6 +55,7 @@ fn found(dockerfile: &str, code: i32, output: &str) -> Option<(usize, Option<Str
     let output: Vec<String> = output.lines().map(str::to_owned).collect();
     let ending = Ending {
         program: "/bin/sh",
+        options: &["-c".to_owned()],
         code,
         output: &output,
     };
@@ -59,7 +67,7 @@ fn found(dockerfile: &str, code: i32, output: &str) -> Option<(usize, Option<Str
 
 #[test]
 fn places_follow_the_table() {
-    let table: [Row; 22] = [
+    let table: [Row; 23] = [
         // Lines of a here-document that is the script.
         (
             BODY,
@@ -113,6 +121,13 @@ fn places_follow_the_table() {
         (BODY, 1, "nothing to go by", None),
         // A line beyond the script says nothing.
         (BODY, 127, "/bin/sh: 99: other: not found", None),
+        // Nothing ends it early, so it is the last command that failed.
+        (
+            LENIENT,
+            1,
+            "nothing to go by",
+            Some((4, Some("false"), Guess)),
+        ),
         // All is line 1: the word tells.
         (
             JOINED,

@@ -73,7 +73,11 @@ impl Script {
                 }
             },
         };
-        let lines = lines(source.text(), statement.lines.clone(), shape);
+        let mut lines = lines(source.text(), statement.lines.clone(), shape);
+        if let Shape::Body(_) | Shape::Mixed(_) = shape {
+            // The end of the last here-document.
+            lines.pop();
+        }
         Some(Script { lines, shape })
     }
 
@@ -236,8 +240,7 @@ mod tests {
     fn body_of_a_script_begins_after_its_header() {
         let script = script("FROM a\nRUN <<END\none\n# no\ntwo\nEND\n");
         assert_eq!(script.shape, Shape::Body(3));
-        let last = numbered(&script);
-        assert_eq!(last[..2], [(3, "one"), (5, "two")]);
+        assert_eq!(numbered(&script), [(3, "one"), (5, "two")]);
     }
 
     #[test]
