@@ -11,6 +11,8 @@ mod config;
 mod context;
 mod copy;
 mod device;
+mod entries;
+mod environment;
 mod exec;
 mod from;
 mod healthcheck;
@@ -195,7 +197,7 @@ impl<'a> Lowering<'a> {
             platform: config.platform(),
             result: state.result,
             config,
-            history: state.history.clone(),
+            history: state.history.to_vec(),
         };
         Ok(Target {
             image,

@@ -8,6 +8,7 @@ use crate::instruction::{Arg, Dockerfile, FromBase, Instruction, MountKey, State
 use crate::lint::{self, Report};
 use crate::syntax::{Span, Word};
 use kiln_oci::{Platform, Reference};
+use std::collections::HashMap;
 
 /// A Dockerfile cut at its FROMs.
 pub(super) struct Split<'a> {
@@ -60,6 +61,8 @@ pub(super) enum Base {
 
 /// All stages, with what they start from.
 pub(super) struct Stages<'a> {
+    /// Where the stages of each name stand, in order.
+    by_name: HashMap<String, Vec<usize>>,
     pub(super) all: Vec<StageSource<'a>>,
     pub(super) bases: Vec<Base>,
     /// `--platform` of each; `None` where it is the platform that is built for.
@@ -158,6 +161,17 @@ fn by_name(stages: &[StageSource<'_>], name: &str) -> Option<usize> {
         .rposition(|stage| stage.name.as_deref() == Some(&name))
 }
 
+/// Returns where the stages of each name stand, in order.
+fn places(stages: &[StageSource<'_>]) -> HashMap<String, Vec<usize>> {
+    let mut places = HashMap::<String, Vec<usize>>::new();
+    for (index, stage) in stages.iter().enumerate() {
+        if let Some(name) = &stage.name {
+            places.entry(name.clone()).or_default().push(index);
+        }
+    }
+    places
+}
+
 impl<'a> Stages<'a> {
     /// Finds what every stage of `split` starts from; what is wrong with it is a finding.
     pub(super) fn resolve(
@@ -168,6 +182,7 @@ impl<'a> Stages<'a> {
         lint: &mut Report,
     ) -> Self {
         let mut stages = Stages {
+            by_name: places(&split.stages),
             all: split.stages,
             bases: Vec::new(),
             platforms: Vec::new(),
@@ -214,7 +229,7 @@ impl<'a> Stages<'a> {
             let message = "the image of FROM is empty once its variables are expanded";
             return Err(Diagnostic::error(code::INVALID_IMAGE, span, message));
         }
-        if let Some(stage) = by_name(&self.all[..index], name) {
+        if let Some(stage) = self.named_before(name, index) {
             return Ok(Base::Stage(stage));
         }
         if name == "scratch" {
@@ -226,14 +241,20 @@ impl<'a> Stages<'a> {
         Ok(Base::Image(image_reference(name, span)?))
     }
 
+    /// Returns the last stage called `name` before the one at `index`.
+    fn named_before(&self, name: &str, index: usize) -> Option<usize> {
+        let places = self.by_name.get(&name.to_lowercase())?;
+        let before = places.partition_point(|place| *place < index);
+        before.checked_sub(1).map(|last| places[last])
+    }
+
     /// Returns the stage that `--from` or `from=` names: one before `limit`, or none, when it is
     /// the name of an image.
     pub(super) fn find(&self, from: &Word, limit: usize) -> Lowered<Option<usize>> {
-        let earlier = &self.all[..limit.min(self.all.len())];
         let Ok(number) = from.text.parse::<usize>() else {
-            return Ok(by_name(earlier, &from.text));
+            return Ok(self.named_before(&from.text, limit));
         };
-        if number < earlier.len() {
+        if number < limit.min(self.all.len()) {
             return Ok(Some(number));
         }
         let message = format!("there is no earlier stage {number}");
@@ -242,8 +263,9 @@ impl<'a> Stages<'a> {
 
     /// Returns where the stage `name` at or after `index` starts.
     pub(super) fn later(&self, name: &str, index: usize) -> Option<Span> {
-        let later = &self.all[index..];
-        by_name(later, name).map(|found| later[found].span())
+        let last = self.named_before(name, self.all.len());
+        let later = last.filter(|last| *last >= index)?;
+        Some(self.all[later].span())
     }
 
     /// Returns the stages that the target needs without regard to triggers, in order.

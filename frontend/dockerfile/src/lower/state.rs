@@ -1,11 +1,14 @@
 //! A stage in the middle of being lowered.
 
+use super::entries::Entries;
+use super::environment::Environment;
 use super::name::Naming;
 use super::words::Scope;
 use crate::expand::Variables;
 use crate::lint::StageFacts;
 use kiln_oci::{HistoryEntry, ImageConfig, Platform};
 use kiln_plan::VertexId;
+use std::collections::HashMap;
 
 /// Shell of shell forms unless SHELL or the base image say otherwise.
 const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-c"];
@@ -19,8 +22,10 @@ pub(super) struct StageState {
     /// The root file system; `None` while it is empty.
     pub(super) result: Option<VertexId>,
     pub(super) config: ImageConfig,
-    pub(super) history: Vec<HistoryEntry>,
-    environment: Vec<(String, String)>,
+    pub(super) history: Entries,
+    environment: Environment,
+    /// Where in the configuration a variable stands.
+    places: HashMap<String, usize>,
     /// Arguments in order of declaration.
     arguments: Vec<(String, Option<String>)>,
     pub(super) platform: Platform,
@@ -49,8 +54,9 @@ impl StageState {
         let mut state = StageState {
             result: None,
             config,
-            history: Vec::new(),
-            environment: Vec::new(),
+            history: Entries::default(),
+            environment: Environment::default(),
+            places: HashMap::new(),
             arguments: Vec::new(),
             platform,
             has_command: false,
@@ -80,6 +86,7 @@ impl StageState {
             index,
             has_command: false,
             lint: self.lint.next_stage(),
+            history: self.history.next_stage(),
             ..self.clone()
         };
         state.see_variables();
@@ -88,9 +95,12 @@ impl StageState {
 
     /// Makes variables of the image seen again, over arguments.
     fn see_variables(&mut self) {
-        for variable in &self.config.config.env {
+        self.places.clear();
+        for (place, variable) in self.config.config.env.iter().enumerate() {
             let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
-            set(&mut self.environment, name, value);
+            self.environment.set(name, value);
+            // Of equal names the first is the one that is replaced.
+            self.places.entry(name.to_owned()).or_insert(place);
         }
     }
 
@@ -101,7 +111,7 @@ impl StageState {
     /// Returns what words and commands see: variables of the image and arguments in the order
     /// they were first set, each with the value that was set last.
     pub(super) fn environment(&self) -> &[(String, String)] {
-        &self.environment
+        self.environment.variables()
     }
 
     /// Declares an argument. With a value it is seen from here on, over an older variable.
@@ -109,7 +119,7 @@ impl StageState {
         if let Some(value) = value
             && !HIDDEN_ARGUMENTS.contains(&name)
         {
-            set(&mut self.environment, name, value);
+            self.environment.set(name, value);
         }
         let value = value.map(str::to_owned);
         self.arguments.push((name.to_owned(), value));
@@ -117,26 +127,25 @@ impl StageState {
 
     /// Returns the arguments that a command sees, each name once, in order of declaration.
     pub(super) fn visible_arguments(&self) -> Vec<(String, String)> {
-        let mut visible = Vec::new();
+        let mut visible = Environment::default();
         for (name, value) in &self.arguments {
             let value = self.value(name).or(value.as_deref());
-            set(&mut visible, name, value.unwrap_or_default());
+            visible.set(name, value.unwrap_or_default());
         }
-        visible
+        visible.into_variables()
     }
 
     /// Sets a variable of the image, in its place when it is set already.
     pub(super) fn set_environment(&mut self, name: &str, value: &str) {
-        set(&mut self.environment, name, value);
+        self.environment.set(name, value);
         let variables = &mut self.config.config.env;
-        let known = variables.iter_mut().find(|variable| {
-            let known = variable.split_once('=').map_or(&***variable, |pair| pair.0);
-            known == name
-        });
         let variable = format!("{name}={value}");
-        match known {
-            Some(known) => *known = variable,
-            None => variables.push(variable),
+        match self.places.get(name) {
+            Some(place) => variables[*place] = variable,
+            None => {
+                self.places.insert(name.to_owned(), variables.len());
+                variables.push(variable);
+            }
         }
     }
 
@@ -161,8 +170,7 @@ impl StageState {
 
 impl Variables for StageState {
     fn value(&self, name: &str) -> Option<&str> {
-        let found = self.environment.iter().find(|(known, _)| known == name);
-        found.map(|(_, value)| value.as_str())
+        self.environment.value(name)
     }
 }
 
@@ -172,14 +180,7 @@ impl Scope for StageState {
     }
 
     fn names(&self) -> Vec<&str> {
-        let names = self.environment.iter().map(|(name, _)| name.as_str());
+        let names = self.environment().iter().map(|(name, _)| name.as_str());
         names.collect()
-    }
-}
-
-fn set(variables: &mut Vec<(String, String)>, name: &str, value: &str) {
-    match variables.iter_mut().find(|(known, _)| known == name) {
-        Some((_, known)) => *known = value.to_owned(),
-        None => variables.push((name.to_owned(), value.to_owned())),
     }
 }
