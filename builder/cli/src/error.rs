@@ -122,6 +122,11 @@ impl Failure {
         self
     }
 
+    /// Returns what it says as an error without causes.
+    pub fn into_error(self) -> Box<dyn Error + Send + Sync> {
+        self.messages.join(": ").into()
+    }
+
     /// Whether a full disk caused it.
     pub fn is_for_want_of_space(&self) -> bool {
         let is_said = |words: &str| self.messages.iter().any(|message| message.contains(words));

@@ -1,6 +1,7 @@
 //! What `FROM` means: the store's images first, then registries.
 
-use kiln_dockerfile::{ImageResolver, ResolveError, ResolvedBase};
+use crate::commands::build::Fetcher;
+use kiln_dockerfile::{ContextSource, ImageResolver, ResolveError, ResolvedBase};
 use kiln_engine::disk::Store;
 use kiln_engine::registry::Client;
 use kiln_oci::{Digest, Platform, Reference};
@@ -14,6 +15,8 @@ pub struct StoreResolver<'a> {
     pub policy: PullPolicy,
     /// Images that were brought into the store from elsewhere.
     pub imported: &'a BTreeSet<Digest>,
+    /// Who fetches what is no image.
+    pub fetcher: Fetcher<'a>,
 }
 
 impl ImageResolver for StoreResolver<'_> {
@@ -33,5 +36,8 @@ impl ImageResolver for StoreResolver<'_> {
             platform: image.config.platform(),
             config: image.config,
         })
+    }
+    fn source_time(&self, source: &ContextSource) -> Result<Option<i64>, ResolveError> {
+        self.fetcher.time(source)
     }
 }

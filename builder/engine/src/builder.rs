@@ -284,8 +284,8 @@ impl<'store> Builder<'store> {
     }
 
     /// Returns the time that stands for the source `source` of `request`, in seconds since 1970:
-    /// that of the commit of a checkout, that of the last change of a file that is fetched.
-    /// `None` for one that has none.
+    /// that of the commit of a checkout, of the last change of a file that is fetched, of the
+    /// newest file of an archive. `None` for one that has none.
     pub fn source_time(
         &self,
         request: &BuildRequest,
@@ -310,7 +310,7 @@ impl<'store> Builder<'store> {
                 };
                 fetcher.commit_time(git).map(Some).map_err(failed)
             }
-            Op::Http(_) => {
+            Op::Http(_) | Op::File(_) => {
                 let files = self.source(request, source, cancellation, observer)?;
                 let newest = files.newest_seconds();
                 // A file without a time has that of 1970.

@@ -73,7 +73,7 @@ impl Facts {
     fn http(&mut self, http: &HttpSource) {
         match &http.checksum {
             Some(checksum) => self.add("checksum", checksum.to_string()),
-            None => self.add("address", &http.url),
+            None => self.add("address", remote::redacted(&http.url)),
         }
         self.add("file name", &http.filename);
         self.add("mode", format!("{:04o}", http.mode));

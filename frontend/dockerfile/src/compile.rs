@@ -1,7 +1,8 @@
 //! A Dockerfile compiled: the plan, and what each image will say of itself.
 
-use crate::context::BuildContexts;
+use crate::context::{BuildContexts, ContextSource};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::epoch;
 use crate::frontend::check_frontend;
 use crate::instruction::{Dockerfile, parse};
 use crate::lint::{self, Report, Settings};
@@ -132,6 +133,13 @@ pub trait ImageResolver: Sync {
         reference: &Reference,
         platform: &Platform,
     ) -> Result<ResolvedBase, ResolveError>;
+
+    /// Returns the time that stands for `source`, in seconds since 1970: that of a commit, of
+    /// the last change of a file, of the newest file of an archive. `None` for one without.
+    fn source_time(&self, source: &ContextSource) -> Result<Option<i64>, ResolveError> {
+        let _ = source;
+        Ok(None)
+    }
 }
 
 /// What an image's name means.
@@ -195,6 +203,8 @@ pub fn compile(
     resolver: &dyn ImageResolver,
 ) -> Result<Compilation, Diagnostics> {
     let (dockerfile, mut report) = read(source, options)?;
+    let with_time = epoch::with_time(source, &dockerfile, options, resolver)?;
+    let options = with_time.as_ref().unwrap_or(options);
     let resolutions = Resolutions::new(resolver);
     let mut plan = PlanBuilder::new();
     let mut images = Vec::new();

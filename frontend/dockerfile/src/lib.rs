@@ -7,6 +7,7 @@
 mod compile;
 mod context;
 pub mod diagnostic;
+mod epoch;
 pub mod expand;
 mod frontend;
 pub mod instruction;

@@ -3,7 +3,8 @@
 mod support;
 
 use kiln_dockerfile::{
-    CompileOptions, ImageResolver, ResolveError, ResolvedBase, SourceFile, compile, parse,
+    CompileOptions, ContextSource, ImageResolver, ResolveError, ResolvedBase, SourceFile, compile,
+    parse,
 };
 use kiln_oci::{Platform, Reference};
 use std::collections::BTreeMap;
@@ -112,6 +113,59 @@ fn source_date_epoch_is_a_build_argument_or_set_before_the_first_from() {
         let source = SourceFile::new("Dockerfile", text);
         let compilation = compile(&source, &options, &Fake).expect("a plan");
         assert_eq!(compilation.source_date_epoch_seconds, expected, "{text}");
+    }
+}
+
+/// Knows the time of every source.
+struct Timed;
+
+impl ImageResolver for Timed {
+    fn resolve(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<ResolvedBase, ResolveError> {
+        Fake.resolve(reference, platform)
+    }
+
+    fn source_time(&self, source: &ContextSource) -> Result<Option<i64>, ResolveError> {
+        Ok(match source {
+            ContextSource::Git(_) => Some(1),
+            ContextSource::File(_) => Some(2),
+            ContextSource::Archive(_) => Some(3),
+            _ => None,
+        })
+    }
+}
+
+#[test]
+fn source_date_epoch_may_name_a_context_or_a_stage_of_one_thing_from_elsewhere() {
+    let stages = "FROM scratch AS git\nADD https://example.com/a.git /\n\
+        FROM scratch AS file\nADD https://example.com/a /\n\
+        FROM scratch AS archive\nADD --unpack=true https://example.com/a /\n\
+        FROM scratch AS two\nADD https://example.com/a https://example.com/b /\n\
+        FROM scratch AS local\nADD a /\n\
+        FROM debian:12\nARG SOURCE_DATE_EPOCH\nRUN true\n";
+    let compiled = |name: &str| {
+        let options = CompileOptions {
+            build_args: vec![("SOURCE_DATE_EPOCH".to_owned(), Some(name.to_owned()))],
+            ..CompileOptions::default()
+        };
+        compile(&SourceFile::new("Dockerfile", stages), &options, &Timed)
+    };
+    for (name, expected) in [("git", 1), ("FILE", 2), ("archive", 3), ("9", 9)] {
+        let compilation = compiled(name).expect("a plan");
+        assert_eq!(
+            compilation.source_date_epoch_seconds,
+            Some(expected),
+            "{name}"
+        );
+        // Steps see the number.
+        let seen = format!("SOURCE_DATE_EPOCH={expected}");
+        assert!(compilation.to_string().contains(&seen), "{compilation}");
+    }
+    for name in ["two", "local", "context", "nothing"] {
+        compiled(name).expect_err("no time");
     }
 }
 

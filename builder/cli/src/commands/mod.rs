@@ -1,6 +1,6 @@
 //! The commands, one module each.
 
-mod build;
+pub mod build;
 mod cache_mount;
 mod call;
 mod check;

@@ -366,3 +366,55 @@ fn repositories_are_fetched_by_ssh_with_the_agent_that_was_given() {
         assert!(last.contains(part), "{last}");
     }
 }
+
+#[test]
+fn time_of_the_build_is_that_of_what_is_named() {
+    if !met(NEEDS) {
+        return;
+    }
+    let kiln = Kiln::new();
+    fs::create_dir(kiln.path("served")).expect("a directory");
+    let mut repository = TestRepository::new(&kiln.path("served"), "a");
+    repository.commit(&[("Dockerfile", "FROM scratch\nCOPY Dockerfile /file\n")]);
+    let server = serve_http(&kiln.path("served"), None);
+    let file = OneFile::new(b"one");
+    let remote = server.url("/a.git");
+    let dockerfile = format!(
+        "FROM scratch AS checkout\nADD {remote} /\nFROM scratch AS download\nADD {} /\n\
+         FROM scratch\nCOPY Dockerfile /file\n",
+        file.url("/f")
+    );
+    let time = |ran: Ran, out: &Path| {
+        ran.succeeded();
+        fs::metadata(out.join("file")).expect("the file").mtime()
+    };
+    for (name, expected) in [
+        ("checkout", FIRST_COMMIT_SECONDS),
+        ("download", DATE_SECONDS),
+        ("12345", 12345),
+    ] {
+        let argument = format!("--build-arg=SOURCE_DATE_EPOCH={name}");
+        let (ran, out) = build(&kiln, &dockerfile, &[&argument]);
+        assert_eq!(time(ran, &out), expected, "{name}");
+        let written = format!("ARG SOURCE_DATE_EPOCH={name}\n{dockerfile}");
+        let (ran, out) = build(&kiln, &written, &[]);
+        assert_eq!(time(ran, &out), expected, "{name}");
+    }
+    let context = format!("--build-context=src={remote}");
+    let arguments = [&context, "--build-arg=SOURCE_DATE_EPOCH=src"];
+    let (ran, out) = build(&kiln, &dockerfile, &arguments);
+    assert_eq!(time(ran, &out), FIRST_COMMIT_SECONDS);
+    let out = kiln.path("of-context");
+    let mut command = kiln.command();
+    command
+        .args(["build", "--build-arg=SOURCE_DATE_EPOCH=context", "-o"])
+        .arg(&out)
+        .arg(&remote);
+    assert_eq!(time(Ran::from(command), &out), FIRST_COMMIT_SECONDS);
+    let (ran, _) = build(
+        &kiln,
+        &dockerfile,
+        &["--build-arg=SOURCE_DATE_EPOCH=context"],
+    );
+    ran.failed_saying(3, &["SOURCE_DATE_EPOCH", "`context`", "no time of its own"]);
+}

@@ -6,7 +6,7 @@
 
 mod arguments;
 mod base;
-mod code;
+pub(crate) mod code;
 mod config;
 mod context;
 mod copy;

@@ -15,7 +15,8 @@ use crate::progress::{Progress, tell_warnings};
 use crate::resolver::StoreResolver;
 use crate::session::Session;
 use crate::{configuration, interrupt};
-use inputs::{Fetcher, Inputs};
+pub use inputs::Fetcher;
+use inputs::Inputs;
 use kiln_dockerfile::{Compilation, CompileOptions, Diagnostics, SourceFile};
 use kiln_engine::sandbox::{Cancellation, host};
 use kiln_engine::{BuildOutcome, BuildRequest, Builder, EngineOptions, PlannedImage};
@@ -33,11 +34,11 @@ pub fn run(global: &GlobalArguments, arguments: &BuildArguments) -> Result<(), F
     )?;
     if let Some(question) = arguments.question() {
         let options = compile_options(arguments, &inputs)?;
-        let resolver = resolver(&session, arguments, &inputs);
+        let resolver = resolver(&session, arguments, &inputs, &cancellation);
         return call::run(&question, &inputs.dockerfile, &options, &resolver);
     }
     let collector = Collector::configured(global, &session.store)?;
-    let compilation = compile(&session, arguments, &inputs)?;
+    let compilation = compile(&session, arguments, &inputs, &cancellation)?;
     if arguments.print_plan {
         crate::output::write(format_args!("{compilation}"));
         return Ok(());
@@ -75,7 +76,7 @@ pub fn check(
     };
     let inputs = Inputs::read(arguments, &fetcher)?;
     let options = call::all_stages(&compile_options(arguments, &inputs)?);
-    let resolver = resolver(session, arguments, &inputs);
+    let resolver = resolver(session, arguments, &inputs, cancellation);
     let compiled = kiln_dockerfile::compile(&inputs.dockerfile, &options, &resolver);
     match interrupt::is_received() {
         true => Err(Failure::cancelled()),
@@ -85,10 +86,16 @@ pub fn check(
 
 fn resolver<'s>(
     session: &'s Session,
-    arguments: &BuildArguments,
+    arguments: &'s BuildArguments,
     inputs: &'s Inputs,
+    cancellation: &'s Cancellation,
 ) -> StoreResolver<'s> {
     StoreResolver {
+        fetcher: Fetcher {
+            session,
+            arguments,
+            cancellation,
+        },
         store: &session.store,
         client: &session.client,
         policy: match arguments.pull {
@@ -111,9 +118,10 @@ fn compile(
     session: &Session,
     arguments: &BuildArguments,
     inputs: &Inputs,
+    cancellation: &Cancellation,
 ) -> Result<Compilation, Failure> {
     let options = compile_options(arguments, inputs)?;
-    let resolver = resolver(session, arguments, inputs);
+    let resolver = resolver(session, arguments, inputs, cancellation);
     let compiled = kiln_dockerfile::compile(&inputs.dockerfile, &options, &resolver);
     match compiled {
         Ok(compilation) => Ok(compilation),

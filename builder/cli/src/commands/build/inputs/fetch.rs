@@ -5,11 +5,11 @@ use crate::commands::build::{failure, options, progress_mode};
 use crate::error::{Class, Failure};
 use crate::progress::Progress;
 use crate::session::Session;
-use kiln_dockerfile::ContextSource;
+use kiln_dockerfile::{ContextSource, ResolveError};
 use kiln_engine::disk::Store;
 use kiln_engine::sandbox::{Cancellation, host};
 use kiln_engine::{BuildRequest, Builder, ContextFiles, EngineOptions};
-use kiln_plan::{PlanBuilder, VertexMetadata};
+use kiln_plan::{PlanBuilder, VertexId, VertexMetadata};
 use std::collections::BTreeMap;
 
 /// Fetches contexts that hold a Dockerfile, and shows it.
@@ -31,6 +31,40 @@ impl Fetcher<'_> {
         source: &ContextSource,
         name: &str,
     ) -> Result<ContextFiles, Failure> {
+        let (request, vertex) = self.request(source, name)?;
+        let builder = self.builder()?;
+        let progress = Progress::start(progress_mode(self.arguments), &request.plan);
+        let files = builder.source(&request, vertex, self.cancellation, &|event| {
+            progress.event(event);
+        });
+        progress.finish();
+        files.map_err(|error| failure::of_source(error, &request))
+    }
+
+    /// Returns the time that stands for `source`, in seconds since 1970.
+    pub fn time(&self, source: &ContextSource) -> Result<Option<i64>, ResolveError> {
+        let (request, vertex) = self
+            .request(source, "source")
+            .map_err(Failure::into_error)?;
+        let builder = self.builder().map_err(Failure::into_error)?;
+        let time = builder.source_time(&request, vertex, self.cancellation, &|_| ());
+        Ok(time?)
+    }
+
+    fn builder(&self) -> Result<Builder<'_>, Failure> {
+        let engine = EngineOptions {
+            host: host::probe(),
+        };
+        let builder = Builder::new(&self.session.store, &self.session.client, engine)?;
+        Ok(builder)
+    }
+
+    /// Returns what fetches `source`, and the step of it that does.
+    fn request(
+        &self,
+        source: &ContextSource,
+        name: &str,
+    ) -> Result<(BuildRequest, VertexId), Failure> {
         let mut plan = PlanBuilder::new();
         let metadata = VertexMetadata {
             name: name.to_owned(),
@@ -56,15 +90,6 @@ impl Fetcher<'_> {
             allow_insecure: false,
             source_date_epoch: None,
         };
-        let engine = EngineOptions {
-            host: host::probe(),
-        };
-        let builder = Builder::new(&self.session.store, &self.session.client, engine)?;
-        let progress = Progress::start(progress_mode(self.arguments), &request.plan);
-        let files = builder.source(&request, vertex, self.cancellation, &|event| {
-            progress.event(event);
-        });
-        progress.finish();
-        files.map_err(|error| failure::of_source(error, &request))
+        Ok((request, vertex))
     }
 }
