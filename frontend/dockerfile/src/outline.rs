@@ -218,13 +218,23 @@ impl Notes {
         outline: &mut Outline,
         dockerfile: &Dockerfile,
     ) {
-        let global = self.globals.iter().rfind(|global| global.name == name);
-        let Some(global) = global.filter(|_| !seen.arguments.contains(name)) else {
+        let globals = self.globals.iter().rev();
+        let mut declarations = globals.filter(|global| global.name == name);
+        let Some(last) = declarations
+            .next()
+            .filter(|_| !seen.arguments.contains(name))
+        else {
             return;
         };
-        add_argument(global, seen, outline, dockerfile);
-        for used in &global.used {
-            self.add_global(used, seen, outline, dockerfile);
+        add_argument(last, seen, outline, dockerfile);
+        // A default that uses the older value of the same argument uses what that uses.
+        let mut open = Some(last);
+        while let Some(declaration) = open {
+            for used in &declaration.used {
+                self.add_global(used, seen, outline, dockerfile);
+            }
+            let uses_itself = declaration.used.iter().any(|used| used == name);
+            open = declarations.next().filter(|_| uses_itself);
         }
     }
 }

@@ -103,11 +103,14 @@ fn argument_that_a_stage_takes_over_is_that_before_the_stages() {
 }
 
 #[test]
-fn default_that_uses_an_older_value_of_itself_ends() {
-    let text = "ARG A=1\nARG A=$A$A\nFROM scratch$A AS s\n";
+fn default_that_uses_an_older_value_of_itself_uses_what_that_uses() {
+    let text = "ARG B=1\nARG C=2\nARG A=$C\nARG A=$B\nARG A=$A$A\nFROM image$A AS s\n";
     let outline = outline_of(text, "s", &[]);
-    assert_eq!(outline.arguments.len(), 1);
-    assert_eq!(outline.arguments[0].value.as_deref(), Some("11"));
+    let arguments = outline.arguments.iter();
+    let arguments: Vec<_> = arguments
+        .map(|argument| (argument.name.as_str(), argument.value.as_deref()))
+        .collect();
+    assert_eq!(arguments, [("B", Some("1")), ("A", Some("11"))]);
 }
 
 #[test]
