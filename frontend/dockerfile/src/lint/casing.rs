@@ -18,8 +18,9 @@ impl Casing {
     /// Says whether all of `word` is in this case.
     pub(super) fn holds(self, word: &str) -> bool {
         match self {
-            Self::Lower => !word.chars().any(char::is_uppercase),
-            Self::Upper => !word.chars().any(char::is_lowercase),
+            // Keywords are ASCII: anything else is no keyword.
+            Self::Lower => !word.bytes().any(|byte| byte.is_ascii_uppercase()),
+            Self::Upper => !word.bytes().any(|byte| byte.is_ascii_lowercase()),
         }
     }
 

@@ -12,9 +12,6 @@ pub(super) fn check(
     comments: Comments<'_>,
     report: &mut Report,
 ) {
-    if !report.wants(&INVALID_DEFINITION_DESCRIPTION) {
-        return;
-    }
     let comment = comments.above(statement).last();
     let (Some(comment), [first, others @ ..]) = (comment, names) else {
         return;

@@ -82,11 +82,13 @@ fn check_alone(statement: &Statement, comments: Comments<'_>, report: &mut Repor
         Instruction::From(from) => {
             stage_name_casing::check(from, report);
             from_as_casing::check(statement, from, report);
-            let name = from.name.as_ref().map(|name| name.text.to_lowercase());
-            let names: Vec<&str> = name.iter().map(String::as_str).collect();
-            invalid_definition_description::check("FROM", statement, &names, comments, report);
+            if report.wants(&INVALID_DEFINITION_DESCRIPTION) {
+                let name = from.name.as_ref().map(|name| name.text.to_lowercase());
+                let names: Vec<&str> = name.iter().map(String::as_str).collect();
+                invalid_definition_description::check("FROM", statement, &names, comments, report);
+            }
         }
-        Instruction::Arg(arg) => {
+        Instruction::Arg(arg) if report.wants(&INVALID_DEFINITION_DESCRIPTION) => {
             let names = arg.arguments.iter();
             let names: Vec<&str> = names.map(|argument| argument.name.text.as_str()).collect();
             invalid_definition_description::check("ARG", statement, &names, comments, report);
