@@ -547,3 +547,53 @@ fn pointers_of_large_files_are_told_of() {
     let told = bench.told.lock().expect("lines").join("\n");
     assert!(told.contains("Git LFS"), "{told}");
 }
+
+#[test]
+fn what_an_ended_process_left_in_a_kept_repository_does_no_harm() {
+    let Some(bench) = Bench::new() else { return };
+    let mut repository = TestRepository::new(&bench.served(), "a");
+    let first = repository.commit(&[("file", "one")]);
+    let server = serve_http(&bench.served(), None);
+    let remote = server.url("/a.git");
+    let check_out = |commit: &str| {
+        let files = bench
+            .check_out(&remote, &|request| request.commit = commit)
+            .expect("a checkout");
+        listing(&files)
+    };
+    check_out(&first);
+    let kept = bench.folder.path().join("kept");
+    let kept = std::fs::read_dir(kept).expect("a directory").next();
+    let kept = kept.expect("a repository").expect("an entry").path();
+    for lock in ["shallow.lock", "config.lock", "refs/kiln/x.lock"] {
+        std::fs::write(kept.join(lock), "").expect("a lock");
+    }
+    let second = repository.commit(&[("file", "two")]);
+    assert_eq!(check_out(&second), ["file 644 two"]);
+    std::fs::remove_file(kept.join("HEAD")).expect("removed");
+    assert_eq!(check_out(&first), ["file 644 one"]);
+    damage(&kept.join("objects"));
+    assert_eq!(check_out(&second), ["file 644 two"]);
+    assert!(
+        bench
+            .told
+            .lock()
+            .expect("lines")
+            .join("\n")
+            .contains("is damaged")
+    );
+}
+
+/// Overwrites all objects, but for their names and sizes.
+fn damage(directory: &Path) {
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            damage(&path);
+            continue;
+        }
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("a mode");
+        let size = path.metadata().expect("its metadata").len();
+        std::fs::write(&path, vec![b'x'; size as usize]).expect("damage");
+    }
+}

@@ -99,12 +99,14 @@ impl Git<'_> {
         let address = Address::parse(remote)?;
         let program = Program::new(self, &address)?;
         let repository = repositories.enter(&name_of(&address, beginning))?;
-        fetch::prepare(&program, &repository.path, beginning)?;
         let sought = Sought {
             commit: beginning,
             reference: None,
         };
-        let commit = fetch::bring(&program, &repository.path, &sought)?;
+        let path = &repository.path;
+        let commit = fetch::within(&program, path, beginning, || {
+            fetch::bring(&program, path, &sought)
+        })?;
         let resolved = super::Resolved {
             commit: Some(commit.clone()),
             reference: None,
@@ -124,10 +126,12 @@ impl Git<'_> {
         let address = Address::parse(remote)?;
         let program = Program::new(self, &address)?;
         let repository = repositories.enter(&name_of(&address, commit))?;
-        fetch::prepare(&program, &repository.path, commit)?;
         let sought = Sought { commit, reference };
-        let commit = fetch::bring(&program, &repository.path, &sought)?;
-        committed_seconds(&program, &repository.path, &commit)
+        let path = &repository.path;
+        fetch::within(&program, path, commit, || {
+            let commit = fetch::bring(&program, path, &sought)?;
+            committed_seconds(&program, path, &commit)
+        })
     }
 
     /// Files of Git LFS are not fetched; who has such should know.
@@ -166,8 +170,11 @@ impl Placing<'_> {
         let program = Program::new(self.git, address)?;
         let (checkout, modules) = {
             let repository = self.repositories.enter(&name_of(address, sought.commit))?;
-            fetch::prepare(&program, &repository.path, sought.commit)?;
-            let placed = self.fill(&program, &repository.path, sought, directory)?;
+            let path = &repository.path;
+            let placed = fetch::within(&program, path, sought.commit, || {
+                tidy::clear(directory)?;
+                self.fill(&program, path, sought, directory)
+            })?;
             // Let go before the submodules: two that contain each other must not wait for each
             // other.
             drop(repository);

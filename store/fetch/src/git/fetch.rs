@@ -14,13 +14,16 @@ pub(super) struct Sought<'a> {
     pub reference: Option<&'a str>,
 }
 
-/// Makes `repository` an empty bare repository, unless it is one.
+/// Makes `repository` an empty bare repository, unless it is one. Nobody else uses it: lock
+/// files in it are those of a process that was ended, and are removed.
 pub(super) fn prepare(
     program: &Program<'_>,
     repository: &Path,
     commit: &str,
 ) -> Result<(), FetchError> {
-    if repository.join("HEAD").exists() {
+    remove_locks(repository)?;
+    let parts = ["config", "objects", "refs", "HEAD"];
+    if parts.iter().all(|part| repository.join(part).exists()) {
         return Ok(());
     }
     let format = match commit.len() {
@@ -30,6 +33,64 @@ pub(super) fn prepare(
     let mut command = program.command(Some(repository));
     command.args(["init", "--quiet", "--bare", "--template=", format]);
     program.run("make a repository for", &mut command).map(drop)
+}
+
+fn remove_locks(repository: &Path) -> Result<(), FetchError> {
+    let mut directories = vec![repository.to_owned(), repository.join("refs")];
+    while let Some(directory) = directories.pop() {
+        let Ok(entries) = std::fs::read_dir(&directory) else {
+            continue;
+        };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "lock")
+            {
+                std::fs::remove_file(&path).map_err(FetchError::file("remove", &path))?;
+            } else if path.is_dir() && directory != *repository {
+                directories.push(path);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Does `work` in `repository`; once more in an empty one if it turns out to be damaged.
+pub(super) fn within<T>(
+    program: &Program<'_>,
+    repository: &Path,
+    commit: &str,
+    work: impl Fn() -> Result<T, FetchError>,
+) -> Result<T, FetchError> {
+    prepare(program, repository, commit)?;
+    match work() {
+        Err(error @ FetchError::Git { .. }) if is_damaged(program, repository)? => {
+            let lost = format!("what was kept of {} is damaged", program.address.remote);
+            (program.git.tell)(&format!("{lost} and is fetched again ({error})"));
+            empty(repository)?;
+            prepare(program, repository, commit)?;
+            work()
+        }
+        done => done,
+    }
+}
+
+fn is_damaged(program: &Program<'_>, repository: &Path) -> Result<bool, FetchError> {
+    let mut command = program.command(Some(repository));
+    command.args(["fsck", "--no-dangling", "--no-progress"]);
+    Ok(!program.output(&mut command)?.status.success())
+}
+
+fn empty(repository: &Path) -> Result<(), FetchError> {
+    let entries = std::fs::read_dir(repository).map_err(FetchError::file("read", repository))?;
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let removed = match path.is_dir() {
+            true => std::fs::remove_dir_all(&path),
+            false => std::fs::remove_file(&path),
+        };
+        removed.map_err(FetchError::file("remove", &path))?;
+    }
+    Ok(())
 }
 
 /// Returns the whole commit that is sought, once it and all its files are in `repository`.

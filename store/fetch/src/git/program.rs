@@ -6,6 +6,7 @@
 use super::Git;
 use super::address::Address;
 use crate::FetchError;
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
@@ -60,6 +61,8 @@ const SYSTEM_CERTIFICATES: [&str; 3] = [
 ];
 
 const POLL: Duration = Duration::from_millis(3);
+/// How long the program may take to end when it is asked to.
+const PATIENCE: Duration = Duration::from_millis(300);
 const MAXIMUM_OUTPUT_BYTES: u64 = 256 << 20;
 const MAXIMUM_ERROR_BYTES: u64 = 256 << 10;
 
@@ -214,13 +217,33 @@ struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Ok(None) = self.0.try_wait() {
-            let group = i32::try_from(self.0.id()).ok();
-            if let Some(group) = group.and_then(rustix::process::Pid::from_raw) {
-                // It may have ended meanwhile.
-                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        // Asked first, it ends its helpers and removes its lock files.
+        for signal in [Signal::TERM, Signal::KILL] {
+            if self.has_ended() {
+                return;
             }
-            let _ = self.0.wait();
+            self.send(signal);
+            for _ in 0..PATIENCE.div_duration_f32(POLL) as u32 {
+                if self.has_ended() {
+                    return;
+                }
+                thread::sleep(POLL);
+            }
+        }
+        let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    fn has_ended(&mut self) -> bool {
+        !matches!(self.0.try_wait(), Ok(None))
+    }
+
+    fn send(&self, signal: Signal) {
+        let group = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
+        if let Some(group) = group {
+            // It may have ended meanwhile.
+            let _ = kill_process_group(group, signal);
         }
     }
 }
@@ -267,6 +290,13 @@ fn reason_of(stderr: &str) -> String {
     let told = match told {
         Some(line) => Some(line),
         None => ssh().or_else(|| lines().next_back()),
+    };
+    let told = match told {
+        // The end of advice that git gives when it was told nothing.
+        Some("and the repository exists.") => {
+            Some("the remote ended the connection; there may be no such repository")
+        }
+        told => told,
     };
     let text: String = told
         .unwrap_or("it failed without a word")
@@ -406,6 +436,11 @@ mod tests {
                 "git@x: Permission denied (publickey).",
             ),
             ("", "it failed without a word"),
+            (
+                "fatal: Could not read from remote repository.\n\nPlease make sure you have the \
+                 correct access rights\nand the repository exists.\n",
+                "the remote ended the connection; there may be no such repository",
+            ),
             ("fatal: a\x1b[31mb\n", "a [31mb"),
         ] {
             assert_eq!(reason_of(stderr), expected);

@@ -35,6 +35,20 @@ pub(super) fn directory_within(root: &Path, path: &Path) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd())).ok()
 }
 
+/// Removes all that is in `directory`.
+pub(super) fn clear(directory: &Path) -> Result<(), FetchError> {
+    for entry in std::fs::read_dir(directory).map_err(FetchError::file("read", directory))? {
+        let entry = entry.map_err(FetchError::file("read", directory))?;
+        let (path, kind) = (entry.path(), entry.file_type());
+        let removed = match kind.map_err(FetchError::file("examine", &path))?.is_dir() {
+            true => std::fs::remove_dir_all(&path),
+            false => std::fs::remove_file(&path),
+        };
+        removed.map_err(FetchError::file("remove", &path))?;
+    }
+    Ok(())
+}
+
 /// Moves all that is in `source` into `destination`, on the same file system.
 pub(super) fn move_content(source: &Path, destination: &Path) -> Result<(), FetchError> {
     for entry in std::fs::read_dir(source).map_err(FetchError::file("read", source))? {
