@@ -238,7 +238,7 @@ impl<'store> Builder<'store> {
         let images = self.images(request, products, absent, records)?;
         let outcome = BuildOutcome {
             build_id: request.build_id.clone(),
-            target: kiln_transfer::image::index(self.store, &images)?,
+            target: kiln_transfer::image::index(self.store, &images, request.listing)?,
             images: images.iter().map(built_image).collect(),
         };
         export::export(

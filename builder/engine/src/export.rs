@@ -7,7 +7,7 @@ use kiln_disk::{LayerId, Store};
 use kiln_layer::tree::WhiteoutFormat;
 use kiln_oci::{Descriptor, MediaFamily, Reference};
 use kiln_registry::{Client, Pushed};
-use kiln_transfer::image::Image;
+use kiln_transfer::image::{Image, Listing};
 use kiln_transfer::pack::{Absent, Packing, Progress};
 use kiln_transfer::push::{self, PushEvent};
 use kiln_transfer::sink::local::Ownership;
@@ -222,6 +222,11 @@ impl Export<'_> {
             compression: self.output.compression,
             family,
             absent: Absent::Refuse,
+            // Docker's archives name images in a list of their own.
+            listing: match family {
+                MediaFamily::Docker => Listing::Several,
+                MediaFamily::Oci => self.request.listing,
+            },
         };
         let names = match self.output.names.is_empty() {
             true => self.request.names.clone(),
@@ -280,6 +285,7 @@ impl Export<'_> {
                 self.images,
                 name,
                 compression,
+                options.packing.listing,
                 &observe,
             )?;
         }

@@ -5,6 +5,7 @@ use kiln_layer::pattern::IgnorePatterns;
 use kiln_oci::{Descriptor, HistoryEntry, ImageConfig, Platform, Reference};
 use kiln_plan::{Plan, VertexId};
 use kiln_sandbox::runspec::Limits;
+use kiln_transfer::image::Listing;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -19,6 +20,8 @@ pub struct BuildRequest {
     pub images: Vec<PlannedImage>,
     /// Directories that the plan names: the build context, named contexts.
     pub directories: BTreeMap<String, LocalDirectory>,
+    /// When the images are listed in an index.
+    pub listing: Listing,
     /// Names that the image gets in the store.
     pub names: Vec<Reference>,
     /// Where else the image goes.

@@ -177,10 +177,35 @@ pub fn platform_of(config: &ImageConfig) -> Platform {
     platform.normalized()
 }
 
-/// Stores an index of `images` and returns its descriptor; one image needs none, so for a
-/// single one that is its manifest's.
-pub fn index(store: &Store, images: &[Image]) -> Result<Descriptor> {
-    if let [image] = images {
+/// When images are listed in an index.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Listing {
+    /// When there are several; a single one is its manifest.
+    #[default]
+    Several,
+    /// Always.
+    Always,
+}
+
+impl Listing {
+    /// Returns how the images below `target`, a manifest or an index, are listed.
+    pub fn of(target: &Descriptor) -> Self {
+        match target.media_type.kind() {
+            MediaKind::Index => Self::Always,
+            _ => Self::Several,
+        }
+    }
+
+    /// Returns whether `count` images need no index.
+    pub(crate) fn is_plain(self, count: usize) -> bool {
+        self == Self::Several && count == 1
+    }
+}
+
+/// Stores an index of `images` and returns its descriptor; where they need none, that of the
+/// single one's manifest.
+pub fn index(store: &Store, images: &[Image], listing: Listing) -> Result<Descriptor> {
+    if let ([image], true) = (images, listing.is_plain(images.len())) {
         return Ok(image.manifest.clone());
     }
     let manifests = images.iter().map(|image| image.manifest.clone()).collect();

@@ -5,7 +5,7 @@ use kiln_layer::compress::Compression;
 use kiln_oci::{Descriptor, DiffId, Index, Manifest, MediaFamily};
 
 use crate::error::Result;
-use crate::image::{Image, in_family};
+use crate::image::{Image, Listing, in_family};
 use crate::{json, layers};
 
 /// How images are made ready to leave.
@@ -17,6 +17,8 @@ pub struct Packing {
     pub family: MediaFamily,
     /// What to do about layers whose blobs are not here.
     pub absent: Absent,
+    /// When there is an index.
+    pub listing: Listing,
 }
 
 /// What to do about the layers of a pulled base whose blobs were not kept.
@@ -35,6 +37,7 @@ impl Packing {
             compression: Compression::GZIP,
             family: MediaFamily::Oci,
             absent: Absent::Refuse,
+            listing: Listing::Several,
         }
     }
 }
@@ -127,11 +130,13 @@ fn describe(
     }
 }
 
-/// Returns the index of several images, with its descriptor; one image needs none.
-pub fn pack_index(images: &[PackedImage], family: MediaFamily) -> Option<(Descriptor, Vec<u8>)> {
-    if images.len() == 1 {
+/// Returns the index of images that were packed so, with its descriptor; `None` where they
+/// need none.
+pub fn pack_index(images: &[PackedImage], packing: Packing) -> Option<(Descriptor, Vec<u8>)> {
+    if packing.listing.is_plain(images.len()) {
         return None;
     }
+    let family = packing.family;
     let manifests = images.iter().map(|image| image.manifest.clone()).collect();
     let index = Index::new(family, manifests);
     let bytes = json::indented(&index);

@@ -15,7 +15,7 @@ use kiln_registry::{Client, Pushed};
 
 use crate::arrival::source_of;
 use crate::error::{Error, Result};
-use crate::image::Image;
+use crate::image::{Image, Listing};
 use crate::pack::{self, Absent, PackedImage, Packing, Progress};
 
 const PARALLEL_UPLOADS: usize = 4;
@@ -76,12 +76,14 @@ pub fn push(
     images: &[Image],
     target: &Reference,
     compression: Compression,
+    listing: Listing,
     observer: PushObserver<'_>,
 ) -> Result<Descriptor> {
     let packing = Packing {
         compression,
         family: MediaFamily::Oci,
         absent: Absent::Describe,
+        listing,
     };
     let observe = |progress| observer(PushEvent::Packing(progress));
     let pack_one = |image| pack::pack(store, image, packing, &observe);
@@ -91,6 +93,7 @@ pub fn push(
         client,
         target,
         observer,
+        packing,
     };
     pushing.blobs(&parts(&packed))?;
     pushing.manifests(&packed)
@@ -140,6 +143,7 @@ struct Pushing<'a> {
     client: &'a Client,
     target: &'a Reference,
     observer: PushObserver<'a>,
+    packing: Packing,
 }
 
 impl Pushing<'_> {
@@ -210,7 +214,7 @@ impl Pushing<'_> {
     }
 
     fn manifests(&self, images: &[PackedImage]) -> Result<Descriptor> {
-        let Some((index, bytes)) = pack::pack_index(images, MediaFamily::Oci) else {
+        let Some((index, bytes)) = pack::pack_index(images, self.packing) else {
             // There is exactly one image if it needs no index.
             let image = &images[0];
             return self.manifest(self.target, &image.manifest, &image.manifest_bytes);

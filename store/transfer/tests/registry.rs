@@ -9,6 +9,7 @@ use kiln_layer::compress::Compression;
 use kiln_oci::{Platform, Reference};
 use kiln_registry::{Client, ClientOptions, RetryPolicy};
 use kiln_testdata::registry::{FakeRegistry, Fault, Layer, digest_of};
+use kiln_transfer::image::Listing;
 use kiln_transfer::pull::{PullError, PullPolicy, pull, resolve, unpack_layers};
 use kiln_transfer::push::push;
 use tempfile::TempDir;
@@ -236,6 +237,7 @@ fn pushed_images_are_mounted_where_they_were_pulled_and_sent_elsewhere() {
             &images,
             target,
             Compression::GZIP,
+            Listing::of(&named.target),
             &|_| {},
         )
         .unwrap()

@@ -23,6 +23,7 @@ pub fn run(global: &GlobalArguments, arguments: &PushArguments) -> Result<(), Fa
         &images,
         &reference,
         compression,
+        image::Listing::of(&named.target),
         &|event| {
             if !arguments.quiet {
                 crate::output::tell!("{event}");

@@ -33,6 +33,30 @@ fn oci_layout_is_a_directory_when_asked_for() {
 }
 
 #[test]
+fn single_image_is_listed_in_an_index_when_asked_for() {
+    if !needs::met(needs::PEERS) {
+        return;
+    }
+    let kiln = Kiln::new();
+    let name = format!("{}/outputs/listed:1.0", world().registry.address());
+    let argument = ["--build-arg", "BUILDKIT_MULTI_PLATFORM=1"];
+    kiln.build(
+        &kiln.context(DOCKERFILE),
+        &[&argument[..], &["-t", &name, "--push"]].concat(),
+    );
+    let raw = |name: &str| {
+        let name = format!("docker://{name}");
+        stdout_of(Command::new("skopeo").args(["inspect", "--raw", "--tls-verify=false", &name]))
+    };
+    assert!(raw(&name).contains("image.index"), "{}", raw(&name));
+    // What the store has as an index stays one.
+    let other = format!("{}/outputs/other:1.0", world().registry.address());
+    kiln.run(&["tag", &name, &other]);
+    kiln.run(&["push", &other]);
+    assert_eq!(raw(&other), raw(&name));
+}
+
+#[test]
 fn local_output_is_the_root_file_system() {
     if !needs::met(needs::PEERS) {
         return;

@@ -90,7 +90,7 @@ pub(super) fn check_given(options: &CompileOptions, lint: &mut Report) {
         ));
     }
     for (name, reason) in WITHOUT_EFFECT {
-        if given(options, name).and_then(parse_flag) == Some(true) {
+        if given(options, name).is_some_and(|value| !value.is_empty()) {
             let message = format!("build argument `{name}` has no effect: {reason}");
             lint.add(without_place(
                 Severity::Warning,
@@ -101,11 +101,8 @@ pub(super) fn check_given(options: &CompileOptions, lint: &mut Report) {
     }
 }
 
-/// Those of [`FLAGS`] that are understood and not obeyed, and why.
-const WITHOUT_EFFECT: [(&str, &str); 1] = [(
-    "BUILDKIT_MULTI_PLATFORM",
-    "only several images are listed in an index",
-)];
+/// Those of [`BUILDER_ARGUMENTS`] that are not obeyed, and why.
+const WITHOUT_EFFECT: [(&str, &str); 1] = [("BUILDKIT_BUILD_NAME", "builds have no names")];
 
 /// Returns a finding about something that is not in the Dockerfile.
 fn without_place(severity: Severity, code: Code, message: String) -> Diagnostic {

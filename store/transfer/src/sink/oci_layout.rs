@@ -99,16 +99,13 @@ pub(super) fn collect(
     packed
         .iter()
         .for_each(|image| parts::add_image(&mut parts, image));
-    let target = match (
-        pack::pack_index(&packed, options.packing.family),
-        packed.first(),
-    ) {
+    let target = match (pack::pack_index(&packed, options.packing), packed.first()) {
         (None, Some(image)) => image.manifest.clone(),
         (Some((descriptor, bytes)), _) => {
             parts.insert(parts::blob_path(&descriptor.digest), Part::Bytes(bytes));
             descriptor
         }
-        // `pack_index` has an index for every number of images but one.
+        // Only a single image can do without an index.
         (None, None) => Descriptor::of_bytes("", b""),
     };
     Ok((parts, target, packed))

@@ -164,6 +164,7 @@ fn request(
         plan: compilation.plan,
         images: images.collect(),
         directories: inputs.directories_with(modes),
+        listing: options::listing(arguments),
         names: options::names(arguments)?,
         outputs: options::outputs(arguments)?,
         cache_from: options::cache_from(arguments)?,

@@ -9,6 +9,7 @@ use kiln_engine::sandbox::runspec::Limits;
 use kiln_engine::{CacheSource, CacheTarget, Output, SecretSource};
 use kiln_oci::Reference;
 use kiln_plan::NetworkMode;
+use kiln_transfer::image::Listing;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -17,6 +18,9 @@ pub const DEFAULT_JOBS: usize = 16;
 
 /// The build argument that asks for an inline cache.
 const INLINE_CACHE: &str = "BUILDKIT_INLINE_CACHE";
+
+/// The build argument that asks for an index of a single image, too.
+const MULTI_PLATFORM: &str = "BUILDKIT_MULTI_PLATFORM";
 
 /// Length of the period in which processor time is counted.
 const CPU_PERIOD_MICROSECONDS: u64 = 100_000;
@@ -210,13 +214,26 @@ pub fn cache_from(arguments: &BuildArguments) -> Result<Vec<CacheSource>, Failur
 
 /// The caches to write, with the one that the build argument of other builders asks for.
 pub fn cache_to(arguments: &BuildArguments) -> Result<Vec<CacheTarget>, Failure> {
-    let is_inline = arguments
-        .build_arg
-        .iter()
-        .any(|argument| matches!(argument.split_once('='), Some((INLINE_CACHE, "1" | "true"))));
-    let inline = is_inline.then_some("type=inline");
+    let inline = is_asked_for(arguments, INLINE_CACHE).then_some("type=inline");
     let written = arguments.cache_to.iter().map(String::as_str);
     written.chain(inline).map(parse_cache_target).collect()
+}
+
+/// Whether the build argument `name` is given and true.
+fn is_asked_for(arguments: &BuildArguments, name: &str) -> bool {
+    let given = arguments.build_arg.iter().rev();
+    let value = given
+        .filter_map(|argument| argument.split_once('='))
+        .find(|(known, _)| *known == name);
+    value.is_some_and(|(_, value)| matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"))
+}
+
+/// When images are listed in an index.
+pub fn listing(arguments: &BuildArguments) -> Listing {
+    match is_asked_for(arguments, MULTI_PLATFORM) {
+        true => Listing::Always,
+        false => Listing::Several,
+    }
 }
 
 pub fn limits(arguments: &BuildArguments) -> Result<Limits, Failure> {

@@ -78,6 +78,7 @@ impl Fetcher<'_> {
             plan: plan.finish(),
             images: Vec::new(),
             directories: BTreeMap::new(),
+            listing: Default::default(),
             names: Vec::new(),
             outputs: Vec::new(),
             cache_from: Vec::new(),
