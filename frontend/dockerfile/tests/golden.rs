@@ -6,9 +6,10 @@
 
 mod support;
 
+use kiln_dockerfile::lint::rule_named;
 use kiln_dockerfile::{
     CompileOptions, Context, ContextSource, Diagnostics, IgnoredPaths, NamedContext, Privilege,
-    Privileges, Scope, SourceFile, compile, render,
+    Privileges, Scope, Severity, SourceFile, compile, render,
 };
 use kiln_oci::Platform;
 use kiln_plan::{GitSource, GitTimes, HttpSource, NetworkMode};
@@ -58,6 +59,11 @@ fn allow(privileges: &mut Privileges, name: &str) {
 }
 
 fn rendered(source: &SourceFile, findings: &Diagnostics) -> String {
+    for finding in &findings.0 {
+        let is_rule = rule_named(finding.code.0).is_some();
+        let is_warning = finding.severity == Severity::Warning;
+        assert!(is_rule || !is_warning, "{} is no rule", finding.code);
+    }
     match findings.0.as_slice() {
         [] => String::new(),
         findings => render(source, findings, false),

@@ -183,4 +183,14 @@ rules! {
         "invalid-json-form",
         "What looks like the JSON form should be JSON",
     );
+    LATE_FLAG = Rule::of_kiln(
+        "LateFlag",
+        "late-flag",
+        "Flags should stand before the arguments",
+    );
+    AMBIGUOUS_DESTINATION = Rule::of_kiln(
+        "AmbiguousDestination",
+        "ambiguous-destination",
+        "The destination of several sources should end with a slash",
+    );
 }

@@ -191,7 +191,8 @@ impl Lowering<'_> {
                 words.keyword
             );
             let span = words.destination.span;
-            let warning = Diagnostic::warning(code::INVALID_COPY, span, message);
+            let code = lint::AMBIGUOUS_DESTINATION.code();
+            let warning = Diagnostic::warning(code, span, message);
             self.lint
                 .add(warning.with_help("end the destination with `/`"));
         }
