@@ -272,7 +272,7 @@ impl From<kiln_transfer::cache_mount::Error> for Failure {
     fn from(error: kiln_transfer::cache_mount::Error) -> Self {
         use kiln_transfer::cache_mount::Error;
         let class = match error {
-            Error::Store(_) | Error::Read { .. } | Error::Io { .. } => Class::Store,
+            Error::Store(_) | Error::Read { .. } => Class::Store,
             _ => Class::Image,
         };
         Failure::from_error(class, &error)
@@ -283,7 +283,7 @@ impl From<kiln_transfer::cache_mount::Error> for Failure {
 fn class_of_transfer(error: &kiln_transfer::Error) -> Class {
     use kiln_transfer::Error;
     match error {
-        Error::Store(_) | Error::Tree(_) | Error::Capture { .. } | Error::Io { .. } => Class::Store,
+        Error::Store(_) | Error::Tree(_) | Error::Capture { .. } => Class::Store,
         _ => Class::Image,
     }
 }

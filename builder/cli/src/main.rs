@@ -36,6 +36,10 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     raise_open_files_limit();
+    // In a user namespace nobody can tell whose the store is.
+    if let Ok(root) = session::root(&arguments.global) {
+        kiln_engine::disk::Store::check_owner(&root)?;
+    }
     let entered = kiln_engine::sandbox::user_namespace::enter_if_unprivileged()?;
     session::warn_about(&entered);
     commands::run(arguments)

@@ -35,6 +35,23 @@ pub struct CacheMountKey {
     /// The digest of the files that it is filled with when it is new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<Digest>,
+    /// What uses it: mounts for different purposes are never one.
+    #[serde(default)]
+    pub purpose: CacheMountPurpose,
+}
+
+/// What a cache mount is for.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheMountPurpose {
+    /// Steps mount it, whoever wrote them.
+    #[default]
+    Steps,
+    /// It is the bare repository of a git remote, that only this program may write to: what a
+    /// step left there, git would believe.
+    GitRepository,
 }
 
 impl CacheMountKey {
@@ -46,9 +63,14 @@ impl CacheMountKey {
             uid,
             gid,
             seed,
+            purpose,
         } = self;
         let seed = seed.as_ref().map(Digest::to_string).unwrap_or_default();
-        let name = format!("{id}\0{mode:o}\0{uid}\0{gid}\0{seed}");
+        let purpose = match purpose {
+            CacheMountPurpose::Steps => "",
+            CacheMountPurpose::GitRepository => "\0git repository",
+        };
+        let name = format!("{id}\0{mode:o}\0{uid}\0{gid}\0{seed}{purpose}");
         Digest::sha256(name.as_bytes()).hex().to_owned()
     }
 }

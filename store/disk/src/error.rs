@@ -49,14 +49,14 @@ pub enum Error {
         feature: String,
     },
     /// The root belongs to another user.
-    #[error("cannot use store {}: it belongs to user {owner}, not to user {user}", path.display())]
+    #[error("cannot use store {}: it belongs to {owner}, not to {user}", path.display())]
     OwnedByAnother {
         /// The root of the store.
         path: PathBuf,
-        /// The user that owns it.
-        owner: u32,
+        /// The user that owns it: `user 1000 (ann)`.
+        owner: String,
         /// The user that this process is.
-        user: u32,
+        user: String,
     },
     /// A file of the store does not say what it should.
     #[error("cannot understand {}", path.display())]
@@ -103,6 +103,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the cause is a file system that cannot be written.
+    pub fn is_read_only(&self) -> bool {
+        let Error::Io { source, .. } = self else {
+            return false;
+        };
+        source.kind() == io::ErrorKind::ReadOnlyFilesystem
+    }
+
     /// Whether the cause is a full disk or an exhausted quota.
     pub fn is_out_of_space(&self) -> bool {
         let Error::Io { source, .. } = self else {
@@ -116,7 +124,7 @@ impl Error {
 }
 
 /// Adds what was done, and on which path, to an operating system error.
-pub(crate) trait At<T> {
+pub trait At<T> {
     /// Turns the error into [`Error::Io`].
     fn at(self, action: &'static str, path: &Path) -> Result<T>;
 }

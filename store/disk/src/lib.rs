@@ -49,10 +49,11 @@ mod version;
 pub use blobs::{BlobWriter, Blobs};
 pub use builds::{BuildOutcome, BuildRecord, Builds, RunCause, StepEnd, StepOutcome, StepRecord};
 pub use cache_mounts::{
-    CacheMount, CacheMountFacts, CacheMountKey, CacheMountSharing, CacheMountUse, CacheMounts,
+    CacheMount, CacheMountFacts, CacheMountKey, CacheMountPurpose, CacheMountSharing,
+    CacheMountUse, CacheMounts,
 };
 pub use compressed::Compressed;
-pub use error::{Error, Result};
+pub use error::{At, Error, Result};
 pub use gc::{
     FileSystemSpace, Item, ItemFilter, ItemKind, ItemState, Listing, PruneReport, PruneRule, meets,
 };

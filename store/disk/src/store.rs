@@ -3,7 +3,7 @@
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kiln_oci::Digest;
 use rustix::fs::FlockOperation;
@@ -50,6 +50,7 @@ struct Inner {
     session: Mutex<Option<Arc<Session>>>,
     /// What this process uses: nobody removes it.
     leases: Leases,
+    warnings: Mutex<Vec<String>>,
     _lock: Lock,
 }
 
@@ -70,16 +71,49 @@ impl Store {
         }
         let lock = take_root_lock(&root)?;
         make_directories(&root)?;
-        session::remove_dead_sessions(&root.join("active"))?;
+        match session::remove_dead_sessions(&root.join("active")) {
+            Err(error) if error.is_read_only() => {}
+            other => other?,
+        }
         let inner = Inner {
             root,
             session: Mutex::new(None),
             leases: Leases::default(),
+            warnings: Mutex::default(),
             _lock: lock,
         };
         Ok(Self {
             inner: Arc::new(inner),
         })
+    }
+
+    /// Looks whether this user may use the store in `root`, if there is one.
+    ///
+    /// [`Store::open`] does so too; but a process that becomes root of a user namespace cannot
+    /// tell others' files apart any more. Errors: [`Error::OwnedByAnother`].
+    pub fn check_owner(root: &Path) -> Result<()> {
+        match root.exists() {
+            true => check_owner(root),
+            false => Ok(()),
+        }
+    }
+
+    /// Returns what went wrong since the last time this was asked, without being in the way.
+    pub fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut *self.warnings())
+    }
+
+    /// Remembers something that went wrong without being in the way.
+    pub(crate) fn warn(&self, warning: String) {
+        let mut warnings = self.warnings();
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+
+    fn warnings(&self) -> MutexGuard<'_, Vec<String>> {
+        let warnings = self.inner.warnings.lock();
+        warnings.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the root directory, as an absolute path.
@@ -231,12 +265,15 @@ fn make_directories(root: &Path) -> Result<()> {
         match session::make_directory(&root.join(name)) {
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {
             }
+            // What only reads may not miss it.
+            Err(error) if error.is_read_only() => {}
             other => other?,
         }
     }
     Ok(())
 }
 
+/// Users have stores of their own: what one cannot read, or would leave to root, helps nobody.
 fn check_owner(root: &Path) -> Result<()> {
     let owner = std::fs::metadata(root).at("examine", root)?.uid();
     let user = rustix::process::geteuid().as_raw();
@@ -244,9 +281,21 @@ fn check_owner(root: &Path) -> Result<()> {
         true => Ok(()),
         false => Err(Error::OwnedByAnother {
             path: root.to_owned(),
-            owner,
-            user,
+            owner: user_name(owner),
+            user: user_name(user),
         }),
+    }
+}
+
+/// Returns `user 1000 (ann)`, or without the name if the machine does not tell it.
+fn user_name(id: u32) -> String {
+    let accounts = std::fs::read("/etc/passwd").unwrap_or_default();
+    let text = String::from_utf8_lossy(&accounts);
+    let has_id = |line: &&str| line.split(':').nth(2) == Some(id.to_string().as_str());
+    let name = text.lines().find(has_id);
+    match name.and_then(|line| line.split(':').next()) {
+        Some(name) => format!("user {id} ({name})"),
+        None => format!("user {id}"),
     }
 }
 
@@ -258,6 +307,10 @@ fn restrict(root: &Path) -> Result<()> {
 
 fn take_root_lock(root: &Path) -> Result<Lock> {
     let path = root.join("lock");
-    let file = lock::open_lock_file(&path)?;
+    let file = match lock::open_lock_file(&path) {
+        // Locks need no writing: a store that is mounted read-only can be read.
+        Err(error) if error.is_read_only() => File::open(&path).at("open lock file", &path)?,
+        other => other?,
+    };
     lock::wait(file, &path, FlockOperation::LockShared)
 }

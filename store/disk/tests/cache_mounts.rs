@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kiln_disk::{
-    CacheMountKey, CacheMountSharing, CacheMountUse, Error, Patience, Store, WaitingForTurn,
+    CacheMountKey, CacheMountPurpose, CacheMountSharing, CacheMountUse, Error, Patience, Store,
+    WaitingForTurn,
 };
 use kiln_oci::Digest;
 use support::{ROLE, ROOT, fresh_root, kill, say_ready_and_sleep, spawn, start};
@@ -18,6 +19,7 @@ fn key(id: &str) -> CacheMountKey {
         uid: 0,
         gid: 0,
         seed: None,
+        purpose: CacheMountPurpose::Steps,
     }
 }
 
@@ -209,7 +211,7 @@ fn mount_whose_filling_was_killed_is_filled_anew() {
 }
 
 #[test]
-fn mode_owner_and_seed_are_part_of_the_identity() {
+fn mode_owner_seed_and_purpose_are_part_of_the_identity() {
     let plain = key("m");
     let others = [
         CacheMountKey {
@@ -226,6 +228,10 @@ fn mode_owner_and_seed_are_part_of_the_identity() {
         },
         CacheMountKey {
             seed: Some(Digest::sha256(b"")),
+            ..plain.clone()
+        },
+        CacheMountKey {
+            purpose: CacheMountPurpose::GitRepository,
             ..plain.clone()
         },
         key("../../m"),

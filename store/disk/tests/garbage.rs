@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use kiln_disk::{
-    CacheMountKey, CacheMountSharing, Error, ItemFilter, ItemKind, LayerId, Patience, PruneReport,
-    PruneRule, Store,
+    CacheMountKey, CacheMountPurpose, CacheMountSharing, Error, ItemFilter, ItemKind, LayerId,
+    Patience, PruneReport, PruneRule, Store,
 };
 use kiln_oci::{ChainId, Descriptor, DiffId, Digest, Manifest, MediaFamily, MediaType};
 use support::{digest, fresh_root, has, layer, prune, record};
@@ -147,6 +147,7 @@ fn filters_choose_by_kind() {
         uid: 0,
         gid: 0,
         seed: None,
+        purpose: CacheMountPurpose::Steps,
     };
     let mounts = store.cache_mounts();
     let sharing = CacheMountSharing::Shared;
@@ -180,5 +181,26 @@ fn reserved_room_is_kept_whatever_else_is_wanted() {
         ..PruneRule::default()
     };
     assert_eq!(prune(&root, rule).removed, []);
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+#[test]
+fn damaged_record_is_told_once_and_counts_as_none() {
+    let root = fresh_root("gc-damaged");
+    let store = Store::open(&root).unwrap();
+    record(&store, "a", &[layer(&store, 10)]);
+    let hex = digest("a").hex().to_owned();
+    let path = root.join("records").join(&hex[..2]).join(&hex);
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("step", "stop")).unwrap();
+    assert_eq!(store.records().get(&digest("a")).unwrap(), None);
+    assert_eq!(store.records().get(&digest("a")).unwrap(), None);
+    let warnings = store.take_warnings();
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].contains("is damaged") && warnings[0].contains(&hex));
+    assert!(store.take_warnings().is_empty());
+    drop(store);
+    prune(&root, PruneRule::default());
+    assert!(!path.exists());
     std::fs::remove_dir_all(root).unwrap();
 }

@@ -84,7 +84,35 @@ fn store_of_another_user_is_refused_by_name() {
         return;
     }
     let error = Store::open(&root).unwrap_err().to_string();
-    assert!(error.contains("belongs to user 12345"), "{error}");
+    let expected = "it belongs to user 12345, not to user 0 (root)";
+    assert!(error.contains(expected), "{error}");
     assert_eq!(names(&root), [""; 0]);
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+#[test]
+fn store_on_a_read_only_file_system_can_be_read() {
+    let root = empty_directory("read-only");
+    let store = Store::open(&root).unwrap();
+    let blob = store.blobs().put(b"content").unwrap();
+    drop(store);
+    let mount = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("mount");
+        let output = command.args(arguments).arg(&root).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    let path = root.to_str().unwrap();
+    if !mount(&["--bind", path]) || !mount(&["-o", "remount,bind,ro"]) {
+        return eprintln!("skipped: mounting needs root");
+    }
+    let store = Store::open(&root).unwrap();
+    assert_eq!(store.blobs().read(&blob, 100).unwrap(), b"content");
+    assert!(store.blobs().has(&blob));
+    assert!(store.items().unwrap().total().bytes > 0);
+    let refused = store.blobs().put(b"more").unwrap_err();
+    assert!(refused.is_read_only(), "{refused}");
+    drop(store);
+    let unmounted = std::process::Command::new("umount").arg(&root).status();
+    assert!(unmounted.unwrap().success());
     std::fs::remove_dir_all(root).unwrap();
 }

@@ -4,7 +4,9 @@
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
-use kiln_disk::{ActiveLayer, LayerFacts, LayerId, LayerOrigin, Patience, Store, whiteout_format};
+use kiln_disk::{
+    ActiveLayer, At, LayerFacts, LayerId, LayerOrigin, Patience, Store, whiteout_format,
+};
 use kiln_layer::ahead::read_ahead;
 use kiln_layer::archive::{DevicePolicy, UnpackOptions, UnpackSummary, unpack};
 use kiln_layer::compress::{ArchiveCompression, decompressor};
@@ -166,11 +168,7 @@ pub(crate) fn unpack_archive(
 ) -> Result<UnpackedArchive> {
     let active = store.layers().begin()?;
     let compression = ArchiveCompression::from(encoding);
-    let input = decompressor(compression, input).map_err(|source| Error::Io {
-        action: "decompress into",
-        path: active.upper(),
-        source,
-    })?;
+    let input = decompressor(compression, input).at("decompress into", &active.upper())?;
     let lowers: Vec<_> = lowers
         .iter()
         .map(|layer| store.layers().diff_path(layer))

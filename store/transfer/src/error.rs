@@ -1,8 +1,5 @@
 //! What can go wrong while an image is moved.
 
-use std::io;
-use std::path::{Path, PathBuf};
-
 use kiln_oci::{ConfigError, DiffId, Digest, DocumentError, Platform};
 
 /// The result of moving an image.
@@ -11,7 +8,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// An image, or a part of it, could not be moved.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The store failed.
+    /// The store, or a file outside of it, could not be read or written.
     #[error(transparent)]
     Store(#[from] kiln_disk::Error),
     /// The file tree of a stack of layers could not be read, or its copy not written.
@@ -77,17 +74,6 @@ pub enum Error {
         /// The digest of what is there.
         found: Digest,
     },
-    /// Something outside the store could not be read or written.
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        /// What was being done, as a verb.
-        action: &'static str,
-        /// The object.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
     /// The registry, or the way there, failed.
     #[error("cannot push {image}")]
     Push {
@@ -105,20 +91,4 @@ pub enum Error {
         /// How many images were given.
         count: usize,
     },
-}
-
-/// Adds what was done, and on which path, to an operating system error.
-pub(crate) trait At<T> {
-    /// Turns the error into [`Error::Io`].
-    fn at(self, action: &'static str, path: &Path) -> Result<T>;
-}
-
-impl<T, E: Into<io::Error>> At<T> for std::result::Result<T, E> {
-    fn at(self, action: &'static str, path: &Path) -> Result<T> {
-        self.map_err(|source| Error::Io {
-            action,
-            path: path.to_owned(),
-            source: source.into(),
-        })
-    }
 }

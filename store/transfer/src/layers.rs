@@ -219,11 +219,12 @@ impl Failure {
     fn into_error(self, path: &Path) -> Error {
         match self {
             Self::Capture(error) => error,
-            Self::Write(source) => Error::Io {
+            Self::Write(source) => kiln_disk::Error::Io {
                 action: "write",
                 path: path.to_owned(),
                 source,
-            },
+            }
+            .into(),
         }
     }
 }

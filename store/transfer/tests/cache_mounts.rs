@@ -6,7 +6,9 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
-use kiln_disk::{CacheMountKey, CacheMountSharing, CacheMountUse, Patience, Store};
+use kiln_disk::{
+    CacheMountKey, CacheMountPurpose, CacheMountSharing, CacheMountUse, Patience, Store,
+};
 use kiln_oci::{Descriptor, Manifest, Reference};
 use kiln_registry::{Client, ClientOptions};
 use kiln_testdata::registry::FakeRegistry;
@@ -39,6 +41,7 @@ impl Machine {
             uid: 0,
             gid: 0,
             seed: None,
+            purpose: CacheMountPurpose::Steps,
         };
         let sharing = CacheMountSharing::Locked;
         let mounts = self.store.cache_mounts();

@@ -3,7 +3,9 @@
 use super::content;
 use crate::worker::{BuildWorker, Product};
 use crate::{StepChange, StepError};
-use kiln_disk::{CacheMountKey, CacheMountSharing, CacheMountUse, Patience, WaitingForTurn};
+use kiln_disk::{
+    CacheMountKey, CacheMountPurpose, CacheMountSharing, CacheMountUse, Patience, WaitingForTurn,
+};
 use kiln_layer::copy::{self, DigestOptions, Selection};
 use kiln_plan::{CacheSharing, Exec, MountKind, VertexId};
 use std::collections::BTreeMap;
@@ -126,6 +128,7 @@ fn identity(
         uid: *uid,
         gid: *gid,
         seed,
+        purpose: CacheMountPurpose::Steps,
     };
     let sharing = match sharing {
         CacheSharing::Shared => CacheMountSharing::Shared,

@@ -2,22 +2,21 @@
 
 use super::{Fetcher, process_name};
 use crate::{StepChange, StepError};
-use kiln_disk::{CacheMountKey, CacheMountSharing, CacheMountUse};
+use kiln_disk::{CacheMountKey, CacheMountPurpose, CacheMountSharing, CacheMountUse};
 use kiln_fetch::FetchError;
 use kiln_fetch::git::{Repositories, Repository};
-use kiln_oci::Digest;
 use std::path::Path;
 
 impl Repositories for Fetcher<'_> {
     fn enter(&self, name: &str) -> Result<Repository, FetchError> {
         let key = CacheMountKey {
-            id: format!("git repository {name}"),
+            id: name.to_owned(),
             mode: 0o700,
             uid: 0,
             gid: 0,
-            // A step could plant a configuration in a directory that it may mount: no seed of a
-            // cache mount of a Dockerfile has this digest.
-            seed: Some(Digest::sha256("kiln: bare repositories of git remotes")),
+            seed: None,
+            // A step could plant a configuration in a directory that it may mount.
+            purpose: CacheMountPurpose::GitRepository,
         };
         let used = self.take(&key).map_err(|error| match error {
             StepError::Cancelled => FetchError::Cancelled,
@@ -43,7 +42,10 @@ impl Fetcher<'_> {
             &mut |waiting| {
                 if !std::mem::replace(&mut told, true) {
                     let process = process_name(waiting.process_id);
-                    let note = format!("waiting for {process}, which uses the {}", key.id);
+                    let note = format!(
+                        "waiting for {process}, which uses the git repository {}",
+                        key.id
+                    );
                     self.tell(StepChange::Note(note));
                 }
                 self.patience()

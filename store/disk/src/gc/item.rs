@@ -14,6 +14,8 @@ pub enum ItemKind {
     Blob,
     /// A cache mount.
     CacheMount,
+    /// The bare repository of a git remote.
+    GitRepository,
     /// The logs of one build.
     Log,
     /// What is known of the files of a build context.
@@ -22,10 +24,11 @@ pub enum ItemKind {
 
 impl ItemKind {
     /// All kinds.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Layer,
         Self::Blob,
         Self::CacheMount,
+        Self::GitRepository,
         Self::Log,
         Self::ContextIndex,
     ];
@@ -36,6 +39,7 @@ impl ItemKind {
             Self::Layer => "regular",
             Self::Blob => "blob",
             Self::CacheMount => "exec.cachemount",
+            Self::GitRepository => "source.git.checkout",
             Self::Log => "log",
             Self::ContextIndex => "source.local",
         }

@@ -8,7 +8,7 @@ use kiln_oci::Digest;
 use super::inventory::{Found, Inventory};
 use super::item::{Item, ItemKind, ItemState};
 use crate::usage::DiskUsage;
-use crate::{CacheMount, LayerId, LayerOrigin};
+use crate::{CacheMount, CacheMountPurpose, LayerId, LayerOrigin};
 
 /// Everything in a store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -110,8 +110,12 @@ pub(super) fn blob(inventory: &Inventory, digest: &Digest) -> Option<Item> {
 
 pub(super) fn cache_mount(mount: &CacheMount) -> Item {
     let facts = mount.facts.as_ref();
+    let purpose = facts.map(|facts| facts.key.purpose);
     Item {
-        kind: ItemKind::CacheMount,
+        kind: match purpose.unwrap_or_default() {
+            CacheMountPurpose::Steps => ItemKind::CacheMount,
+            CacheMountPurpose::GitRepository => ItemKind::GitRepository,
+        },
         id: mount.name.clone(),
         description: facts.map_or_else(String::new, |facts| facts.key.id.clone()),
         state: match mount.is_in_use {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use recipe::{Fact, InputContent, Recipe, RecipeInput, Recipes};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::{LayerId, Store, durable, lease, session, store};
 
 /// What a step resulted in.
@@ -44,9 +44,18 @@ impl<'store> Records<'store> {
     }
 
     /// Returns the record under `key`, used now, if all its layers are there; leases them.
+    ///
+    /// A damaged one counts as none, with a warning ([`Store::take_warnings`]).
     pub fn get(&self, key: &Digest) -> Result<Option<Record>> {
         let path = self.path(key);
-        let Some(record) = durable::read_json_or_forget::<Record>(&path)? else {
+        let record = match durable::read_lazy_json::<Record>(&path) {
+            Err(error @ (Error::Malformed { .. } | Error::Damaged(_))) => {
+                self.store.warn(format!("{error}; its step runs again"));
+                return Ok(None);
+            }
+            other => other?,
+        };
+        let Some(record) = record else {
             return Ok(None);
         };
         for layer in &record.result {

@@ -1,8 +1,5 @@
 //! What can go wrong when a cache mount travels.
 
-use std::io;
-use std::path::{Path, PathBuf};
-
 use kiln_oci::{Digest, DocumentError};
 
 /// The result of moving a cache mount.
@@ -11,7 +8,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// A cache mount could not be moved.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The store failed.
+    /// The store, or a file outside of it, could not be read or written.
     #[error(transparent)]
     Store(#[from] kiln_disk::Error),
     /// The registry, or the way there, failed.
@@ -68,37 +65,10 @@ pub enum Error {
         /// What is there.
         found: Digest,
     },
-    /// Something outside the store could not be read or written.
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        /// What was being done, as a verb.
-        action: &'static str,
-        /// The object.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
 }
 
 impl From<kiln_registry::Error> for Error {
     fn from(error: kiln_registry::Error) -> Self {
         Self::Registry(Box::new(error))
-    }
-}
-
-/// Adds what was done, and on which path, to an operating system error.
-pub(super) trait At<T> {
-    /// Turns the error into [`Error::Io`].
-    fn at(self, action: &'static str, path: &Path) -> Result<T>;
-}
-
-impl<T, E: Into<io::Error>> At<T> for std::result::Result<T, E> {
-    fn at(self, action: &'static str, path: &Path) -> Result<T> {
-        self.map_err(|source| Error::Io {
-            action,
-            path: path.to_owned(),
-            source: source.into(),
-        })
     }
 }

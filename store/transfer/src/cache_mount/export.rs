@@ -10,13 +10,13 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use kiln_disk::{ActiveLayer, CacheMountUse, Store, whiteout_format};
+use kiln_disk::{ActiveLayer, At, CacheMountUse, Store, whiteout_format};
 use kiln_layer::capture::{CaptureOptions, capture};
 use kiln_layer::digest::DigestWriter;
 use kiln_oci::{Descriptor, Digest, Manifest};
 
 use super::chunker::Chunker;
-use super::error::{At, Error, Result};
+use super::error::{Error, Result};
 use super::index::{CONFIG, Chunk, Config, INDEX, Index, MAXIMUM_INDEX_BYTES, PACK, RootDirectory};
 use super::place::{Place, manifest_of};
 use super::{Observer, Progress, Summary};
@@ -66,7 +66,7 @@ pub(super) fn chunks(
 ) -> Result<()> {
     let mut chunker = Chunker::new(|chunk: &[u8]| consume(Digest::sha256(chunk), chunk));
     archive(id, directory, &mut chunker)?;
-    chunker.finish().at("read", directory)
+    Ok(chunker.finish().at("read", directory)?)
 }
 
 struct Exporting<'a> {

@@ -10,12 +10,12 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use kiln_disk::{ActiveLayer, CacheMountUse, Store, whiteout_format};
+use kiln_disk::{ActiveLayer, At, CacheMountUse, Store, whiteout_format};
 use kiln_layer::archive::{DevicePolicy, UnpackOptions, unpack};
 use kiln_layer::tree::{Tree, WhiteoutFormat};
 use kiln_oci::{Descriptor, Digest, Manifest};
 
-use super::error::{At, Error, Result};
+use super::error::{Error, Result};
 use super::export::{chunks, read_index, read_small};
 use super::index::{Chunk, Config, Index, MAXIMUM_CONFIG_BYTES, PACK, RootDirectory};
 use super::place::Place;
@@ -106,9 +106,9 @@ fn unpack_into(id: &str, archive: &mut dyn Read, target: &Path, root: RootDirect
     }
     unpack(archive, &mut tree, &options).map_err(|error| failed(error.into()))?;
     let permissions = Permissions::from_mode(root.mode & 0o7777);
-    fs::set_permissions(target, permissions)
-        .and_then(|()| chown(target, Some(root.uid), Some(root.gid)))
-        .at("set the owner of", target)
+    let owned = fs::set_permissions(target, permissions)
+        .and_then(|()| chown(target, Some(root.uid), Some(root.gid)));
+    Ok(owned.at("set the owner of", target)?)
 }
 
 struct Importing<'a> {

@@ -5,11 +5,12 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use kiln_disk::At;
 use kiln_layer::digest::DigestReader;
 use kiln_oci::{Descriptor, Digest, Document, Index, Manifest, MediaFamily, MediaType, Reference};
 use kiln_registry::{Client, Pushed};
 
-use super::error::{At, Error, Result};
+use super::error::{Error, Result};
 use super::index::{ARTIFACT, PACK};
 
 /// The most bytes that a manifest or an `index.json` may have.
@@ -141,11 +142,10 @@ impl InDirectory {
         let written = File::create(&temporary)
             .and_then(|mut file| io::copy(content, &mut file).and_then(|_| file.sync_all()))
             .and_then(|()| fs::rename(&temporary, path));
-        written
-            .inspect_err(|_| {
-                let _ = fs::remove_file(&temporary);
-            })
-            .at("write", path)
+        if written.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        Ok(written.at("write", path)?)
     }
 
     /// Removes packs that `earlier` named and no manifest of the layout names any more.

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use kiln_disk::LayerId;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
-use crate::error::{At, Result};
+use crate::error::Result;
+use kiln_disk::At;
 
 /// Where an archive is written to.
 pub enum Destination<'a> {
@@ -58,10 +59,8 @@ fn write_buffered<W: Write>(
     let mut buffer = BufWriter::with_capacity(BUFFER_BYTES, output);
     produce(&mut buffer)?;
     buffer.flush().at("write", path)?;
-    buffer
-        .into_inner()
-        .map_err(io::IntoInnerError::into_error)
-        .at("write", path)
+    let written = buffer.into_inner().map_err(io::IntoInnerError::into_error);
+    Ok(written.at("write", path)?)
 }
 
 /// A file that has no name yet, or a temporary one that is removed if it is not finished.
@@ -101,9 +100,8 @@ impl<'a> Unfinished<'a> {
         }
         std::fs::rename(&self.temporary, self.target).at("create", self.target)?;
         let directory = directory_of(self.target);
-        File::open(directory)
-            .and_then(|file| file.sync_all())
-            .at("write to disk", directory)
+        let synced = File::open(directory).and_then(|file| file.sync_all());
+        Ok(synced.at("write to disk", directory)?)
     }
 }
 
@@ -156,7 +154,8 @@ mod tests {
         assert!(failed.is_err());
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
 
-        let write = |output: &mut dyn Write| output.write_all(b"new").at("write", Path::new("x"));
+        let write =
+            |output: &mut dyn Write| Ok(output.write_all(b"new").at("write", Path::new("x"))?);
         Destination::File(&path).write(write).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);

@@ -61,11 +61,12 @@ pub(super) fn failed(target: &Path, error: kiln_layer::archive::ArchiveError) ->
         kiln_layer::archive::ArchiveError::Stream(source) => source,
         other => io::Error::other(other),
     };
-    Error::Io {
+    kiln_disk::Error::Io {
         action: "write",
         path: target.to_owned(),
         source,
     }
+    .into()
 }
 
 fn entry(path: &Path, kind: EntryKind) -> Entry {

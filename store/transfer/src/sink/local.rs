@@ -8,7 +8,8 @@ use kiln_layer::tree::{Attributes, FileKind, Tree};
 
 use super::rootfs_tar::open_stack;
 use super::walk::{Visit, walk};
-use crate::error::{At, Result};
+use crate::error::Result;
+use kiln_disk::At;
 
 /// Whose the files are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

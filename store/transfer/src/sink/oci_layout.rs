@@ -13,10 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use super::parts::{self, Part, Parts, copied_all};
 use super::{ArchiveOptions, Destination, image_archive};
-use crate::error::{At, Result};
+use crate::error::Result;
 use crate::image::Image;
 use crate::json;
 use crate::pack::{self, Observer, PackedImage, Progress};
+use kiln_disk::At;
 
 const NAME: &str = "io.containerd.image.name";
 const REFERENCE_NAME: &str = "org.opencontainers.image.ref.name";
@@ -174,7 +175,7 @@ fn read_index(directory: &Path) -> Result<Vec<Descriptor>> {
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).at("read", &path),
+        Err(error) => return Ok(Err(error).at("read", &path)?),
     };
     let index: LayoutIndex = serde_json::from_slice(&bytes).at("understand", &path)?;
     Ok(index.manifests)
@@ -190,9 +191,9 @@ fn write_part(store: &Store, part: &Part, path: &Path, observe: Observer<'_>) ->
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).at("make directory", parent)?;
     }
-    let copy = |output: &mut dyn Write| {
+    let copy = |output: &mut dyn Write| -> Result<()> {
         let copied = io::copy(&mut part.open(store)?, output).at("write", path)?;
-        copied_all(copied, part).at("write", path)
+        Ok(copied_all(copied, part).at("write", path)?)
     };
     Destination::File(path).write(copy)
 }

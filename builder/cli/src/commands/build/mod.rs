@@ -47,6 +47,9 @@ pub fn run(global: &GlobalArguments, arguments: &BuildArguments) -> Result<(), F
     let request = request(global, arguments, &inputs, compilation)?;
     collector.before_build(&session.store);
     let built = build(&session, arguments, &inputs, &request, &cancellation);
+    for warning in session.store.take_warnings() {
+        crate::output::tell!("warning: {warning}");
+    }
     collector.after_build(&session.store);
     tell_warnings(progress_mode(arguments), &inputs.dockerfile, &warnings);
     results::write(arguments, &request, &built?)

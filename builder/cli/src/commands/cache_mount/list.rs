@@ -10,7 +10,7 @@ use kiln_engine::disk::{CacheMount, Store};
 use serde_json::json;
 
 pub fn run(store: &Store, arguments: &CacheMountListArguments) -> Result<(), Failure> {
-    let mut mounts = store.cache_mounts().list()?;
+    let mut mounts = super::mounts(store)?;
     for text in &arguments.filter {
         let filter = filters::split(text)?;
         let mut kept = Vec::new();

@@ -8,7 +8,7 @@ use crate::arguments::{CacheMountCommand, CacheMountRemoveArguments, GlobalArgum
 use crate::error::{Class, Failure};
 use crate::progress::size;
 use crate::session::Session;
-use kiln_engine::disk::{CacheMount, DiskUsage, Store};
+use kiln_engine::disk::{CacheMount, CacheMountPurpose, DiskUsage, Store};
 
 pub fn run(global: &GlobalArguments, command: &CacheMountCommand) -> Result<(), Failure> {
     let session = Session::open(global)?;
@@ -21,7 +21,7 @@ pub fn run(global: &GlobalArguments, command: &CacheMountCommand) -> Result<(), 
 }
 
 fn remove(store: &Store, arguments: &CacheMountRemoveArguments) -> Result<(), Failure> {
-    let mounts = store.cache_mounts().list()?;
+    let mounts = mounts(store)?;
     let mut wanted: Vec<&CacheMount> = Vec::new();
     match arguments.all {
         true => wanted.extend(mounts.iter().filter(|mount| !mount.is_in_use)),
@@ -41,6 +41,16 @@ fn remove(store: &Store, arguments: &CacheMountRemoveArguments) -> Result<(), Fa
     }
     crate::output::tell!("{} freed", size(freed.bytes));
     Ok(())
+}
+
+/// Returns the mounts of steps; those for other purposes are no business of users.
+fn mounts(store: &Store) -> Result<Vec<CacheMount>, Failure> {
+    let mut mounts = store.cache_mounts().list()?;
+    mounts.retain(|mount| {
+        let purpose = mount.facts.as_ref().map(|facts| facts.key.purpose);
+        purpose.unwrap_or_default() == CacheMountPurpose::Steps
+    });
+    Ok(mounts)
 }
 
 /// Returns the mounts with the id `text`, or the one whose name begins like that.

@@ -5,7 +5,9 @@ use crate::arguments::{CacheMountExportArguments, CacheMountImportArguments};
 use crate::error::{Class, Failure};
 use crate::progress::size;
 use crate::session::Session;
-use kiln_engine::disk::{CacheMountKey, CacheMountUse, Patience, Store, WaitingForTurn};
+use kiln_engine::disk::{
+    CacheMountKey, CacheMountPurpose, CacheMountUse, Patience, Store, WaitingForTurn,
+};
 use kiln_transfer::cache_mount::{
     self, Config, Exported, InRegistry, Place, Progress, RootDirectory, Summary,
 };
@@ -17,7 +19,7 @@ const DEFAULT_MODE: u32 = 0o755;
 
 pub fn export(session: &Session, arguments: &CacheMountExportArguments) -> Result<(), Failure> {
     let spec = place::parse(&arguments.to, "dest")?;
-    let mounts = session.store.cache_mounts().list()?;
+    let mounts = super::mounts(&session.store)?;
     let meant = super::meant(&mounts, &arguments.mount)?;
     let [mount] = meant[..] else {
         let message = format!(
@@ -118,6 +120,8 @@ fn import_from(
         uid: arguments.uid.unwrap_or(key.uid),
         gid: arguments.gid.unwrap_or(key.gid),
         seed: key.seed.clone(),
+        // Whatever an archive of strangers says.
+        purpose: CacheMountPurpose::Steps,
     };
     let used = hold(&session.store, &key)?;
     let summary = exported.import(&session.store, &used, &observe)?;
@@ -141,6 +145,7 @@ fn import_tar(
         uid: arguments.uid.unwrap_or(0),
         gid: arguments.gid.unwrap_or(0),
         seed: None,
+        purpose: CacheMountPurpose::Steps,
     };
     let root = RootDirectory {
         mode: key.mode,
