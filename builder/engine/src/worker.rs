@@ -13,7 +13,7 @@ use kiln_layer::copy::{SelectedFile, Source};
 use kiln_layer::scan::Scan;
 use kiln_layer::tree::{Tree, WhiteoutFormat};
 use kiln_oci::Digest;
-use kiln_plan::{CacheKey, InputKey, InputUse, Op, VertexId};
+use kiln_plan::{CacheKey, InputKey, InputUse, Op, Selector, VertexId};
 use kiln_sandbox::{Cancellation, Sandbox};
 use kiln_solver::{Executed, Found, Graph, Keys};
 use std::collections::HashMap;
@@ -198,13 +198,14 @@ impl BuildWorker<'_> {
         Ok(Executed { output, canonical })
     }
 
-    /// Returns the digest of what `vertex` selects of its input number `input`, with the files.
-    fn selected(
+    /// Does `work` with what `vertex` selects of its input number `input`.
+    fn with_selected<T>(
         &self,
         vertex: VertexId,
         input: usize,
         source: Option<&Product>,
-    ) -> Result<(Digest, Vec<SelectedFile>), StepError> {
+        work: impl FnOnce(Source<'_>, &Selector, &Op, Origin) -> Result<T, StepError>,
+    ) -> Result<T, StepError> {
         let op = self.op(vertex);
         let InputUse::Content { selector } = op.reads(input) else {
             return Err(StepError::Unsupported(
@@ -223,7 +224,7 @@ impl BuildWorker<'_> {
             }
             _ => return Err(StepError::Unsupported("reading this input".to_owned())),
         };
-        op::content::listing(files.source(), &selector, op, origin)
+        work(files.source(), &selector, op, origin)
     }
 
     /// Returns a key for the result of a step that runs although a result may be recorded:
@@ -252,7 +253,8 @@ impl BuildWorker<'_> {
             let listed = self.read().remove(&(vertex, number));
             let listed = listed.or_else(|| {
                 self.local_input(vertex, number)?;
-                let (found, files) = self.selected(vertex, number, None).ok()?;
+                let listing = self.with_selected(vertex, number, None, op::content::listing);
+                let (found, files) = listing.ok()?;
                 (found == *digest).then_some(files)
             });
             listings.extend(listed.map(|files| (digest.clone(), files)));
@@ -398,13 +400,18 @@ impl kiln_solver::Worker for BuildWorker<'_> {
         input: usize,
         source: Option<&Product>,
     ) -> Result<Digest, StepError> {
-        let selected = self.selected(vertex, input, source);
-        let (digest, files) = selected.inspect_err(|error| self.note_change(error))?;
-        if self.local_input(vertex, input).is_none() {
-            // Reading it again would take as long as reading it did.
-            self.read().insert((vertex, input), files);
-        }
-        Ok(digest)
+        let digest = match self.local_input(vertex, input) {
+            Some(_) => self.with_selected(vertex, input, source, op::content::digest),
+            None => {
+                let listing = self.with_selected(vertex, input, source, op::content::listing);
+                listing.map(|(digest, files)| {
+                    // Reading it again would take as long as reading it did.
+                    self.read().insert((vertex, input), files);
+                    digest
+                })
+            }
+        };
+        digest.inspect_err(|error| self.note_change(error))
     }
 
     fn execute(

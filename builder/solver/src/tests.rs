@@ -6,7 +6,7 @@ use crate::{Event, Executed, Failure, Found, Graph, Keys, Options, Worker, solve
 use kiln_oci::Digest;
 use kiln_plan::{CacheKey, InputKey, VertexId};
 use proptest::prelude::*;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -87,16 +87,47 @@ struct Calculator {
     probed: Mutex<Vec<usize>>,
     executed: Mutex<Vec<usize>>,
     runs: AtomicUsize,
+    /// Vertices that fail when they are executed.
+    failing: HashSet<usize>,
+    jobs: Option<usize>,
+    running: AtomicUsize,
+    most_running: AtomicUsize,
+    cancelled: AtomicUsize,
 }
 
 impl Calculator {
     fn solve(&mut self, graph: &Sums, target: usize) -> Result<u64, Failure<String>> {
+        self.solve_all(graph, &[target]).map(|results| results[0])
+    }
+
+    fn solve_all(&mut self, graph: &Sums, targets: &[usize]) -> Result<Vec<u64>, Failure<String>> {
         self.graph = Some(graph.clone());
         self.probed.lock().unwrap().clear();
         self.executed.lock().unwrap().clear();
-        let targets = [VertexId::from_index(target)];
-        solve(graph, &targets, &*self, Options { jobs: 4 }, &|_: Event| {})
-            .map(|results| results[0])
+        self.cancelled = AtomicUsize::new(0);
+        self.most_running = AtomicUsize::new(0);
+        let targets: Vec<_> = targets
+            .iter()
+            .map(|target| VertexId::from_index(*target))
+            .collect();
+        let jobs = self.jobs.unwrap_or(4);
+        solve(graph, &targets, &*self, Options { jobs }, &|_: Event| {})
+    }
+
+    /// Executes a sum, beside others for a moment.
+    fn run(&self, graph: &Sums, vertex: VertexId, inputs: &[u64]) -> Result<u64, String> {
+        let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_running.fetch_max(running, Ordering::SeqCst);
+        std::thread::yield_now();
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        let index = vertex.index();
+        if self.cancelled.load(Ordering::SeqCst) > 0 {
+            return Err("cancelled".to_owned());
+        }
+        match self.failing.contains(&index) {
+            true => Err(format!("vertex {index} fails")),
+            false => Ok(evaluate(graph, vertex, inputs)),
+        }
     }
 
     fn executed(&self) -> Vec<usize> {
@@ -145,7 +176,7 @@ impl Worker for Calculator {
             CacheKey::from_digest(Digest::sha256(format!("run {run}").as_bytes()))
         };
         Ok(Executed {
-            output: evaluate(graph, vertex, inputs),
+            output: self.run(graph, vertex, inputs)?,
             canonical: graph.ignores_cache(vertex).then(fresh),
         })
     }
@@ -157,7 +188,9 @@ impl Worker for Calculator {
         Ok(())
     }
 
-    fn cancel(&self) {}
+    fn cancel(&self) {
+        self.cancelled.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 fn evaluate(graph: &Sums, vertex: VertexId, inputs: &[u64]) -> u64 {
@@ -374,7 +407,77 @@ fn build_node(index: usize, (constant, edges, kind): Draft) -> Node {
     }
 }
 
+/// Returns which vertices `targets` need.
+fn needed(graph: &Sums, targets: &[usize]) -> Vec<bool> {
+    let mut needed = vec![false; graph.0.len()];
+    targets.iter().for_each(|target| needed[*target] = true);
+    for index in (0..needed.len())
+        .rev()
+        .filter(|index| needed[*index])
+        .collect::<Vec<_>>()
+    {
+        mark(graph, index, &mut needed);
+    }
+    needed
+}
+
+fn mark(graph: &Sums, index: usize, needed: &mut [bool]) {
+    needed[index] = true;
+    for (input, _) in graph.edges(VertexId::from_index(index)) {
+        if !needed[*input] {
+            mark(graph, *input, needed);
+        }
+    }
+}
+
 proptest! {
+    #[test]
+    fn failures_of_needed_vertices_are_told_first_and_nothing_wrong_is_recorded(
+        drafts in nodes(),
+        failing in prop::collection::vec(any::<prop::sample::Index>(), 0..3),
+        targets in prop::collection::vec(any::<prop::sample::Index>(), 1..4),
+        jobs in 1..5usize,
+        outside in 0..10u64,
+    ) {
+        let graph = Sums(drafts);
+        let count = graph.0.len();
+        let targets: Vec<usize> = targets.iter().map(|target| target.index(count)).collect();
+        let failing: HashSet<usize> = failing.iter().map(|index| index.index(count)).collect();
+        let is_sum = |index: usize| matches!(graph.0[index], Node::Sum { .. });
+        let needed = needed(&graph, &targets);
+        let must_fail = failing.iter().any(|index| needed[*index] && is_sum(*index));
+        let mut calculator = Calculator {
+            outside,
+            failing: failing.clone(),
+            jobs: Some(jobs),
+            ..Calculator::default()
+        };
+        let values: Vec<u64> =
+            targets.iter().map(|target| expected(&graph, outside, *target)).collect();
+        match calculator.solve_all(&graph, &targets) {
+            Ok(results) => {
+                prop_assert!(!must_fail);
+                prop_assert_eq!(results, values.clone());
+                prop_assert_eq!(calculator.cancelled.load(Ordering::SeqCst), 0);
+            }
+            Err(failure) => {
+                prop_assert!(must_fail);
+                let (first, reason) = &failure.errors[0];
+                prop_assert!(failing.contains(&first.index()), "{reason}");
+                prop_assert_eq!(reason, &format!("vertex {} fails", first.index()));
+                prop_assert_eq!(calculator.cancelled.load(Ordering::SeqCst), 1);
+            }
+        }
+        prop_assert!(calculator.most_running.load(Ordering::SeqCst) <= jobs);
+        let executed = calculator.executed();
+        prop_assert!(executed.iter().all(|index| needed[*index]), "only what is needed");
+        prop_assert!(executed.windows(2).all(|pair| pair[0] != pair[1]), "each once at most");
+
+        calculator.failing.clear();
+        let results = calculator.solve_all(&graph, &targets).unwrap();
+        prop_assert_eq!(results, values, "what was recorded before the failure is right");
+    }
+
     #[test]
     fn every_graph_gives_the_value_computed_without_cache(
         first in nodes(),

@@ -3,6 +3,7 @@
 //! Needs root and Debian's packages of the peers; see `kiln_testdata::needs`.
 
 mod caching;
+mod changing;
 mod check;
 mod devices;
 mod errors;

@@ -17,20 +17,42 @@ pub(crate) enum Origin {
     Directory,
 }
 
-/// Returns the digest of what `selector` selects of `tree` for `op`, with the files.
+/// Returns the digest of what `selector` selects of `source` for `op`.
+pub(crate) fn digest(
+    source: Source<'_>,
+    selector: &Selector,
+    op: &Op,
+    origin: Origin,
+) -> Result<Digest, StepError> {
+    let options = overridden(op, selector, origin);
+    Ok(copy::content_digest(
+        source,
+        &selection(selector)?,
+        &options,
+    )?)
+}
+
+/// Returns the same digest, with the files.
 pub(crate) fn listing(
     source: Source<'_>,
     selector: &Selector,
     op: &Op,
     origin: Origin,
 ) -> Result<(Digest, Vec<SelectedFile>), StepError> {
-    let selection = Selection {
+    let options = overridden(op, selector, origin);
+    Ok(copy::content_listing(
+        source,
+        &selection(selector)?,
+        &options,
+    )?)
+}
+
+fn selection(selector: &Selector) -> Result<Selection, StepError> {
+    Ok(Selection {
         sources: selector.paths.clone(),
         exclude: exclusions(&selector.exclude)?,
         parents: selector.parents,
-    };
-    let options = overridden(op, selector, origin);
-    Ok(copy::content_listing(source, &selection, &options)?)
+    })
 }
 
 /// Returns the patterns that `--exclude` gave.

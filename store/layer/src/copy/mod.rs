@@ -13,6 +13,7 @@ mod sources;
 mod tests;
 mod transfer;
 mod walk;
+mod writing;
 
 use std::path::PathBuf;
 

@@ -2,19 +2,15 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use super::sources::{ResolvedSource, parents_of};
 use super::walk::{Walk, Walked};
+use super::writing::{Hands, Task, Writing};
 use super::{CopyError, CopyRequest, ModeChange, Result, Source};
-use crate::tree::{Attributes, FileKind, Follow, Metadata, Tree, TreeError, metadata_of};
+use crate::tree::{Attributes, FileKind, Follow, Metadata, Tree, TreeError};
 
 const PARENT_MODE: u32 = 0o755;
-/// Files up to this size are read into memory; larger ones are copied within the kernel.
-const SMALL_FILE_BYTES: u64 = 64 * 1024;
-
 /// Copies what the request selects of `source` into `target`. Call [`Tree::finish`] on the
 /// target when all is written.
 pub fn copy_into<'a>(
@@ -39,17 +35,22 @@ pub fn copy_resolved<'a>(
         return Ok(());
     }
     let destination = make_destination(target, request)?;
-    let mut copier = Copier {
-        source: source.into(),
-        target,
-        request,
-        links: HashMap::new(),
-        buffer: Vec::new(),
-    };
-    for file in resolved {
-        copier.copy(file, &destination)?;
-    }
-    Ok(())
+    let source = source.into();
+    let writing = Writing::new(source);
+    let copied = std::thread::scope(|scope| {
+        let mut copier = Copier {
+            source,
+            target,
+            request,
+            links: HashMap::new(),
+            hands: writing.hands(scope),
+        };
+        let mut resolved = resolved.iter();
+        resolved.try_for_each(|file| copier.copy(file, &destination))
+        // The hands end when there is no copier that gives them work.
+    });
+    // A failed hand made the copier stop, so that is the reason.
+    writing.failure().map_or(copied, Err)
 }
 
 /// Makes the destination a directory, with its missing parents, and returns its path: for
@@ -89,16 +90,16 @@ fn parent_attributes(request: &CopyRequest) -> Attributes {
     Attributes::root(mode).owned_by(uid, gid)
 }
 
-struct Copier<'a> {
+struct Copier<'a, 'scope, 'env> {
     source: Source<'a>,
     target: &'a mut Tree,
     request: &'a CopyRequest,
     /// Where files with several names were copied to, by device and inode.
     links: HashMap<(u64, u64), PathBuf>,
-    buffer: Vec<u8>,
+    hands: Hands<'scope, 'env>,
 }
 
-impl Copier<'_> {
+impl Copier<'_, '_, '_> {
     fn copy(&mut self, file: &ResolvedSource, destination: &Path) -> Result<()> {
         let existing = self.at_target(destination)?;
         if file.is_content() {
@@ -231,31 +232,31 @@ impl Copier<'_> {
             let linked = self.target.hard_link(to, first);
             return linked.map_err(|error| over_directory(error, from, metadata.kind, to));
         }
-        let seen = metadata;
-        let opened = self.source.tree().open_exactly(from);
-        let (mut content, metadata) = opened.map_err(CopyError::Source)?;
-        let xattrs = Tree::xattrs_of(&content, from).map_err(CopyError::Source)?;
-        let attributes = Attributes {
-            xattrs,
-            ..self.plain_attributes(&metadata)
-        };
-        let mut copy = self
+        let (content, opened) = self.open(from, metadata)?;
+        let copy = self
             .target
-            .create_file(to, &attributes)
+            .create_file(to, &self.plain_attributes(&opened))
             .map_err(|error| over_directory(error, from, metadata.kind, to))?;
-        copy_bytes(&mut content, copy.file(), metadata.size, &mut self.buffer).map_err(
-            |source| CopyError::Content {
-                path: from.to_path_buf(),
-                source,
-            },
-        )?;
-        copy.finish().map_err(CopyError::Target)?;
-        let now = metadata_of(content.as_fd(), from).map_err(CopyError::Source)?;
-        self.source.check_read(from, seen, &now)?;
         if metadata.links > 1 {
             self.links.insert(inode, to.to_path_buf());
         }
-        Ok(())
+        self.hands.write(Task {
+            from: from.to_path_buf(),
+            seen: *metadata,
+            size: opened.size,
+            content,
+            copy,
+        })
+    }
+
+    /// Opens a file. One of a scan is looked at again once it is read, not before.
+    fn open(&self, from: &Path, seen: &Metadata) -> Result<(File, Metadata)> {
+        let tree = self.source.tree();
+        let opened = match self.source {
+            Source::Scan(_) => tree.open_seen(from).map(|file| (file, *seen)),
+            Source::Tree(_) => tree.open_exactly(from),
+        };
+        opened.map_err(CopyError::Source)
     }
 
     fn attributes(&self, from: &Path, metadata: &Metadata) -> Result<Attributes> {
@@ -281,18 +282,6 @@ impl Copier<'_> {
             ..kept
         }
     }
-}
-
-fn copy_bytes(from: &mut File, to: &mut File, size: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
-    if size > SMALL_FILE_BYTES {
-        // Between two files the standard library uses copy_file_range.
-        return io::copy(from, to).map(drop);
-    }
-    buffer.clear();
-    // One byte more: room to see the end, and whether the file has grown.
-    buffer.reserve(usize::try_from(size).unwrap_or(0) + 1);
-    from.take(SMALL_FILE_BYTES).read_to_end(buffer)?;
-    to.write_all(buffer)
 }
 
 fn vanished(path: &Path) -> CopyError {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use super::{Attributes, Result, attributes};
+use super::{Attributes, Result, Xattr, attributes};
 
 /// A regular file that is being written; it has its attributes once it is finished.
 #[derive(Debug)]
@@ -20,6 +20,11 @@ impl NewFile {
     /// The file, for writing by other means than [`Write`].
     pub fn file(&mut self) -> &mut File {
         &mut self.file
+    }
+
+    /// Sets the extended attributes that the file is given.
+    pub fn set_xattrs(&mut self, xattrs: Vec<Xattr>) {
+        self.attributes.xattrs = xattrs;
     }
 
     /// Gives the file its attributes. They come last: writing changes the time, and clears

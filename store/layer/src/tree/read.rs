@@ -122,6 +122,20 @@ impl Tree {
         self.open_regular(path.as_ref(), Follow::ParentsOnly)
     }
 
+    /// Opens the regular file at `path`, which is free of links, of a tree of one directory,
+    /// without looking at it: whoever reads it must look whether it is what was expected.
+    pub(crate) fn open_seen(&self, path: &Path) -> Result<File> {
+        let missing = || TreeError::NotFound(path.to_path_buf());
+        let above = path.parent().unwrap_or(Path::new(""));
+        let parent = self.directory_at(above)?.ok_or_else(missing)?;
+        let part = parent.parts.first().ok_or_else(missing)?;
+        let name = path.file_name().unwrap_or_default();
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let handle =
+            openat(part, name, flags, Mode::empty()).map_err(TreeError::io("open", path))?;
+        Ok(File::from(handle))
+    }
+
     fn open_regular(&self, path: &Path, follow: Follow) -> Result<(File, Metadata)> {
         let (parent, found, resolved) = self.resolve(path, follow)?.existing(path)?;
         refuse_irregular(path, found.metadata.kind)?;

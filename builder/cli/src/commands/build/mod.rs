@@ -172,7 +172,7 @@ fn request(
         outputs: options::outputs(arguments)?,
         cache_from: options::cache_from(arguments)?,
         cache_to: options::cache_to(arguments)?,
-        jobs: arguments.jobs.unwrap_or(options::DEFAULT_JOBS),
+        jobs: arguments.jobs.unwrap_or_else(options::default_jobs),
         limits: options::limits(arguments)?,
         secrets: options::secrets(arguments)?,
         ssh_agents: options::ssh_agents(arguments)?,

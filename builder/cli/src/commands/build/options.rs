@@ -13,8 +13,16 @@ use kiln_transfer::image::Listing;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// Steps that run at once unless said otherwise: most of them wait for something.
-pub const DEFAULT_JOBS: usize = 16;
+/// Steps that run at once for each processor unless said otherwise: most of them wait for
+/// something.
+const JOBS_PER_PROCESSOR: usize = 8;
+
+/// Returns how many steps run at once unless said otherwise: by the processors that this
+/// process may use, which its control group may limit.
+pub fn default_jobs() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    processors * JOBS_PER_PROCESSOR
+}
 
 /// The build argument that asks for an inline cache.
 const INLINE_CACHE: &str = "BUILDKIT_INLINE_CACHE";

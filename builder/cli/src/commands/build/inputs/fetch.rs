@@ -83,7 +83,7 @@ impl Fetcher<'_> {
             outputs: Vec::new(),
             cache_from: Vec::new(),
             cache_to: Vec::new(),
-            jobs: options::DEFAULT_JOBS,
+            jobs: options::default_jobs(),
             limits: Default::default(),
             secrets: options::secrets(self.arguments)?,
             ssh_agents: options::ssh_agents(self.arguments)?,
