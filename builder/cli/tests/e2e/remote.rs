@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+use kiln_testdata::archive::{ArchivedImage, read_docker_archive};
 use kiln_testdata::git::{FIRST_COMMIT_SECONDS, TestRepository, serve_http};
-use kiln_testdata::needs::{Need, met};
+use kiln_testdata::needs::{Need, PEERS, met};
+use kiln_testdata::table::Kind;
 use kiln_testdata::web::{WebReply, WebServer};
 
-use crate::harness::{Kiln, Ran};
+use crate::harness::{Kiln, Ran, docker};
 
 const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 const DATE_SECONDS: i64 = 784_111_777;
@@ -417,4 +419,89 @@ fn time_of_the_build_is_that_of_what_is_named() {
         &["--build-arg=SOURCE_DATE_EPOCH=context"],
     );
     ran.failed_saying(3, &["SOURCE_DATE_EPOCH", "`context`", "no time of its own"]);
+}
+
+/// Returns what both builders make of `context`: paths, and what there is.
+fn both(kiln: &Kiln, context: &str) -> [ArchivedImage; 2] {
+    let ours = kiln.path("kiln.tar");
+    let output = format!("type=docker,dest={}", ours.display());
+    let mut command = kiln.command();
+    command.args(["build", "--progress=plain", "--output", &output, context]);
+    Ran::from(command).succeeded();
+    let theirs = kiln.path("docker.tar");
+    docker().build(Path::new(context), &[], "remote:1");
+    docker().save("remote:1", &theirs);
+    [read_docker_archive(&ours), read_docker_archive(&theirs)]
+}
+
+#[test]
+fn docker_makes_the_same_of_fetched_files() {
+    if !met(PEERS) {
+        return;
+    }
+    let kiln = Kiln::new();
+    let file = OneFile::new(b"one");
+    let untimed = WebServer::start(|_| WebReply::body("untimed"));
+    let dockerfile = format!(
+        "FROM scratch\nCOPY Dockerfile /there\nWORKDIR /work\n\
+         ADD {0} /dir/\nADD {0} /renamed\nADD {0} relative/path\nADD {0} /there\n\
+         ADD --chown=5:6 {0} /owned/\nADD --chown=7 {0} /user\n\
+         ADD {0} {1} Dockerfile /several/\nADD {2} /unnamed\nADD {1} .\n",
+        file.url("/a/f%20x.tar.gz?query=1"),
+        untimed.url("/untimed"),
+        file.url("/"),
+    );
+    let context = kiln.context(&dockerfile);
+    let [ours, theirs] = both(&kiln, &context.display().to_string());
+    let files = |image: &ArchivedImage| -> Vec<String> {
+        let is_fetched = |path: &str| !path.is_empty() && !path.ends_with("Dockerfile");
+        let lines = image.tree.iter().map(|(path, file)| {
+            let path = path.display().to_string();
+            // Directories are made in the course of the build.
+            let seconds = match file.row.kind {
+                Kind::Directory => 0,
+                _ => file.modified,
+            };
+            (
+                is_fetched(&path),
+                format!("{path} {:?} {seconds}", file.row),
+            )
+        });
+        lines.filter(|(is, _)| *is).map(|(_, line)| line).collect()
+    };
+    assert_eq!(files(&ours), files(&theirs));
+    assert_eq!(
+        kiln_testdata::image::comparable_config(&ours.config),
+        kiln_testdata::image::comparable_config(&theirs.config)
+    );
+}
+
+#[test]
+fn docker_makes_the_same_of_a_repository() {
+    if !met(PEERS) || !met(NEEDS) {
+        return;
+    }
+    let kiln = Kiln::new();
+    fs::create_dir(kiln.path("served")).expect("a directory");
+    let mut repository = TestRepository::new(&kiln.path("served"), "a");
+    let work = repository.work().to_owned();
+    fs::create_dir(work.join("sub")).expect("a directory");
+    fs::write(work.join("sub/run"), "#!/bin/sh\n").expect("a program");
+    fs::set_permissions(work.join("sub/run"), fs::Permissions::from_mode(0o777)).expect("a mode");
+    std::os::unix::fs::symlink("../x", work.join("sub/link")).expect("a link");
+    repository.commit(&[("Dockerfile", "FROM scratch\nCOPY . /all/\n"), ("x", "x")]);
+    repository.git(&["tag", "-a", "-m", "release", "v1"]);
+    repository.publish();
+    let server = serve_http(&kiln.path("served"), None);
+    for suffix in ["#main", "#v1"] {
+        let context = server.url(&format!("/a.git{suffix}"));
+        let [ours, theirs] = both(&kiln, &context);
+        let files = |image: &ArchivedImage| -> Vec<String> {
+            let files = image.tree.iter();
+            files
+                .map(|(path, file)| format!("{} {:?}", path.display(), file.row))
+                .collect()
+        };
+        assert_eq!(files(&ours), files(&theirs), "{suffix}");
+    }
 }
