@@ -184,11 +184,14 @@ impl Notes {
         let Some(stage) = self.stages.get(index).filter(|_| seen.stages.insert(index)) else {
             return;
         };
-        for argument in &stage.arguments {
-            match argument.is_global {
-                true => self.add_global(&argument.name, seen, outline, dockerfile),
-                false => add_argument(argument, seen, outline, dockerfile),
-            }
+        // The last declaration counts; one that only repeats the name adds nothing to others.
+        let (global, own): (Vec<_>, Vec<_>) =
+            (stage.arguments.iter().rev()).partition(|argument| argument.is_global);
+        for argument in own {
+            add_argument(argument, seen, outline, dockerfile);
+        }
+        for argument in global {
+            self.add_global(&argument.name, seen, outline, dockerfile);
         }
         for name in &stage.used {
             self.add_global(name, seen, outline, dockerfile);

@@ -114,6 +114,36 @@ fn default_that_uses_an_older_value_of_itself_uses_what_that_uses() {
 }
 
 #[test]
+fn last_of_several_declarations_counts() {
+    let text = "
+ARG FOO=123
+ARG ABC=abc
+ARG DEF=def
+ARG FOO=${FOO}${ABC}
+ARG BAR=${FOO}456
+ARG FOO=${FOO}456${BAR}
+FROM scratch
+ARG FOO
+ARG INFOO=123
+ARG INBAR=${INFOO}456
+ARG INFOO=${INFOO}456${INBAR}
+";
+    let outline = outline_of(text, "0", &[]);
+    let arguments = outline.arguments.iter();
+    let arguments: Vec<_> = arguments
+        .map(|argument| (argument.name.as_str(), argument.value.as_deref()))
+        .collect();
+    let expected = [
+        ("ABC", Some("abc")),
+        ("BAR", Some("123abc456")),
+        ("FOO", Some("123abc456123abc456")),
+        ("INBAR", Some("123456")),
+        ("INFOO", Some("123456123456")),
+    ];
+    assert_eq!(arguments, expected);
+}
+
+#[test]
 fn outline_has_the_secrets_and_agents_of_needed_stages() {
     let text = "
 FROM busybox AS first
