@@ -127,6 +127,11 @@ impl Failure {
         self.messages.join(": ").into()
     }
 
+    /// Returns what failed and why, in one line.
+    pub fn line(&self) -> String {
+        self.messages.join(": ")
+    }
+
     /// Whether a full disk caused it.
     pub fn is_for_want_of_space(&self) -> bool {
         let is_said = |words: &str| self.messages.iter().any(|message| message.contains(words));

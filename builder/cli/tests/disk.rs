@@ -291,6 +291,31 @@ fn mount_travels_to_another_store_by_directory_and_tar() {
     let built = place.kiln("other", &arguments).output().unwrap();
     assert!(messages(&built).contains(" 4711 2"), "{}", messages(&built));
 
+    let to = format!("id=travels,{}", directory.replace("src=", "dest="));
+    let more = "RUN --mount=type=cache,target=/c,id=travels cat /c/d/file && echo more > /c/more";
+    let context = place.context("both", more);
+    let arguments = [
+        "build",
+        "--progress=plain",
+        "--cache-mount-from=type=local,src=/nonexistent",
+        &format!("--cache-mount-from={directory}"),
+        &format!("--cache-mount-to={to}"),
+        context.to_str().unwrap(),
+    ];
+    let built = place.kiln("third", &arguments).output().unwrap();
+    let said = messages(&built);
+    assert!(built.status.success() && said.contains(" here"), "{said}");
+    assert!(
+        said.contains("warning: cache mount not imported: there is no"),
+        "{said}"
+    );
+    let fetched = place.kiln("other", &import).output().unwrap();
+    assert!(
+        messages(&fetched).contains("in 1 packs"),
+        "{}",
+        messages(&fetched)
+    );
+
     let archive = place.path("mount.tar");
     let to = format!("type=tar,dest={}", archive.display());
     place.succeed(&["cache-mount", "export", "travels", "--to", &to]);

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use kiln_testdata::needs::{self, Need, find_program};
+use kiln_testdata::registry::{FakeRegistry, Layer};
 use tempfile::TempDir;
 
 /// Processes at once.
@@ -38,8 +39,11 @@ RUN --mount=type=cache,target=/locked,sharing=locked \
 RUN --mount=type=cache,target=/own,sharing=private \
     test ! -e /own/busy && touch /own/busy && rm /own/busy && mkdir /dir && ln /right /dir/link
 
+FROM REGISTRY/base:1 AS pulled
+
 FROM base
 ARG V
+COPY --from=pulled /etc /pulled
 COPY --from=left /left /left
 COPY --from=right /right /dir /
 RUN rm /bin/vi && cat /left /right > "/result $V"
@@ -61,6 +65,7 @@ struct Stress {
     directory: TempDir,
     /// A copy, so that building Kiln meanwhile changes nothing.
     binary: PathBuf,
+    _registry: FakeRegistry,
     /// The image ID of each variant, built on an empty store.
     expected: BTreeMap<u64, String>,
     finished: AtomicUsize,
@@ -76,7 +81,16 @@ impl Stress {
             .unwrap();
         let context = directory.path().join("context");
         std::fs::create_dir_all(context.join("data")).unwrap();
-        std::fs::write(context.join("Dockerfile"), DOCKERFILE).unwrap();
+        let registry = FakeRegistry::start();
+        let big = vec![7; 300_000];
+        let layers = [
+            Layer::of_files(&[("etc/name", b"below"), ("gone", b"x")]),
+            Layer::of_files(&[("etc/big", &big)]),
+            Layer::of_files(&[("etc/name", b"above"), (".wh.gone", b"")]),
+        ];
+        registry.add_image("base", "1", &layers);
+        let dockerfile = DOCKERFILE.replace("REGISTRY", &registry.address());
+        std::fs::write(context.join("Dockerfile"), dockerfile).unwrap();
         std::fs::copy(find_program("busybox").unwrap(), context.join("busybox")).unwrap();
         for variant in 0..VARIANTS {
             let lines: String = (0..2_000)
@@ -89,6 +103,7 @@ impl Stress {
         let mut stress = Stress {
             directory,
             binary,
+            _registry: registry,
             expected: BTreeMap::new(),
             finished: AtomicUsize::new(0),
             killed: AtomicUsize::new(0),

@@ -60,6 +60,12 @@ pub struct BuildArguments {
     /// Label of the image (repeatable)
     #[arg(long, value_name = "KEY=VALUE")]
     pub label: Vec<String>,
+    /// Bring a cache mount before the build: [id=ID,]type=registry,ref=NAME … (repeatable)
+    #[arg(long, value_name = "SPEC")]
+    pub cache_mount_from: Vec<String>,
+    /// Send a cache mount after the build: id=ID,type=registry,ref=NAME … (repeatable)
+    #[arg(long, value_name = "SPEC")]
+    pub cache_mount_to: Vec<String>,
     /// Where the image goes besides the store: type=oci,dest=FILE … (repeatable)
     #[arg(short, long, value_name = "SPEC")]
     pub output: Vec<String>,

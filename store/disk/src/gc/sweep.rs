@@ -188,7 +188,19 @@ fn forget_compressed(store: &Store, choice: &Choice<'_>) -> Result<DiskUsage> {
     };
     let mut freed = DiskUsage::default();
     for folder in folders.iter().filter(is_unknown) {
-        freed += store.discard(folder)?;
+        // A build may know a layer by its digest only, for as long as it lasts.
+        if is_older(folder, FRESH)? {
+            freed += store.discard(folder)?;
+        }
     }
     Ok(freed)
+}
+
+/// How long what is known of archives is kept without a layer.
+const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn is_older(path: &Path, age: Duration) -> Result<bool> {
+    let changed = Stamp::of(path)?.map_or(0, |stamp| stamp.used_seconds());
+    let passed = super::now_seconds().saturating_sub(changed);
+    Ok(u64::try_from(passed).is_ok_and(|passed| passed >= age.as_secs()))
 }

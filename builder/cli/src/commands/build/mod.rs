@@ -7,6 +7,7 @@ mod inputs;
 mod options;
 mod results;
 
+use super::cache_mount;
 use super::call;
 use crate::arguments::{BuildArguments, GlobalArguments, ProgressMode};
 use crate::collect::Collector;
@@ -46,13 +47,15 @@ pub fn run(global: &GlobalArguments, arguments: &BuildArguments) -> Result<(), F
     let warnings = compilation.warnings.clone();
     let request = request(global, arguments, &inputs, compilation)?;
     collector.before_build(&session.store);
+    cache_mount::import_before_build(&session, &arguments.cache_mount_from)?;
     let built = build(&session, arguments, &inputs, &request, &cancellation);
     for warning in session.store.take_warnings() {
         crate::output::tell!("warning: {warning}");
     }
     collector.after_build(&session.store);
     tell_warnings(progress_mode(arguments), &inputs.dockerfile, &warnings);
-    results::write(arguments, &request, &built?)
+    results::write(arguments, &request, &built?)?;
+    cache_mount::export_after_build(&session, &arguments.cache_mount_to)
 }
 
 /// Opens the store, and listens for signals that end what is done from here on.

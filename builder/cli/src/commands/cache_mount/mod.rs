@@ -8,6 +8,8 @@ use crate::arguments::{CacheMountCommand, CacheMountRemoveArguments, GlobalArgum
 use crate::error::{Class, Failure};
 use crate::progress::size;
 use crate::session::Session;
+pub use travel::{export_after_build, import_before_build};
+
 use kiln_engine::disk::{CacheMount, CacheMountPurpose, DiskUsage, Store};
 
 pub fn run(global: &GlobalArguments, command: &CacheMountCommand) -> Result<(), Failure> {

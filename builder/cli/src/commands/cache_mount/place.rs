@@ -17,7 +17,18 @@ pub enum Spec {
 
 /// Returns the place that `text` says; `path_key` is `dest` or `src`.
 pub fn parse(text: &str, path_key: &str) -> Result<Spec, Failure> {
+    place(Fields::parse(text, path_key)?)
+}
+
+/// As [`parse`], with the id of a cache mount: `id=ID,type=registry,ref=NAME`.
+pub fn parse_with_id(text: &str, path_key: &str) -> Result<(Option<String>, Spec), Failure> {
     let mut fields = Fields::parse(text, path_key)?;
+    let id = fields.take("id");
+    Ok((id, place(fields)?))
+}
+
+fn place(mut fields: Fields<'_>) -> Result<Spec, Failure> {
+    let path_key = fields.path_key;
     let spec = match fields.take("type").as_deref() {
         Some("registry") => Spec::Registry(parse_reference(&fields.need("ref")?)?),
         Some("local") => Spec::Directory(InDirectory {

@@ -8,6 +8,7 @@ use crate::session::Session;
 use kiln_engine::disk::{
     CacheMountKey, CacheMountPurpose, CacheMountUse, Patience, Store, WaitingForTurn,
 };
+use kiln_oci::Descriptor;
 use kiln_transfer::cache_mount::{
     self, Config, Exported, InRegistry, Place, Progress, RootDirectory, Summary,
 };
@@ -19,14 +20,35 @@ const DEFAULT_MODE: u32 = 0o755;
 
 pub fn export(session: &Session, arguments: &CacheMountExportArguments) -> Result<(), Failure> {
     let spec = place::parse(&arguments.to, "dest")?;
+    let manifest = send(session, &arguments.mount, &spec)?;
+    if let Some(manifest) = manifest {
+        crate::output::say!("{}", manifest.digest);
+    }
+    Ok(())
+}
+
+/// Sends what `--cache-mount-to` says: `id=ID,type=registry,ref=NAME`.
+pub fn export_after_build(session: &Session, texts: &[String]) -> Result<(), Failure> {
+    for text in texts {
+        let (id, spec) = place::parse_with_id(text, "dest")?;
+        send(session, &needed(id, text)?, &spec)?;
+    }
+    Ok(())
+}
+
+fn needed(id: Option<String>, text: &str) -> Result<String, Failure> {
+    id.ok_or_else(|| {
+        Failure::usage(format!("`{text}` does not say which cache mount"))
+            .with_hint("write id=ID,type=registry,ref=NAME")
+    })
+}
+
+/// Sends the mount that `text` means to its place; returns what an artifact got there.
+fn send(session: &Session, text: &str, spec: &Spec) -> Result<Option<Descriptor>, Failure> {
     let mounts = super::mounts(&session.store)?;
-    let meant = super::meant(&mounts, &arguments.mount)?;
+    let meant = super::meant(&mounts, text)?;
     let [mount] = meant[..] else {
-        let message = format!(
-            "{} cache mounts have the id `{}`",
-            meant.len(),
-            arguments.mount
-        );
+        let message = format!("{} cache mounts have the id `{text}`", meant.len());
         return Err(Failure::usage(message)
             .with_hint("say which by the beginning of its name: `kiln cache-mount ls`"));
     };
@@ -36,31 +58,62 @@ pub fn export(session: &Session, arguments: &CacheMountExportArguments) -> Resul
     })?;
     let used = hold(&session.store, &facts.key)?;
     if !used.path().is_dir() {
-        let message = format!(
-            "cache mount `{}` has no files that can be shared",
-            facts.key.id
-        );
+        let id = &facts.key.id;
+        let message = format!("cache mount `{id}` has no files that can be shared");
         return Err(Failure::new(Class::Store, message));
     }
-    let summary = match &spec {
+    let summary = match spec {
         Spec::Registry(reference) => export_to(session, &used, &in_registry(session, reference))?,
         Spec::Directory(place) => export_to(session, &used, place)?,
-        Spec::Tar(path) => return export_tar(&used, path.as_deref()),
+        Spec::Tar(path) => return export_tar(&used, path.as_deref()).map(|()| None),
     };
     tell("sent", &summary);
-    if let Some(manifest) = &summary.manifest {
-        crate::output::say!("{}", manifest.digest);
+    Ok(summary.manifest)
+}
+
+pub fn import(session: &Session, arguments: &CacheMountImportArguments) -> Result<(), Failure> {
+    let identity = Identity {
+        id: arguments.id.clone(),
+        mode: mode(arguments)?,
+        uid: arguments.uid,
+        gid: arguments.gid,
+    };
+    let key = receive(session, &place::parse(&arguments.from, "src")?, &identity)?;
+    crate::output::say!("{}", key.folder_name());
+    Ok(())
+}
+
+/// Brings what `--cache-mount-from` says; what cannot be had is only told.
+pub fn import_before_build(session: &Session, texts: &[String]) -> Result<(), Failure> {
+    for text in texts {
+        let (id, spec) = place::parse_with_id(text, "src")?;
+        let identity = Identity {
+            id,
+            ..Identity::default()
+        };
+        if let Err(failure) = receive(session, &spec, &identity) {
+            crate::output::tell!("warning: cache mount not imported: {}", failure.line());
+        }
     }
     Ok(())
 }
 
-pub fn import(session: &Session, arguments: &CacheMountImportArguments) -> Result<(), Failure> {
-    match &place::parse(&arguments.from, "src")? {
+/// What the caller says of an imported mount's identity.
+#[derive(Default)]
+struct Identity {
+    id: Option<String>,
+    mode: Option<u32>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+}
+
+fn receive(session: &Session, spec: &Spec, identity: &Identity) -> Result<CacheMountKey, Failure> {
+    match spec {
         Spec::Registry(reference) => {
-            import_from(session, &in_registry(session, reference), arguments)
+            import_from(session, &in_registry(session, reference), identity)
         }
-        Spec::Directory(place) => import_from(session, place, arguments),
-        Spec::Tar(path) => import_tar(session, path.as_deref(), arguments),
+        Spec::Directory(place) => import_from(session, place, identity),
+        Spec::Tar(path) => import_tar(session, path.as_deref(), identity),
     }
 }
 
@@ -110,15 +163,15 @@ fn export_tar(used: &CacheMountUse, path: Option<&Path>) -> Result<(), Failure> 
 fn import_from(
     session: &Session,
     place: &dyn Place,
-    arguments: &CacheMountImportArguments,
-) -> Result<(), Failure> {
+    identity: &Identity,
+) -> Result<CacheMountKey, Failure> {
     let exported: Exported<'_> = cache_mount::find(place)?;
     let Config { key, .. } = &exported.config;
     let key = CacheMountKey {
-        id: arguments.id.clone().unwrap_or_else(|| key.id.clone()),
-        mode: mode(arguments)?.unwrap_or(key.mode),
-        uid: arguments.uid.unwrap_or(key.uid),
-        gid: arguments.gid.unwrap_or(key.gid),
+        id: identity.id.clone().unwrap_or_else(|| key.id.clone()),
+        mode: identity.mode.unwrap_or(key.mode),
+        uid: identity.uid.unwrap_or(key.uid),
+        gid: identity.gid.unwrap_or(key.gid),
         seed: key.seed.clone(),
         // Whatever an archive of strangers says.
         purpose: CacheMountPurpose::Steps,
@@ -126,24 +179,23 @@ fn import_from(
     let used = hold(&session.store, &key)?;
     let summary = exported.import(&session.store, &used, &observe)?;
     tell("fetched", &summary);
-    crate::output::say!("{}", key.folder_name());
-    Ok(())
+    Ok(key)
 }
 
 fn import_tar(
     session: &Session,
     path: Option<&Path>,
-    arguments: &CacheMountImportArguments,
-) -> Result<(), Failure> {
-    let id = arguments.id.clone().ok_or_else(|| {
+    identity: &Identity,
+) -> Result<CacheMountKey, Failure> {
+    let id = identity.id.clone().ok_or_else(|| {
         Failure::usage("a tar archive does not say which cache mount it is")
             .with_hint("name its id: kiln cache-mount import --from type=tar,src=FILE ID")
     })?;
     let key = CacheMountKey {
         id,
-        mode: mode(arguments)?.unwrap_or(DEFAULT_MODE),
-        uid: arguments.uid.unwrap_or(0),
-        gid: arguments.gid.unwrap_or(0),
+        mode: identity.mode.unwrap_or(DEFAULT_MODE),
+        uid: identity.uid.unwrap_or(0),
+        gid: identity.gid.unwrap_or(0),
         seed: None,
         purpose: CacheMountPurpose::Steps,
     };
@@ -157,8 +209,7 @@ fn import_tar(
         .map_err(|error| Failure::caused(Class::Store, format!("cannot read {name}"), &error))?;
     let used = hold(&session.store, &key)?;
     cache_mount::unpack_over(&session.store, &used, root, &mut archive)?;
-    crate::output::say!("{}", key.folder_name());
-    Ok(())
+    Ok(key)
 }
 
 /// Opens an archive in whatever compression it is.
