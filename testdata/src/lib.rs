@@ -14,5 +14,6 @@ pub mod keeper;
 pub mod needs;
 pub mod projects;
 pub mod registry;
+pub mod ssh;
 pub mod table;
 pub mod web;

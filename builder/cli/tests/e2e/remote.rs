@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use kiln_testdata::archive::{ArchivedImage, read_docker_archive};
 use kiln_testdata::git::{FIRST_COMMIT_SECONDS, TestRepository, serve_http};
 use kiln_testdata::needs::{Need, PEERS, met};
+use kiln_testdata::ssh::SshServer;
 use kiln_testdata::table::Kind;
 use kiln_testdata::web::{WebReply, WebServer};
 
@@ -504,4 +505,29 @@ fn docker_makes_the_same_of_a_repository() {
         };
         assert_eq!(files(&ours), files(&theirs), "{suffix}");
     }
+}
+
+#[test]
+fn ssh_host_is_believed_once_and_must_stay_the_same() {
+    let programs = ["sshd", "ssh-agent", "ssh-keygen"].map(Need::Program);
+    if !met(NEEDS) || !met(&programs) {
+        return;
+    }
+    let kiln = Kiln::new();
+    fs::create_dir(kiln.path("served")).expect("a directory");
+    fs::create_dir(kiln.path("ssh")).expect("a directory");
+    let mut repository = TestRepository::new(&kiln.path("served"), "a");
+    repository.commit(&[("file", "one")]);
+    let mut server = SshServer::start(&kiln.path("ssh"));
+    let remote = server.url(repository.path());
+    let dockerfile = format!("FROM scratch\nADD {remote} /x\n");
+    let agent = format!("default={}", server.agent().display());
+    let (ran, _) = build(&kiln, &dockerfile, &[]);
+    ran.failed_saying(1, &["asks for credentials", "--ssh default"]);
+    let (ran, out) = build(&kiln, &dockerfile, &["--ssh", &agent]);
+    ran.succeeded();
+    assert_eq!(fs::read(out.join("x/file")).expect("the file"), b"one");
+    server.change_host_key();
+    let (ran, _) = build(&kiln, &dockerfile, &["--ssh", &agent]);
+    ran.failed_saying(1, &["is not trusted", "known_hosts"]);
 }
