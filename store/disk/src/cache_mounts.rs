@@ -19,7 +19,7 @@ use crate::images::list_files;
 use crate::lock::{self, Lock, Patience};
 use crate::turns::{Access, Queue, Turn, WaitingForTurn};
 use crate::usage::{self, DiskUsage};
-use crate::{Store, durable, session, store};
+use crate::{Store, durable, random, session, store};
 
 /// What makes two cache mounts one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -431,7 +431,14 @@ fn now_seconds() -> i64 {
 impl Store {
     /// Takes `path` away in one step, then removes it, and returns what that gave back.
     pub(crate) fn discard(&self, path: &Path) -> Result<DiskUsage> {
-        let trash = self.session()?.fresh_path();
+        let trash = match self.session() {
+            // A directory of its own takes a block, and this is to make room: what has no
+            // owner in there is removed by the next who opens the store, if not by us.
+            Err(error) if error.is_out_of_space() => {
+                self.path("active").join(random::hexadecimal(8))
+            }
+            other => other?.fresh_path(),
+        };
         match std::fs::rename(path, &trash) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(DiskUsage::default());

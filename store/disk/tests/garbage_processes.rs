@@ -125,7 +125,10 @@ impl Mounted {
         let image = directory.join("image");
         let file = std::fs::File::create(&image).unwrap();
         file.set_len(64 << 20).unwrap();
-        run(Command::new("mkfs.ext4").arg("-q").arg(&image));
+        // Without the blocks that are kept for root.
+        run(Command::new("mkfs.ext4")
+            .args(["-q", "-m", "0"])
+            .arg(&image));
         run(Command::new("mount")
             .args(["-o", "loop"])
             .arg(&image)
@@ -215,4 +218,35 @@ fn usage_is_what_the_file_system_gives_back() {
         (total.bytes, total.inodes)
     );
     assert_eq!(deleted, empty);
+}
+
+#[test]
+fn full_disk_can_be_pruned() {
+    let _alone = alone();
+    let Some(mounted) = Mounted::ext4("gc-full") else {
+        return;
+    };
+    let store = Store::open(&mounted.root()).unwrap();
+    record(&store, "a", &[layer(&store, 5_000_000)]);
+    drop(store);
+    let filler = mounted.0.join("mount/filler");
+    let mut size = 16 << 20;
+    let mut file = std::fs::File::create(filler).unwrap();
+    while size > 0 {
+        use std::io::Write;
+        if file.write_all(&vec![1; size]).is_err() {
+            size /= 2;
+        }
+    }
+    drop(file);
+    let store = Store::open(&mounted.root()).unwrap();
+    let refused = store.blobs().put(&[1; 100_000]).unwrap_err();
+    assert!(refused.is_out_of_space(), "{refused}");
+    drop(store);
+    let report = prune(&mounted.root(), PruneRule::default());
+    assert!(report.freed.bytes > 5_000_000);
+    mounted.used();
+    let store = Store::open(&mounted.root()).unwrap();
+    store.blobs().put(&[1; 100_000]).unwrap();
+    drop(store);
 }

@@ -250,7 +250,7 @@ impl Measure {
         }
     }
 
-    /// Remembers the sizes for the next time. A store that cannot be written stays as it is.
+    /// Remembers the sizes for the next time, unless there is no room for them.
     fn end(self, store: &Store, inventory: &Inventory) -> Result<()> {
         if self.sizes == Sizes::Exact {
             return Ok(());
@@ -259,6 +259,12 @@ impl Measure {
         let sizes: BTreeMap<&LayerId, Size> = sizes
             .map(|(id, found)| (id, Size(found.usage.bytes, found.usage.inodes)))
             .collect();
-        durable::write_json_lazily(store.temporary()?, &store.path(SIZES), &sizes)
+        let temporary = store.temporary();
+        let written =
+            temporary.and_then(|file| durable::write_json_lazily(file, &store.path(SIZES), &sizes));
+        match written {
+            Err(error) if error.is_out_of_space() => Ok(()),
+            other => other,
+        }
     }
 }

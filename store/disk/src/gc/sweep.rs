@@ -150,9 +150,14 @@ fn remove_the_rest(store: &Store, choice: &Choice<'_>, report: &mut PruneReport)
     let inventory = choice.inventory;
     for (candidate, item) in &choice.chosen {
         let freed = match candidate {
-            Candidate::CacheMount(number) => store
-                .cache_mounts()
-                .remove_unless_used_since(&inventory.cache_mounts[*number])?,
+            Candidate::CacheMount(number) => {
+                let mount = &inventory.cache_mounts[*number];
+                match store.cache_mounts().remove_unless_used_since(mount) {
+                    // A turn takes a block: there is one the next time.
+                    Err(error) if error.is_out_of_space() => None,
+                    other => other?,
+                }
+            }
             Candidate::Log(number) => {
                 let (path, found) = &inventory.logs[*number];
                 remove_unused(store, path, found)?
