@@ -3,6 +3,7 @@
 use crate::arguments::GlobalArguments;
 use crate::configuration;
 use crate::error::{Class, Failure};
+use kiln_engine::Remotes;
 use kiln_engine::disk::{NamedImage, Store};
 use kiln_engine::registry::{Client, ClientOptions};
 use kiln_engine::sandbox::user_namespace::Entered;
@@ -14,6 +15,8 @@ use std::sync::Arc;
 pub struct Session {
     pub store: Store,
     pub client: Client,
+    /// What was found out about remotes: it holds for the whole command.
+    pub remotes: Remotes,
 }
 
 impl Session {
@@ -30,6 +33,7 @@ impl Session {
         Ok(Session {
             store: Store::open(&root(arguments)?)?,
             client: Client::new(options)?,
+            remotes: Remotes::default(),
         })
     }
 }

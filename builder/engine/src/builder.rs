@@ -55,6 +55,8 @@ fn look_until_settled<T>(
 pub struct EngineOptions {
     /// What this machine can do.
     pub host: Host,
+    /// What is known of remotes already.
+    pub remotes: Remotes,
 }
 
 /// Carries out builds over one store.
@@ -80,7 +82,7 @@ impl<'store> Builder<'store> {
             client,
             sandbox,
             whiteouts,
-            remotes: Remotes::default(),
+            remotes: options.remotes,
         })
     }
 

@@ -41,6 +41,7 @@ pub use kiln_layer::tree::TreeError;
 pub use kiln_registry as registry;
 pub use kiln_sandbox as sandbox;
 pub use output::{Destination, ImageFormat, Output};
+pub use remote::Remotes;
 pub use request::{
     BuildOutcome, BuildRequest, BuiltImage, ContextModes, LocalDirectory, Owners, PlannedImage,
     SecretSource,

@@ -407,6 +407,7 @@ fn time_of_the_build_is_that_of_what_is_named() {
     let arguments = [&context, "--build-arg=SOURCE_DATE_EPOCH=src"];
     let (ran, out) = build(&kiln, &dockerfile, &arguments);
     assert_eq!(time(ran, &out), FIRST_COMMIT_SECONDS);
+    server.take_requests();
     let out = kiln.path("of-context");
     let mut command = kiln.command();
     command
@@ -414,6 +415,13 @@ fn time_of_the_build_is_that_of_what_is_named() {
         .arg(&out)
         .arg(&remote);
     assert_eq!(time(Ran::from(command), &out), FIRST_COMMIT_SECONDS);
+    // Asked once, although the Dockerfile, the time and the files come from there.
+    let is_listing = |request: &kiln_testdata::web::WebRequest| {
+        String::from_utf8_lossy(&request.body).contains("command=ls-refs")
+    };
+    let requests = server.take_requests();
+    let listings = requests.iter().filter(|request| is_listing(request));
+    assert_eq!(listings.count(), 1);
     let (ran, _) = build(
         &kiln,
         &dockerfile,

@@ -106,7 +106,7 @@ impl Fetcher<'_> {
     fn find(&self, git: &GitSource) -> Result<Resolved, StepError> {
         let wanted = wanted(git);
         let slot = {
-            let commits = self.remotes.commits.lock();
+            let commits = self.remotes.0.commits.lock();
             let mut commits = commits.unwrap_or_else(PoisonError::into_inner);
             let name = (git.remote.clone(), wanted.clone());
             Arc::clone(commits.entry(name).or_default())
@@ -178,7 +178,7 @@ impl Fetcher<'_> {
 
     /// Whether this build has found out that `reference` is `commit`.
     fn is_pinned_here(&self, git: &GitSource, reference: &str, commit: &str) -> bool {
-        let commits = self.remotes.commits.lock();
+        let commits = self.remotes.0.commits.lock();
         let commits = commits.unwrap_or_else(PoisonError::into_inner);
         commits.iter().any(|((remote, _), slot)| {
             let slot = slot.lock().unwrap_or_else(PoisonError::into_inner);

@@ -31,7 +31,7 @@ impl Fetcher<'_> {
         settler: &Settler<'_>,
     ) -> Result<Vec<LayerId>, StepError> {
         let slot = {
-            let files = self.remotes.files.lock();
+            let files = self.remotes.0.files.lock();
             let mut files = files.unwrap_or_else(PoisonError::into_inner);
             Arc::clone(files.entry(source.clone()).or_default())
         };

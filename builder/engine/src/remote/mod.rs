@@ -20,9 +20,19 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-/// What was found out about remotes, once for a whole build.
+/// What was found out about remotes. Builders that share it agree on what names mean, and ask
+/// each remote once.
+#[derive(Clone, Default)]
+pub struct Remotes(Arc<Known>);
+
+impl std::fmt::Debug for Remotes {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Remotes").finish_non_exhaustive()
+    }
+}
+
 #[derive(Default)]
-pub(crate) struct Remotes {
+struct Known {
     /// What names meant.
     commits: Mutex<HashMap<(String, Wanted), Slot<Resolved>>>,
     /// Files that were fetched, or found to be as they were.

@@ -197,6 +197,7 @@ fn build(
 ) -> Result<BuildOutcome, Failure> {
     let engine = EngineOptions {
         host: host::probe(),
+        remotes: session.remotes.clone(),
     };
     let builder = Builder::new(&session.store, &session.client, engine)?;
     let progress = Progress::start(progress_mode(arguments), &request.plan);
