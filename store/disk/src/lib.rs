@@ -23,6 +23,7 @@
 //! | `cache-mounts/<hex>/` | a cache mount: `mount.json`, and its directories `0`, `1`, … |
 //! | `turns/<hex>-<number>/` | who uses or waits for a directory of a cache mount |
 //! | `index/` | indexes of contexts |
+//! | `trust/` | what is trusted because it was seen before |
 
 mod blobs;
 mod builds;

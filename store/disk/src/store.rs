@@ -178,6 +178,14 @@ impl Store {
         Ok(directory.join(Digest::sha256(name.as_bytes()).hex()))
     }
 
+    /// Returns the path of the file `name` that is kept whatever room is wanted: what is
+    /// trusted because it was seen before. There may be no file yet.
+    pub fn trust_path(&self, name: &str) -> Result<PathBuf> {
+        let directory = self.path("trust");
+        make_directories_to(&directory)?;
+        Ok(directory.join(name))
+    }
+
     /// Makes everything that was renamed into the store so far durable.
     ///
     /// Records and chains are written only after this: a name never outlives its content.

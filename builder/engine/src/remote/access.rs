@@ -75,7 +75,7 @@ pub(super) fn of_git(
     Ok(Access {
         hosts,
         ssh_agent: request.ssh_agents.get("default").cloned(),
-        known_hosts: Some(store.index_path("known hosts of ssh")?),
+        known_hosts: Some(store.trust_path("ssh-known-hosts")?),
         certificate_files: client.certificate_files().to_vec(),
     })
 }

@@ -132,7 +132,7 @@ pub(super) fn log(path: &Path, found: &Found) -> Item {
 }
 
 pub(super) fn context_index(path: &Path, found: &Found) -> Item {
-    let description = "index of a build context";
+    let description = "index of a build context or fetched file";
     file_item(ItemKind::ContextIndex, description, path, found)
 }
 
