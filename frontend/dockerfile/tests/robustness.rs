@@ -70,7 +70,7 @@ fn variable_that_doubles_again_and_again_is_an_error() {
     let source = SourceFile::new("Dockerfile", text);
     let findings = compile(&source, &CompileOptions::default(), &Fake).expect_err("too long");
     let last = findings.0.last().expect("a finding");
-    assert_eq!(last.message, "the word grows by more than 1048576 bytes");
+    assert_eq!(last.message, "the word grows by more than 131072 bytes");
 }
 
 #[test]

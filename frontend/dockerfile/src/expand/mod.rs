@@ -26,8 +26,9 @@ impl Variables for [(&str, &str)] {
 /// How deeply substitutions may lie in each other: a bound for the stack, not for people.
 const MAX_DEPTH: usize = 100;
 
-/// How much longer than written a word may get.
-const MAX_GROWTH_BYTES: usize = 1 << 20;
+/// How much longer than written a word may get: no command can be started with a longer
+/// variable. Source: Linux, `MAX_ARG_STRLEN`.
+const MAX_GROWTH_BYTES: usize = 128 << 10;
 
 /// How many bytes the substitutions of one word may come to, those that are thrown away again
 /// included: `${a+${b}}`.

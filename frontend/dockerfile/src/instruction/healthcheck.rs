@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::duration::parse_duration;
 use super::{Command, Line};
-use crate::diagnostic::{Code, Diagnostic, quoted};
+use crate::diagnostic::{Code, Diagnostic, quoted, with_suggestion};
 
 /// How a container's health is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +61,9 @@ impl Healthcheck {
             _ => {
                 let message = format!("unknown kind {} of HEALTHCHECK", quoted(kind.text()));
                 let error = Diagnostic::error(Code::INVALID_ARGUMENT, kind.span(), message);
-                Err(error.with_help("write `HEALTHCHECK CMD COMMAND` or `HEALTHCHECK NONE`"))
+                let error =
+                    error.with_help("write `HEALTHCHECK CMD COMMAND` or `HEALTHCHECK NONE`");
+                Err(with_suggestion(error, kind.text(), "", &["CMD", "NONE"]))
             }
         }
     }

@@ -41,7 +41,10 @@ impl Heredoc {
         let start = self.source_of(range.start);
         match range.is_empty() {
             true => Span::new(start, start),
-            false => Span::new(start, self.source_of(range.end - 1) + 1),
+            false => {
+                let end = self.source_of(range.end - 1) + 1;
+                Span::new(start, end.min(self.content_span.end))
+            }
         }
     }
 
@@ -295,6 +298,32 @@ mod tests {
                 "{line}"
             );
         }
+    }
+
+    #[test]
+    fn place_in_a_body_is_found_past_the_tabs_that_are_dropped() {
+        let content = "\ta b\n\t\t\nc\n\t\td".to_owned();
+        let heredoc = |strip_tabs| Heredoc {
+            name: "A".to_owned(),
+            file_descriptor: String::new(),
+            expand: true,
+            strip_tabs,
+            content: content.clone(),
+            span: Span::default(),
+            content_span: Span::new(100, 100 + content.len()),
+        };
+        let place = |strip_tabs, text: &str| {
+            let heredoc = heredoc(strip_tabs);
+            let start = heredoc.body().find(text).expect("the text");
+            let place = heredoc.place(&(start..start + text.len()));
+            content[place.start - 100..place.end - 100].to_owned()
+        };
+        for text in ["a", "b", "c", "d", "b\n"] {
+            assert_eq!(place(true, text), text);
+            assert_eq!(place(false, text), text);
+        }
+        assert_eq!(place(true, "b\n\nc"), "b\n\t\t\nc");
+        assert_eq!(heredoc(true).place(&(50..60)), Span::new(113, 113));
     }
 
     #[test]
