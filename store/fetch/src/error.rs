@@ -103,6 +103,14 @@ pub enum FetchError {
         /// The remote.
         remote: String,
     },
+    /// The remote does not answer, or no more.
+    #[error("nothing came from {remote} for {seconds} seconds")]
+    Silent {
+        /// The remote.
+        remote: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// The git program failed.
     #[error("cannot {action} {remote}: {reason}")]
     Git {

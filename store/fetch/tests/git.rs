@@ -7,6 +7,7 @@ use kiln_testdata::needs::{Need, met};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Keeps repositories in one directory, without locks.
@@ -28,6 +29,7 @@ struct Bench {
     folder: TempDir,
     access: Access,
     told: Mutex<Vec<String>>,
+    idle: Duration,
 }
 
 impl Bench {
@@ -40,6 +42,7 @@ impl Bench {
             folder,
             access: Access::default(),
             told: Mutex::default(),
+            idle: Duration::from_secs(60),
         })
     }
 
@@ -52,6 +55,7 @@ impl Bench {
         work(&Git {
             access: &self.access,
             scratch: self.folder.path().join("scratch"),
+            idle: self.idle,
             is_cancelled: &|| false,
             tell: &tell,
         })
@@ -596,4 +600,17 @@ fn damage(directory: &Path) {
         let size = path.metadata().expect("its metadata").len();
         std::fs::write(&path, vec![b'x'; size as usize]).expect("damage");
     }
+}
+
+#[test]
+fn remote_that_says_nothing_is_given_up() {
+    let Some(mut bench) = Bench::new() else {
+        return;
+    };
+    bench.idle = Duration::from_millis(500);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address");
+    let error = bench.resolve(&format!("git://{address}/a.git"), "main");
+    let text = error.expect_err("nobody answers").to_string();
+    assert!(text.contains("nothing came"), "{text}");
 }

@@ -19,6 +19,10 @@ use kiln_sandbox::Cancellation;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// How long a remote of git may say nothing at all.
+const REMOTE_IDLE: Duration = Duration::from_secs(120);
 
 /// What was found out about remotes. Builders that share it agree on what names mean, and ask
 /// each remote once.
@@ -77,6 +81,7 @@ impl Fetcher<'_> {
         let git = Git {
             access: &access,
             scratch: scratch.to_owned(),
+            idle: REMOTE_IDLE,
             is_cancelled: &|| self.cancellation.is_cancelled(),
             tell: &|line| self.tell(StepChange::Note(line.to_owned())),
         };

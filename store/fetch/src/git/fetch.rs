@@ -176,7 +176,8 @@ fn fetch(
     let mut command = program.command(Some(repository));
     command.args([
         "fetch",
-        "--quiet",
+        // Heard, so that a remote that works is told from one that does not.
+        "--progress",
         "--no-tags",
         "--force",
         "--no-write-fetch-head",
@@ -189,7 +190,7 @@ fn fetch(
     };
     command.arg("--end-of-options").arg(&program.address.remote);
     command.args(references);
-    program.run("fetch from", &mut command).map(drop)
+    program.ask("fetch from", &mut command).map(drop)
 }
 
 /// Whether the commit is in the repository. Fetches are whole: then its files are too.

@@ -12,6 +12,7 @@ mod fetch;
 mod modules;
 mod program;
 mod references;
+mod running;
 mod tidy;
 
 pub use checkout::{Checkout, CheckoutRequest, Times};
@@ -22,6 +23,7 @@ use address::Address;
 use program::Program;
 use std::any::Any;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Keeps the bare repositories.
 pub trait Repositories: Sync {
@@ -44,6 +46,8 @@ pub struct Git<'a> {
     pub access: &'a Access,
     /// A directory for temporary files.
     pub scratch: PathBuf,
+    /// How long a remote may say nothing at all.
+    pub idle: Duration,
     /// Whether to stop.
     pub is_cancelled: &'a (dyn Fn() -> bool + Sync),
     /// Hears what is done, line by line.

@@ -5,14 +5,12 @@
 
 use super::Git;
 use super::address::Address;
+use super::running::{Ended, Output, Running};
 use crate::FetchError;
-use rustix::process::{Pid, Signal, kill_process_group};
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read};
-use std::os::unix::process::CommandExt;
+use std::io;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread;
+use std::process::Command;
 use std::time::Duration;
 
 /// Variables of this process that the program needs: where programs and certificates are, and
@@ -60,24 +58,11 @@ const SYSTEM_CERTIFICATES: [&str; 3] = [
     "/etc/ssl/cert.pem",
 ];
 
-const POLL: Duration = Duration::from_millis(3);
-/// How long the program may take to end when it is asked to.
-const PATIENCE: Duration = Duration::from_millis(300);
-const MAXIMUM_OUTPUT_BYTES: u64 = 256 << 20;
-const MAXIMUM_ERROR_BYTES: u64 = 256 << 10;
-
 /// The program, ready to speak to one remote.
 pub(super) struct Program<'a> {
     pub git: &'a Git<'a>,
     pub address: &'a Address,
     environment: Vec<(OsString, OsString)>,
-}
-
-/// What a run of the program wrote.
-pub(super) struct Output {
-    pub status: ExitStatus,
-    pub stdout: Vec<u8>,
-    pub stderr: String,
 }
 
 impl<'a> Program<'a> {
@@ -115,50 +100,56 @@ impl<'a> Program<'a> {
     ///
     /// Errors: it failed; what it said tells how.
     pub fn run(&self, action: &'static str, command: &mut Command) -> Result<Vec<u8>, FetchError> {
-        let output = self.output(command)?;
+        self.succeed(action, command, None)
+    }
+
+    /// As [`Program::run`], for a command that speaks to the remote: one that says nothing for
+    /// too long is ended.
+    pub fn ask(&self, action: &'static str, command: &mut Command) -> Result<Vec<u8>, FetchError> {
+        self.succeed(action, command, Some(self.git.idle))
+    }
+
+    /// Runs `command` and returns what it did, whether it succeeded or not.
+    pub fn output(&self, command: &mut Command) -> Result<Output, FetchError> {
+        self.finish("use", command, None)
+    }
+
+    fn succeed(
+        &self,
+        action: &'static str,
+        command: &mut Command,
+        idle: Option<Duration>,
+    ) -> Result<Vec<u8>, FetchError> {
+        let output = self.finish(action, command, idle)?;
         match output.status.success() {
             true => Ok(output.stdout),
             false => Err(self.failure(action, &output.stderr)),
         }
     }
 
-    /// Runs `command` and returns what it did, whether it succeeded or not.
-    pub fn output(&self, command: &mut Command) -> Result<Output, FetchError> {
-        // A group of its own, so that the helpers it starts end with it.
-        command
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = match command.spawn() {
-            Ok(child) => Running(child),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(self.missing("git"));
-            }
-            Err(error) => return Err(FetchError::file("start", "git")(error)),
-        };
-        let stdout = collect(child.0.stdout.take(), MAXIMUM_OUTPUT_BYTES);
-        let stderr = collect(child.0.stderr.take(), MAXIMUM_ERROR_BYTES);
-        let status = self.wait(&mut child)?;
-        let stdout = stdout.join().unwrap_or_default();
-        let stderr = stderr.join().unwrap_or_default();
-        Ok(Output {
-            status,
-            stdout,
-            stderr: String::from_utf8_lossy(&stderr).into_owned(),
-        })
-    }
-
-    fn wait(&self, child: &mut Running) -> Result<ExitStatus, FetchError> {
-        loop {
-            let ended = child.0.try_wait();
-            if let Some(status) = ended.map_err(FetchError::file("wait for", "git"))? {
-                return Ok(status);
-            }
-            if (self.git.is_cancelled)() {
-                return Err(FetchError::Cancelled);
-            }
-            thread::sleep(POLL);
+    fn finish(
+        &self,
+        action: &'static str,
+        command: &mut Command,
+        idle: Option<Duration>,
+    ) -> Result<Output, FetchError> {
+        let running = Running::start(command).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => self.missing("git"),
+            _ => FetchError::file("start", "git")(error),
+        })?;
+        let ended = running.finish(self.git.is_cancelled, idle);
+        match ended.map_err(FetchError::file("wait for", "git"))? {
+            Ended::Exited(output) => Ok(output),
+            Ended::Cancelled => Err(FetchError::Cancelled),
+            Ended::Silent => Err(FetchError::Silent {
+                remote: self.address.remote.clone(),
+                seconds: self.git.idle.as_secs(),
+            }),
+            Ended::TooMuch => Err(FetchError::Git {
+                action,
+                remote: self.address.remote.clone(),
+                reason: "it lists too much".to_owned(),
+            }),
         }
     }
 
@@ -210,57 +201,6 @@ fn is_redirect(stderr: &str) -> bool {
     ["301", "302", "303", "307", "308"]
         .iter()
         .any(|code| stderr.contains(&format!("The requested URL returned error: {code}")))
-}
-
-/// A child that does not outlive the interest in it.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Asked first, it ends its helpers and removes its lock files.
-        for signal in [Signal::TERM, Signal::KILL] {
-            if self.has_ended() {
-                return;
-            }
-            self.send(signal);
-            for _ in 0..PATIENCE.div_duration_f32(POLL) as u32 {
-                if self.has_ended() {
-                    return;
-                }
-                thread::sleep(POLL);
-            }
-        }
-        let _ = self.0.wait();
-    }
-}
-
-impl Running {
-    fn has_ended(&mut self) -> bool {
-        !matches!(self.0.try_wait(), Ok(None))
-    }
-
-    fn send(&self, signal: Signal) {
-        let group = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
-        if let Some(group) = group {
-            // It may have ended meanwhile.
-            let _ = kill_process_group(group, signal);
-        }
-    }
-}
-
-fn collect(
-    pipe: Option<impl Read + Send + 'static>,
-    maximum_bytes: u64,
-) -> thread::JoinHandle<Vec<u8>> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut pipe) = pipe {
-            let _ = (&mut pipe).take(maximum_bytes).read_to_end(&mut bytes);
-            // Whoever writes more is not kept waiting.
-            let _ = io::copy(&mut pipe, &mut io::sink());
-        }
-        bytes
-    })
 }
 
 /// Returns the line that says why, printable and short.

@@ -81,7 +81,7 @@ fn list(program: &Program<'_>, patterns: &[String]) -> Result<Vec<Listed>, Fetch
     let mut command = program.command(None);
     command.args(["ls-remote", "--quiet", "--end-of-options"]);
     command.arg(&program.address.remote).args(patterns);
-    let output = program.run("list what there is in", &mut command)?;
+    let output = program.ask("list what there is in", &mut command)?;
     Ok(parse(&String::from_utf8_lossy(&output)))
 }
 
