@@ -73,8 +73,6 @@ pub struct HttpFile {
     pub validators: Validators,
     /// `Last-Modified`, in seconds since 1970.
     pub modified_seconds: Option<i64>,
-    /// The name that `Content-Disposition` gives it.
-    pub name: Option<String>,
 }
 
 /// Fetches a file into `path`, which is made with permissions for the owner only, and with
@@ -175,10 +173,6 @@ fn receive(
         bytes,
         validators: validators(&web),
         modified_seconds: web.last_modified().as_deref().and_then(seconds),
-        name: web
-            .content_disposition()
-            .as_deref()
-            .and_then(disposition_name),
     })
 }
 
@@ -210,21 +204,6 @@ fn validators(web: &WebFile) -> Validators {
 fn seconds(date: &str) -> Option<i64> {
     let time = jiff::fmt::rfc2822::parse(date).ok()?;
     Some(Timestamp::from(time).as_second())
-}
-
-/// Returns the file name of `Content-Disposition`: a last path component, nothing else.
-fn disposition_name(header: &str) -> Option<String> {
-    let parameters = header.split(';').skip(1);
-    let name = parameters.filter_map(|parameter| parameter.trim().split_once('='));
-    let name = name
-        .filter(|(key, _)| key.eq_ignore_ascii_case("filename"))
-        .map(|(_, value)| value.trim().trim_matches('"').to_owned())
-        .next()?;
-    let is_name = !name.is_empty()
-        && name != "."
-        && name != ".."
-        && !name.contains(|character: char| character == '/' || character.is_control());
-    is_name.then_some(name)
 }
 
 /// A digest in the making.
@@ -317,19 +296,5 @@ mod tests {
     fn dates_of_http_are_seconds() {
         assert_eq!(seconds("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
         assert_eq!(seconds("yesterday"), None);
-    }
-
-    #[test]
-    fn disposition_names_one_file_here() {
-        for (header, expected) in [
-            ("attachment; filename=\"a.txt\"", Some("a.txt")),
-            ("attachment; FileName=a.txt; size=3", Some("a.txt")),
-            ("attachment", None),
-            ("attachment; filename=\"../a\"", None),
-            ("attachment; filename=..", None),
-            ("attachment; filename=\"\"", None),
-        ] {
-            assert_eq!(disposition_name(header).as_deref(), expected, "{header}");
-        }
     }
 }

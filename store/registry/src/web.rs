@@ -9,8 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Buf, Bytes};
 use reqwest::header::{
-    CONTENT_DISPOSITION, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE,
+    DATE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    LAST_MODIFIED, RANGE,
 };
 use reqwest::{Method, Response, StatusCode, Url};
 
@@ -239,11 +239,6 @@ impl WebFile {
     /// Returns `Date`: the time of the answer.
     pub fn date(&self) -> Option<String> {
         text_of(&self.headers, &DATE)
-    }
-
-    /// Returns `Content-Disposition`, which may name the file.
-    pub fn content_disposition(&self) -> Option<String> {
-        text_of(&self.headers, &CONTENT_DISPOSITION)
     }
 
     /// Returns how many bytes the file has, if the server said.

@@ -539,3 +539,38 @@ fn ssh_host_is_believed_once_and_must_stay_the_same() {
     let (ran, _) = build(&kiln, &dockerfile, &["--ssh", &agent]);
     ran.failed_saying(1, &["is not trusted", "known_hosts"]);
 }
+
+#[test]
+fn two_builds_at_once_fetch_each_thing_once() {
+    if !met(NEEDS) {
+        return;
+    }
+    let kiln = Kiln::new();
+    fs::create_dir(kiln.path("served")).expect("a directory");
+    let mut repository = TestRepository::new(&kiln.path("served"), "a");
+    repository.commit(&[("file", "one")]);
+    let server = serve_http(&kiln.path("served"), None);
+    let file = OneFile::new(&vec![b'x'; 1 << 20]);
+    let dockerfile = format!(
+        "FROM scratch\nADD {} /git\nADD {} /file\n",
+        server.url("/a.git"),
+        file.url("/f")
+    );
+    let context = kiln.context(&dockerfile);
+    let builds = [1, 2].map(|_| {
+        let mut command = kiln.command();
+        command.args(["build", "--progress=plain"]).arg(&context);
+        std::thread::spawn(move || Ran::from(command).succeeded())
+    });
+    for build in builds {
+        build.join().expect("a build");
+    }
+    let is_fetch = |request: &&kiln_testdata::web::WebRequest| {
+        String::from_utf8_lossy(&request.body).contains("command=fetch")
+    };
+    assert_eq!(server.take_requests().iter().filter(is_fetch).count(), 1);
+    let asked = file.server.take_requests();
+    let is_new =
+        |request: &&kiln_testdata::web::WebRequest| request.header("if-none-match").is_none();
+    assert_eq!(asked.iter().filter(is_new).count(), 1);
+}
