@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 use support::{Fake, folders};
 
 #[test]
@@ -62,6 +63,29 @@ fn long_chain_of_stages_needs_no_deep_stack() {
     let source = SourceFile::new("Dockerfile", text);
     let compilation = compile(&source, &CompileOptions::default(), &Fake).expect("a plan");
     assert_eq!(compilation.images[0].history.len(), 2999);
+}
+
+#[test]
+fn very_many_stages_variables_and_arguments_are_no_burden() {
+    let many = |text: &dyn Fn(usize) -> String| (0..60_000).map(text).collect::<String>();
+    let texts = [
+        many(&|index| format!("FROM scratch AS s{index}\nCOPY a /a\n")),
+        format!(
+            "FROM scratch\n{}",
+            many(&|index| format!("ENV A{index}=x\n"))
+        ),
+        format!(
+            "FROM scratch\n{}",
+            many(&|index| format!("ENV B=$A{index}\n"))
+        ),
+    ];
+    for text in texts {
+        let started = Instant::now();
+        let source = SourceFile::new("Dockerfile", text);
+        compile(&source, &CompileOptions::default(), &Fake).expect("a plan");
+        let elapsed = started.elapsed();
+        assert!(elapsed < Duration::from_secs(60), "{elapsed:?}");
+    }
 }
 
 #[test]
