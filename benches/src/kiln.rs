@@ -17,11 +17,17 @@ pub struct Kiln<'a> {
 impl Kiln<'_> {
     /// Returns how long a build of `context` takes, which must succeed.
     pub fn build(&self, context: &Path) -> Duration {
+        self.build_with(context, &[])
+    }
+
+    /// As [`Kiln::build`], with further arguments.
+    pub fn build_with(&self, context: &Path, arguments: &[&str]) -> Duration {
         let mut command = Command::new(self.binary);
         command
             .env("KILN_ROOT", &self.root)
             .env("KILN_REGISTRY_MIRROR", self.registry.as_hub_mirror())
             .args(["build", "--progress=none", "--tag=benchmark"])
+            .args(arguments)
             .arg(context);
         let started = Instant::now();
         stdout_of(&mut command);

@@ -8,8 +8,10 @@
 //! systems without a journal become slow after many deletions, which would poison later runs.
 //! The last column of a row is what is promised of the median.
 
+mod contexts;
 mod disk;
 mod kiln;
+mod walk;
 mod workload;
 
 use std::process::ExitCode;

@@ -9,6 +9,7 @@ use kiln_testdata::base::{BASE_HUB_NAME, BASE_TAG, base_image};
 use kiln_testdata::distribution::Registry;
 use kiln_testdata::projects;
 
+use crate::contexts;
 use crate::disk::Disk;
 use crate::kiln::Kiln;
 
@@ -34,7 +35,8 @@ pub fn run_all(binary: &Path) -> bool {
             Duration::from_millis(60),
         ),
     ];
-    is_kept.into_iter().all(|kept| kept)
+    let contexts = contexts::run_all(&kiln, &disk.path().join("contexts"));
+    contexts && is_kept.into_iter().all(|kept| kept)
 }
 
 /// Returns the cost of one step: what a build of many steps takes more than one of none.
@@ -65,7 +67,8 @@ fn fully_cached(kiln: &Kiln<'_>, context: &Path) -> Vec<Duration> {
     (0..11).map(|_| kiln.build(context)).collect()
 }
 
-fn report(name: &str, mut runs: Vec<Duration>, promised: Duration) -> bool {
+/// Prints a row and returns whether the promise is kept.
+pub fn report(name: &str, mut runs: Vec<Duration>, promised: Duration) -> bool {
     runs.sort_unstable();
     let (median, fastest) = (runs[runs.len() / 2], runs[0]);
     println!(

@@ -22,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 use super::sources::{ResolvedSource, parents_of};
 use super::walk::{Walk, Walked};
 use super::{CopyError, Result, Selection, Source};
-use crate::scan::{self, Content, Scan, Scanned};
+use crate::scan::{self, Content, Scan, Scanned, ScannedEntry};
 use crate::tree::{FileKind, Follow, Metadata};
 
 /// Changes whenever the bytes below change, so that old keys match nothing.
@@ -313,10 +313,7 @@ fn add_scanned(scan: &Scan, start: &Path, relative: &Path, output: &mut Output) 
         let entry = &directory.entries[place];
         let content = match entry.content.get() {
             Some(content) => *content,
-            None => {
-                let path = start.join(std::ffi::OsStr::from_bytes(below));
-                scan::attributes_content(&scan.directory(&path)?.xattrs)
-            }
+            None => scan::attributes_content(&inside(scan, start, below, entry)?.xattrs),
         };
         output.file([&prefix, below], &entry.metadata, &content);
         Ok(())
@@ -344,12 +341,19 @@ fn each_scanned(scan: &Scan, start: &Path, visit: &mut Visit<'_>) -> Result<()> 
         visit(&below, directory, *place)?;
         *place += 1;
         if entry.metadata.is_directory() {
-            let path = start.join(std::ffi::OsStr::from_bytes(&below));
-            let inside = scan.directory(&path)?;
+            let inside = inside(scan, start, &below, entry)?;
             open.push((inside, 0, below.len()));
         }
     }
     Ok(())
+}
+
+/// Returns the directory that `entry` is, at `below` from `start` on.
+fn inside(scan: &Scan, start: &Path, below: &[u8], entry: &ScannedEntry) -> Result<Arc<Scanned>> {
+    match entry.inside.get() {
+        Some(inside) => Ok(inside.clone()),
+        None => scan.directory(&start.join(std::ffi::OsStr::from_bytes(below))),
+    }
 }
 
 /// Returns what files hold, in their order, reading several at once.

@@ -71,6 +71,8 @@ pub(crate) struct ScannedEntry {
     visibility: Visibility,
     /// The digest of its content, once it is known. Directories have none.
     pub content: OnceLock<Content>,
+    /// What it shows, if it is a directory.
+    pub inside: OnceLock<Arc<Scanned>>,
 }
 
 /// Whether something is seen.
@@ -149,6 +151,7 @@ impl Scan {
         let mut state = self.lock();
         if !state.roots.iter().any(|root| path.starts_with(root)) {
             let found = walk::walk(&self.tree, path, &state.directories, &self.index)?;
+            link(&found, &state.directories);
             state.directories.extend(found);
             state.roots.retain(|root| !root.starts_with(path));
             state.roots.push(path.to_path_buf());
@@ -206,6 +209,23 @@ impl Scan {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lets each of the directories that were `found` know those in it.
+fn link(found: &HashMap<PathBuf, Arc<Scanned>>, known: &HashMap<PathBuf, Arc<Scanned>>) {
+    use std::os::unix::ffi::OsStrExt;
+    for (path, scanned) in found {
+        for entry in scanned
+            .entries
+            .iter()
+            .filter(|entry| entry.metadata.is_directory())
+        {
+            let inside = path.join(std::ffi::OsStr::from_bytes(scanned.name(entry)));
+            if let Some(inside) = found.get(&inside).or_else(|| known.get(&inside)) {
+                let _ = entry.inside.set(inside.clone());
+            }
+        }
     }
 }
 

@@ -251,6 +251,7 @@ impl Seeing<'_> {
                     metadata,
                     visibility,
                     content: OnceLock::new(),
+                    inside: OnceLock::new(),
                 });
             }
         }
