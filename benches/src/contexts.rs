@@ -26,7 +26,7 @@ pub fn run_all(kiln: &Kiln<'_>, directory: &Path) -> bool {
         copies(
             kiln,
             &directory.join("copies"),
-            "COPY of 20,000 files",
+            ("COPY of 20,000 files", 2),
             |context| {
                 write_files(context, 20_000, 1_000);
             },
@@ -34,7 +34,7 @@ pub fn run_all(kiln: &Kiln<'_>, directory: &Path) -> bool {
         copies(
             kiln,
             &directory.join("large"),
-            "COPY of one file of 256 MiB",
+            ("COPY of one file of 256 MiB", 3),
             |context| {
                 fs::write(context.join("large"), vec![b'x'; LARGE_BYTES]).expect("the file");
             },
@@ -73,15 +73,20 @@ fn cached_walk(kiln: &Kiln<'_>, context: &Path) -> bool {
     walks.sort_unstable();
     let promised = walks[RUNS / 2] * 3 / 2;
     report(
-        "1 step over 100,000 files, cached; 1.5 bare stat walks",
+        "1 step over 100,000 files, cached; 1.5 × a bare stat walk",
         builds,
         promised,
     )
 }
 
-/// A copy whose files are new to the store, against `cp -a` of the same files. A build also
-/// digests them and makes them durable.
-fn copies(kiln: &Kiln<'_>, context: &Path, name: &str, write: impl Fn(&Path)) -> bool {
+/// A copy whose files are new to the store, against `cp -a` of the same files, `factor` times.
+/// A build digests them too, and the layer that it makes of them.
+fn copies(
+    kiln: &Kiln<'_>,
+    context: &Path,
+    (name, factor): (&str, u32),
+    write: impl Fn(&Path),
+) -> bool {
     fs::create_dir_all(context).expect("the context");
     write(context);
     fs::write(
@@ -99,8 +104,12 @@ fn copies(kiln: &Kiln<'_>, context: &Path, name: &str, write: impl Fn(&Path)) ->
         builds.push(kiln.build_with(context, &[&format!("--build-arg=RUN={run}")]));
     }
     plain.sort_unstable();
-    let promised = plain[plain.len() / 2] * 3 / 2;
-    report(&format!("{name}; 1.5 `cp -a` and sync"), builds, promised)
+    let promised = plain[plain.len() / 2] * factor;
+    report(
+        &format!("{name}; {factor} × `cp -a` and sync"),
+        builds,
+        promised,
+    )
 }
 
 /// Writes `count` files of `size` bytes, ten in each directory.

@@ -24,7 +24,9 @@ impl Disk {
         file.set_len(8 << 30).expect("its size");
         stdout_of(
             Command::new("mkfs.ext4")
-                .args(["-q", "-E", "lazy_itable_init=0,lazy_journal_init=0"])
+                // Workloads have many small files.
+                .args(["-q", "-N", "1000000"])
+                .args(["-E", "lazy_itable_init=0,lazy_journal_init=0"])
                 .arg(&image),
         );
         std::fs::create_dir(disk.path()).expect("the mount point");

@@ -122,11 +122,12 @@ impl Index {
         }
     }
 
-    /// Returns the digest that is known of the file `name` in the directory `above`.
-    pub(super) fn find(&self, above: &Path, name: &[u8], stamp: &Stamp) -> Option<Content> {
-        let mut files = self.files(above);
-        let file = files.find(|file| file.name == name)?;
-        (file.stamp == *stamp).then_some(file.content)
+    /// Returns what is known of the files of the directory at `path`, by name.
+    pub(super) fn known(&self, path: &Path) -> HashMap<Vec<u8>, (Stamp, Content)> {
+        let files = self.files(path);
+        files
+            .map(|file| (file.name.to_vec(), (file.stamp, file.content)))
+            .collect()
     }
 
     /// Returns the bytes of an index of what was seen of `directories` and `singles`, and of

@@ -49,6 +49,8 @@ struct State {
     roots: Vec<PathBuf>,
     /// Files that were read without their directory being walked.
     singles: HashMap<PathBuf, (Stamp, Content)>,
+    /// What the index knows of directories of which single files are asked for.
+    indexed: HashMap<PathBuf, HashMap<Vec<u8>, (Stamp, Content)>>,
     /// Files that selections named, as they were seen first.
     named: HashMap<PathBuf, Stamp>,
     /// What selections named.
@@ -178,14 +180,23 @@ impl Scan {
         let above = path.parent().unwrap_or(Path::new(""));
         let stamp = Stamp::of(metadata);
         let known = {
-            let state = self.lock();
+            let mut state = self.lock();
+            if !state.indexed.contains_key(above) {
+                let indexed = self.index.known(above);
+                state.indexed.insert(above.to_path_buf(), indexed);
+            }
             let directory = state.directories.get(above);
             let entry = directory.and_then(|directory| directory.find(name));
             let single = state.singles.get(path).filter(|(seen, _)| *seen == stamp);
             let known = entry.and_then(|entry| entry.content.get());
-            known.or(single.map(|(_, content)| content)).copied()
+            let indexed = state.indexed.get(above).and_then(|known| known.get(name));
+            let indexed = indexed.filter(|(seen, _)| *seen == stamp);
+            let content = |(_, content): &(Stamp, Content)| *content;
+            (known.copied())
+                .or(single.map(content))
+                .or(indexed.map(content))
         };
-        if let Some(known) = known.or_else(|| self.index.find(above, name, &stamp)) {
+        if let Some(known) = known {
             return Ok(known);
         }
         let content = read::content(&self.tree, path, metadata, &mut read::buffer())?;
