@@ -7,8 +7,8 @@
 //! | `ssh://…`, `git://…`, `user@host:path` | a git repository |
 //! | `github.com/owner/name` | a git repository, for contexts only |
 //!
-//! A repository's address may end in `#reference:directory`, or have a query with the keys of
-//! [`query`]; what both say must agree. Everything here is text: nothing is looked up.
+//! A repository's address may end in `#reference:directory`, or have a query (`?ref=…&subdir=…`);
+//! what both say must agree. Everything here is text: nothing is looked up.
 
 mod commit;
 mod error;

@@ -1,7 +1,7 @@
 //! Checkouts of git repositories, by the `git` program.
 //!
 //! The program runs without anybody's configuration, hooks, prompts or credential helpers,
-//! and speaks only the protocols of [`address`]. Every repository that is fetched from has a
+//! and speaks `https`, `http`, `ssh` and `git` only. Every repository that is fetched from has a
 //! bare repository of its own, which its owner keeps; a commit that is there is not fetched
 //! again. Submodules are checked out here and not by `git submodule`: each is a repository
 //! like any other, by the same rules.
