@@ -40,8 +40,8 @@ fn check_pieces(source: &SourceFile, bytes: &[u8]) {
     let (dockerfile, _) = parse(source);
     let mut text = String::new();
     for piece in &dockerfile.pieces {
-        assert_eq!(piece.span.start, text.len(), "{piece:?}");
-        text.push_str(source.slice(piece.span));
+        assert_eq!(piece.span().start, text.len(), "{piece:?}");
+        text.push_str(source.slice(piece.span()));
     }
     assert_eq!(text, source.text());
 }

@@ -10,9 +10,9 @@ fuzz_target!(|bytes: &[u8]| {
     let (dockerfile, findings) = parse(&source);
     let mut end = 0;
     for piece in &dockerfile.pieces {
-        assert_eq!(piece.span.start, end);
-        assert!(!source.slice(piece.span).is_empty());
-        end = piece.span.end;
+        assert_eq!(piece.span().start, end);
+        assert!(!source.slice(piece.span()).is_empty());
+        end = piece.span().end;
     }
     assert_eq!(end, source.text().len());
     for statement in &dockerfile.statements {

@@ -64,7 +64,7 @@ fn carriage_return(source: &SourceFile, pieces: &[Piece]) -> Option<Diagnostic> 
 
 /// Returns what stands at the byte `at`.
 fn kind_at(pieces: &[Piece], at: usize) -> PieceKind {
-    let after = pieces.partition_point(|piece| piece.span.start <= at);
+    let after = pieces.partition_point(|piece| piece.span().start <= at);
     after
         .checked_sub(1)
         .map_or(PieceKind::Space, |index| pieces[index].kind)

@@ -2,13 +2,20 @@
 
 use super::Span;
 
-/// A piece of a file.
+/// A piece of a file. It is small, as there are several for each line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece {
     /// What it is.
     pub kind: PieceKind,
-    /// Where it stands; it begins where the piece before it ends.
-    pub span: Span,
+    start: u32,
+    end: u32,
+}
+
+impl Piece {
+    /// Returns where it stands; it begins where the piece before it ends.
+    pub fn span(self) -> Span {
+        Span::new(self.start as usize, self.end as usize)
+    }
 }
 
 /// What a piece of a file is.
@@ -39,16 +46,12 @@ pub(super) struct Layout {
 impl Layout {
     /// Adds the piece that ends at `end`; nothing if it is empty.
     pub(super) fn push(&mut self, kind: PieceKind, end: usize) {
-        let start = self.end();
+        // What lies behind 4 GiB has no place any more.
+        let end = u32::try_from(end).unwrap_or(u32::MAX);
+        let start = self.pieces.last().map_or(0, |piece| piece.end);
         if end > start {
-            let span = Span::new(start, end);
-            self.pieces.push(Piece { kind, span });
+            self.pieces.push(Piece { kind, start, end });
         }
-    }
-
-    /// Returns where the last piece ends.
-    pub(super) fn end(&self) -> usize {
-        self.pieces.last().map_or(0, |piece| piece.span.end)
     }
 
     pub(super) fn take(&mut self) -> Vec<Piece> {

@@ -73,14 +73,14 @@ fn check(text: &str) {
 fn check_pieces(source: &SourceFile, pieces: &[Piece]) {
     let mut end = 0;
     for piece in pieces {
-        assert_eq!(piece.span.start, end, "{piece:?}");
-        assert!(!source.slice(piece.span).is_empty(), "{piece:?}");
-        end = piece.span.end;
+        assert_eq!(piece.span().start, end, "{piece:?}");
+        assert!(!source.slice(piece.span()).is_empty(), "{piece:?}");
+        end = piece.span().end;
     }
     assert_eq!(end, source.text().len());
     let text: String = pieces
         .iter()
-        .map(|piece| source.slice(piece.span))
+        .map(|piece| source.slice(piece.span()))
         .collect();
     assert_eq!(text, source.text());
 }

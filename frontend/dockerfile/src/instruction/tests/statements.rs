@@ -126,7 +126,7 @@ fn pieces_follow_each_other() {
     let read: Vec<_> = dockerfile
         .pieces
         .iter()
-        .map(|piece| (piece.kind, source.slice(piece.span)))
+        .map(|piece| (piece.kind, source.slice(piece.span())))
         .collect();
     let expected = [
         (Comment, "# a"),
