@@ -7,6 +7,7 @@ mod changing;
 mod check;
 mod devices;
 mod errors;
+mod explaining;
 mod footprint;
 mod harness;
 mod leftovers;
