@@ -574,3 +574,54 @@ fn two_builds_at_once_fetch_each_thing_once() {
         |request: &&kiln_testdata::web::WebRequest| request.header("if-none-match").is_none();
     assert_eq!(asked.iter().filter(is_new).count(), 1);
 }
+
+#[test]
+fn passwords_in_addresses_are_used_and_shown_nowhere() {
+    if !met(NEEDS) {
+        return;
+    }
+    let kiln = Kiln::new();
+    fs::create_dir(kiln.path("served")).expect("a directory");
+    let mut repository = TestRepository::new(&kiln.path("served"), "a");
+    repository.commit(&[("file", "one")]);
+    // The base64 form of `user:sekret`.
+    let header = "Basic dXNlcjpzZWtyZXQ=";
+    let server = serve_http(&kiln.path("served"), Some(header));
+    let files = WebServer::start(move |request| {
+        match (request.header("authorization"), request.path.as_str()) {
+            (Some(given), "/x") if given == header => WebReply::body("file"),
+            _ => WebReply::status(404),
+        }
+    });
+    let with_user = |url: String| url.replace("http://", "http://user:sekret@");
+    let dockerfile = format!(
+        "FROM scratch\nADD --keep-git-dir=true {} /git\nADD {} /file\n",
+        with_user(server.url("/a.git")),
+        with_user(files.url("/x"))
+    );
+    let (ran, out) = build(&kiln, &dockerfile, &["-t", "example:1", "--explain"]);
+    let ran = ran.succeeded();
+    assert_eq!(fs::read(out.join("file")).expect("the file"), b"file");
+    let (failed, _) = build(&kiln, &dockerfile.replace("/x /", "/none /"), &[]);
+    let failed = failed.failed_saying(1, &["404", "xxxxx@"]);
+    let inspected = kiln.run(&["inspect", "example:1"]);
+    for said in [
+        &ran.stderr,
+        &failed.stderr,
+        &inspected,
+        &kiln.run(&["du", "--verbose"]),
+    ] {
+        assert!(
+            !said.contains("sekret") && !said.contains("dXNlcjpzZWtyZXQ"),
+            "{said}"
+        );
+    }
+    for place in [kiln.root(), out] {
+        let mut grep = Command::new("grep");
+        let found = grep
+            .args(["-rlE", "sekret|dXNlcjpzZWtyZXQ"])
+            .arg(place)
+            .output();
+        assert_eq!(String::from_utf8_lossy(&found.expect("grep").stdout), "");
+    }
+}

@@ -3,6 +3,8 @@
 use super::place::{Certainty, Place};
 use crate::progress::sanitized;
 use kiln_plan::SourceLocation;
+use kiln_plan::remote::redacted;
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::ops::Range;
 
@@ -35,11 +37,24 @@ pub fn add(text: &mut String, location: &SourceLocation, place: Option<&Place>, 
         } else {
             "   "
         };
-        let _ = writeln!(text, "{number:4} | {mark} {}", sanitized(line));
+        let is_pointed_at = place.is_some_and(|place| place.line == number);
+        let shown = match is_pointed_at {
+            // What is below it stands at its columns.
+            true => Cow::Borrowed(line),
+            false => Cow::Owned(without_passwords(line)),
+        };
+        let _ = writeln!(text, "{number:4} | {mark} {}", sanitized(&shown));
         if let Some(place) = place.filter(|place| place.line == number) {
             add_pointer(text, line, place);
         }
     }
+}
+
+/// Returns `line` without the passwords that addresses in it hold.
+fn without_passwords(line: &str) -> String {
+    line.split_inclusive(char::is_whitespace)
+        .map(redacted)
+        .collect()
 }
 
 /// Returns the line, and the column where it is known.
