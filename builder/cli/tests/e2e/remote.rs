@@ -430,16 +430,16 @@ fn time_of_the_build_is_that_of_what_is_named() {
     ran.failed_saying(3, &["SOURCE_DATE_EPOCH", "`context`", "no time of its own"]);
 }
 
-/// Returns what both builders make of `context`: paths, and what there is.
-fn both(kiln: &Kiln, context: &str) -> [ArchivedImage; 2] {
+/// Returns what both builders make of `context`; the engine calls it `name`.
+fn both(kiln: &Kiln, name: &str, context: &str) -> [ArchivedImage; 2] {
     let ours = kiln.path("kiln.tar");
     let output = format!("type=docker,dest={}", ours.display());
     let mut command = kiln.command();
     command.args(["build", "--progress=plain", "--output", &output, context]);
     Ran::from(command).succeeded();
     let theirs = kiln.path("docker.tar");
-    docker().build(Path::new(context), &[], "remote:1");
-    docker().save("remote:1", &theirs);
+    docker().build(Path::new(context), &[], name);
+    docker().save(name, &theirs);
     [read_docker_archive(&ours), read_docker_archive(&theirs)]
 }
 
@@ -461,7 +461,7 @@ fn docker_makes_the_same_of_fetched_files() {
         file.url("/"),
     );
     let context = kiln.context(&dockerfile);
-    let [ours, theirs] = both(&kiln, &context.display().to_string());
+    let [ours, theirs] = both(&kiln, "fetched-files", &context.display().to_string());
     let files = |image: &ArchivedImage| -> Vec<String> {
         let is_fetched = |path: &str| !path.is_empty() && !path.ends_with("Dockerfile");
         let lines = image.tree.iter().map(|(path, file)| {
@@ -504,7 +504,7 @@ fn docker_makes_the_same_of_a_repository() {
     let server = serve_http(&kiln.path("served"), None);
     for suffix in ["#main", "#v1"] {
         let context = server.url(&format!("/a.git{suffix}"));
-        let [ours, theirs] = both(&kiln, &context);
+        let [ours, theirs] = both(&kiln, "fetched-repository", &context);
         let files = |image: &ArchivedImage| -> Vec<String> {
             let files = image.tree.iter();
             files
@@ -538,6 +538,10 @@ fn ssh_host_is_believed_once_and_must_stay_the_same() {
     server.change_host_key();
     let (ran, _) = build(&kiln, &dockerfile, &["--ssh", &agent]);
     ran.failed_saying(1, &["is not trusted", "known_hosts"]);
+    kiln.run(&["prune", "--all", "--force"]);
+    kiln.run(&["store", "verify"]);
+    let (ran, _) = build(&kiln, &dockerfile, &["--ssh", &agent]);
+    ran.failed_saying(1, &["is not trusted"]);
 }
 
 #[test]
