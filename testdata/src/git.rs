@@ -191,13 +191,11 @@ impl GitDaemon {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port of the loopback address");
         let port = listener.local_addr().expect("its address").port();
         drop(listener);
-        let child = git(root)
-            .args([
-                "daemon",
-                "--reuseaddr",
-                "--export-all",
-                "--listen=127.0.0.1",
-            ])
+        // Started by its own name: `git` would stand between, and be all that is ended.
+        let programs = stdout_of(git(root).arg("--exec-path"));
+        let program = Path::new(programs.trim()).join("git-daemon");
+        let child = Command::new(program)
+            .args(["--reuseaddr", "--export-all", "--listen=127.0.0.1"])
             .arg(format!("--port={port}"))
             .arg(format!("--base-path={}", root.display()))
             .arg(root)
