@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Directories that wait to be read, and how many are being read.
 #[derive(Default)]
@@ -13,21 +13,38 @@ struct Waiting {
     reading: usize,
 }
 
-/// Returns how long it takes to look at all that is below `directory`, on as many threads as
-/// there are processors.
-pub fn stat_walk(directory: &Path) -> Duration {
+/// Looks at all that is below `directory`, on as many threads as there are processors.
+pub fn stat_walk(directory: &Path) {
     let waiting = Mutex::new(Waiting {
         directories: vec![directory.to_owned()],
         reading: 0,
     });
     let changed = Condvar::new();
-    let started = Instant::now();
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| read_all(&waiting, &changed));
         }
     });
-    started.elapsed()
+}
+
+/// Returns the processor time that `work` takes in this process and in those that it starts
+/// and waits for.
+///
+/// Where other work shares the machine, it says more than the time that passes. It is counted
+/// in hundredths of a second. Source: proc_pid_stat(5), fields 14 to 17.
+pub fn processor_time(work: impl FnOnce()) -> Duration {
+    let before = ticks();
+    work();
+    Duration::from_millis(10 * (ticks() - before))
+}
+
+fn ticks() -> u64 {
+    let stat = fs::read_to_string("/proc/self/stat").expect("what the kernel counted");
+    let (_, fields) = stat.rsplit_once(") ").expect("the name in parentheses");
+    let fields = fields.split(' ').skip(11).take(4);
+    fields
+        .map(|field| field.parse::<u64>().expect("a number"))
+        .sum()
 }
 
 fn read_all(waiting: &Mutex<Waiting>, changed: &Condvar) {
