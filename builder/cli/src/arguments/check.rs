@@ -102,6 +102,9 @@ pub struct CheckArguments {
     /// Platform to check for
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Vec<String>,
+    /// Ask no registry: base images that the store does not have stay unknown
+    #[arg(long)]
+    pub offline: bool,
     /// How findings are printed
     #[arg(long, value_enum, default_value = "text")]
     pub format: CheckFormat,

@@ -180,3 +180,15 @@ fn rules_fail_a_build_whose_dockerfile_asks_for_it() {
                   'as' and 'FROM' keywords' casing do not match (line 1)\n";
     assert!(ran.stderr.contains(listed), "{}", ran.description());
 }
+
+#[test]
+fn check_offline_asks_no_registry() {
+    let store = Kiln::new();
+    let context = store.context("FROM registry.invalid/base AS Base\nENV a b\n");
+    let ran = kiln(&store, &["check", "--offline", "--format=github"], &context);
+    let titles: Vec<_> = (ran.stdout.lines())
+        .filter_map(|line| line.split("title=").nth(1)?.split(':').next())
+        .collect();
+    assert_eq!(titles, ["StageNameCasing", "LegacyKeyValueFormat"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(FOUND), ""));
+}

@@ -16,6 +16,7 @@ use crate::progress::{Progress, tell_warnings};
 use crate::resolver::StoreResolver;
 use crate::session::Session;
 use crate::{configuration, interrupt};
+pub use failure::is_about_an_image;
 pub use inputs::Fetcher;
 use inputs::Inputs;
 use kiln_dockerfile::{Compilation, CompileOptions, Diagnostics, SourceFile};
@@ -74,6 +75,7 @@ pub fn check(
     session: &Session,
     cancellation: &Cancellation,
     arguments: &BuildArguments,
+    policy: PullPolicy,
 ) -> Result<(SourceFile, Result<Compilation, Diagnostics>), Failure> {
     let fetcher = Fetcher {
         session,
@@ -82,7 +84,10 @@ pub fn check(
     };
     let inputs = Inputs::read(arguments, &fetcher)?;
     let options = call::all_stages(&compile_options(arguments, &inputs)?);
-    let resolver = resolver(session, arguments, &inputs, cancellation);
+    let resolver = StoreResolver {
+        policy,
+        ..resolver(session, arguments, &inputs, cancellation)
+    };
     let compiled = kiln_dockerfile::compile(&inputs.dockerfile, &options, &resolver);
     match interrupt::is_received() {
         true => Err(Failure::cancelled()),

@@ -10,6 +10,7 @@ use super::{build, call};
 use crate::arguments::{BuildArguments, CheckArguments, CheckFormat, GlobalArguments};
 use crate::error::{Class, Failure};
 use kiln_dockerfile::{Diagnostic, Severity, SourceFile};
+use kiln_transfer::pull::PullPolicy;
 use std::path::Path;
 
 /// A Dockerfile and what was found in it.
@@ -27,8 +28,12 @@ pub fn run(global: &GlobalArguments, arguments: &CheckArguments) -> Result<(), F
     let mut checked = Vec::new();
     for path in &arguments.paths {
         let build = build_arguments(arguments, path);
-        let (source, compiled) = build::check(&session, &cancellation, &build)?;
-        let findings = call::findings(compiled).0;
+        let policy = policy(arguments);
+        let (source, compiled) = build::check(&session, &cancellation, &build, policy)?;
+        let mut findings = call::findings(compiled).0;
+        if arguments.offline {
+            findings.retain(|finding| !build::is_about_an_image(finding));
+        }
         checked.push(Checked { source, findings });
     }
     let answer = match arguments.format {
@@ -39,6 +44,13 @@ pub fn run(global: &GlobalArguments, arguments: &CheckArguments) -> Result<(), F
     };
     crate::output::write(format_args!("{answer}"));
     verdict(&checked)
+}
+
+fn policy(arguments: &CheckArguments) -> PullPolicy {
+    match arguments.offline {
+        true => PullPolicy::Never,
+        false => PullPolicy::Missing,
+    }
 }
 
 /// Returns the arguments of the build that `path`, a context or a Dockerfile, stands for.
