@@ -63,6 +63,14 @@ pub fn read_docker_archive(path: &Path) -> ArchivedImage {
     }
 }
 
+/// Reads the tar archive `path` as the file system it holds.
+pub fn read_tar_archive(path: &Path) -> ImageTree {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut files = Files::default();
+    files.apply(&bytes);
+    files.into_tree()
+}
+
 /// A member of the outer archive.
 enum Member {
     Content(Vec<u8>),

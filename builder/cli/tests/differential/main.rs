@@ -13,6 +13,8 @@ mod compare;
 mod harness;
 mod known;
 mod listing;
+mod oracle;
+mod random;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;

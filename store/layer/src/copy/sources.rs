@@ -29,21 +29,30 @@ impl ResolvedSource {
 
 /// Returns the files that `selection` names, in its order, those of a pattern sorted.
 ///
+/// Exclusions are for files that are named or match, too: by name, or by the path that is kept.
+///
 /// Errors: a path without wildcards that is missing or ignored, an invalid pattern.
 pub fn resolve_sources(source: &Tree, selection: &Selection) -> Result<Vec<ResolvedSource>> {
     let mut resolved = Vec::new();
     for written in &selection.sources {
         if selection.parents {
-            with_parents(source, written, &mut resolved)?;
+            with_parents(source, written, selection, &mut resolved)?;
         } else {
-            by_name(source, written, &mut resolved)?;
+            by_name(source, written, selection, &mut resolved)?;
         }
     }
     Ok(resolved)
 }
 
-fn by_name(source: &Tree, written: &str, resolved: &mut Vec<ResolvedSource>) -> Result<()> {
-    for selected in expand(source, Path::new(""), &clean(written), false)? {
+fn by_name(
+    source: &Tree,
+    written: &str,
+    selection: &Selection,
+    resolved: &mut Vec<ResolvedSource>,
+) -> Result<()> {
+    let pattern = clean(written);
+    let is_pattern = has_wildcard(&pattern);
+    for selected in expand(source, Path::new(""), &pattern, false)? {
         let node = source
             .lookup(&selected, Follow::All)
             .map_err(CopyError::Source)?;
@@ -51,6 +60,11 @@ fn by_name(source: &Tree, written: &str, resolved: &mut Vec<ResolvedSource>) -> 
             return Err(missing(source, written, &selected)?);
         };
         let name = selected.file_name().map(PathBuf::from).unwrap_or_default();
+        // A directory that is named is not meant by what excludes things in it.
+        let is_tested = is_pattern || !node.metadata.is_directory();
+        if is_tested && selection.exclude.matches(&name) {
+            continue;
+        }
         resolved.push(ResolvedSource {
             path: node.path,
             name,
@@ -61,7 +75,12 @@ fn by_name(source: &Tree, written: &str, resolved: &mut Vec<ResolvedSource>) -> 
     Ok(())
 }
 
-fn with_parents(source: &Tree, written: &str, resolved: &mut Vec<ResolvedSource>) -> Result<()> {
+fn with_parents(
+    source: &Tree,
+    written: &str,
+    selection: &Selection,
+    resolved: &mut Vec<ResolvedSource>,
+) -> Result<()> {
     let (base, pattern) = written.split_once("/./").unwrap_or(("", written));
     let pattern = clean(pattern);
     for base in expand(source, Path::new(""), &clean(base), false)? {
@@ -78,11 +97,16 @@ fn with_parents(source: &Tree, written: &str, resolved: &mut Vec<ResolvedSource>
             let Some(node) = node else {
                 return Err(missing(source, written, &selected)?);
             };
+            let name = selected.strip_prefix(&base.path).unwrap_or(&selected);
+            let is_excluded = match node.metadata.is_directory() {
+                true => selection.exclude.can_prune(name),
+                false => selection.exclude.matches(name),
+            };
+            if is_excluded {
+                continue;
+            }
             resolved.push(ResolvedSource {
-                name: selected
-                    .strip_prefix(&base.path)
-                    .unwrap_or(&selected)
-                    .to_path_buf(),
+                name: name.to_path_buf(),
                 path: node.path,
                 metadata: node.metadata,
                 pivot: Some(base.path.clone()),
