@@ -1,16 +1,18 @@
 //! The arguments of `kiln build`.
 
 use super::check::{Call, CallMethod, parse_call};
+use super::docker::DockerArguments;
 use clap::builder::RangedU64ValueParser;
-use clap::{Args, Parser, ValueEnum};
+use clap::{ArgAction, Args, Parser, ValueEnum};
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub struct BuildArguments {
-    /// Directory of the build context, or - for a Dockerfile on standard input
-    #[arg(value_name = "PATH | -")]
+    /// Build context: a directory, the address of a git repository or an archive, or - for a
+    /// Dockerfile or an archive on standard input
+    #[arg(value_name = "PATH | URL | -")]
     pub context: String,
-    /// Dockerfile [default: PATH/Dockerfile]; - for standard input
+    /// Dockerfile [default: Dockerfile of the context]; an address, or - for standard input
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<String>,
     /// Name of the image (repeatable)
@@ -19,8 +21,9 @@ pub struct BuildArguments {
     /// Value of a build argument; from the environment without value (repeatable)
     #[arg(long, value_name = "KEY[=VALUE]")]
     pub build_arg: Vec<String>,
-    /// Additional named build context (repeatable)
-    #[arg(long, value_name = "NAME=DIR")]
+    /// Context in the place of a stage or an image: a directory, an address,
+    /// docker-image://NAME or oci-layout://PATH (repeatable)
+    #[arg(long, value_name = "NAME=CONTEXT")]
     pub build_context: Vec<String>,
     /// Permissions of files of build contexts: keep, or normalize to 0644 and 0755, so that
     /// checkouts with another umask are the same [default: keep, or `context-modes` of the
@@ -31,7 +34,8 @@ pub struct BuildArguments {
     #[arg(long, value_name = "STAGE")]
     pub target: Option<String>,
     /// Run every command again
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+        value_parser = boolean, action = ArgAction::Set, value_name = "BOOL", hide_default_value = true)]
     pub no_cache: bool,
     /// Run every command of these stages, or on these lines, again
     #[arg(long, value_name = "STAGE|[STAGE]:LINE", value_delimiter = ',')]
@@ -44,7 +48,8 @@ pub struct BuildArguments {
     #[arg(long, value_name = "SPEC")]
     pub cache_to: Vec<String>,
     /// Ask the registry for base images even if the store has them
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+        value_parser = boolean, action = ArgAction::Set, value_name = "BOOL", hide_default_value = true)]
     pub pull: bool,
     /// Platform to build for
     #[arg(
@@ -70,16 +75,19 @@ pub struct BuildArguments {
     #[arg(short, long, value_name = "SPEC")]
     pub output: Vec<String>,
     /// Load the image into the running Docker engine: type=docker
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+        value_parser = boolean, action = ArgAction::Set, value_name = "BOOL", hide_default_value = true)]
     pub load: bool,
     /// Push the image to its registry: type=registry
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+        value_parser = boolean, action = ArgAction::Set, value_name = "BOOL", hide_default_value = true)]
     pub push: bool,
     /// How progress is shown
     #[arg(long, value_enum, default_value = "auto", env = "BUILDKIT_PROGRESS")]
     pub progress: ProgressMode,
     /// Print the image's ID only
-    #[arg(short, long)]
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+        value_parser = boolean, action = ArgAction::Set, value_name = "BOOL", hide_default_value = true)]
     pub quiet: bool,
     /// Write the image's ID to this file
     #[arg(long, value_name = "FILE")]
@@ -125,6 +133,28 @@ pub struct BuildArguments {
         allow_negative_numbers = true
     )]
     pub cpus: Option<f64>,
+    /// Memory and swap of each RUN; -1 for all there is
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    pub memory_swap: Option<String>,
+    /// Weight of each RUN against others, where 1024 is usual
+    #[arg(short = 'c', long, value_name = "NUMBER")]
+    pub cpu_shares: Option<u64>,
+    /// Length of the period in which processor time is counted, in microseconds
+    #[arg(long, value_name = "MICROSECONDS", conflicts_with = "cpus")]
+    pub cpu_period: Option<u64>,
+    /// Processor time of each RUN per period, in microseconds
+    #[arg(long, value_name = "MICROSECONDS", conflicts_with = "cpus")]
+    pub cpu_quota: Option<u64>,
+    /// Processors that each RUN may use: 0-2,4
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_cpus: Option<String>,
+    /// Memory nodes that each RUN may use
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_mems: Option<String>,
+    /// Limits of each RUN as KEY=VALUE: memory, memory-swap, cpu-shares, cpu-period, cpu-quota,
+    /// cpuset-cpus, cpuset-mems (repeatable)
+    #[arg(long, value_name = "SPEC")]
+    pub resource: Vec<String>,
     /// Processes each RUN may have, at least 2
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(2..))]
     pub pids_limit: Option<u64>,
@@ -147,6 +177,8 @@ pub struct BuildArguments {
     /// Check the Dockerfile and build nothing: --call=check
     #[arg(long, conflicts_with = "call")]
     pub check: bool,
+    #[command(flatten)]
+    pub docker: DockerArguments,
 }
 
 impl BuildArguments {
@@ -169,6 +201,15 @@ impl BuildArguments {
             false => self.call.clone(),
         };
         call.filter(|call| call.method != CallMethod::Build)
+    }
+}
+
+/// Returns what a flag may be set to, as in `--pull=false`.
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("neither true nor false".to_owned()),
     }
 }
 

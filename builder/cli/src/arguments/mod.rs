@@ -4,6 +4,7 @@ mod build;
 mod cache;
 mod check;
 mod disk;
+mod docker;
 mod fields;
 mod output;
 

@@ -5,6 +5,7 @@
 mod caching;
 mod changing;
 mod check;
+mod contexts;
 mod devices;
 mod errors;
 mod explaining;

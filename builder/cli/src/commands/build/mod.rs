@@ -25,6 +25,7 @@ use kiln_engine::{BuildOutcome, BuildRequest, Builder, EngineOptions, PlannedIma
 use kiln_transfer::pull::PullPolicy;
 
 pub fn run(global: &GlobalArguments, arguments: &BuildArguments) -> Result<(), Failure> {
+    arguments.docker.examine()?;
     let (session, cancellation) = start(global)?;
     let inputs = Inputs::read(
         arguments,

@@ -158,6 +158,10 @@ fn extra_hosts(arguments: &[String]) -> Result<Vec<(String, String)>, Failure> {
             .split_once('=')
             .or_else(|| argument.split_once(':'))
             .ok_or_else(|| invalid_host(argument, "it has no address"))?;
+        // Steps are in the network of this machine.
+        if address == "host-gateway" {
+            return Ok((name.to_owned(), "127.0.0.1".to_owned()));
+        }
         let address = address.trim_start_matches('[').trim_end_matches(']');
         match address.parse::<std::net::IpAddr>() {
             Ok(_) => Ok((name.to_owned(), address.to_owned())),
@@ -249,13 +253,53 @@ pub fn limits(arguments: &BuildArguments) -> Result<Limits, Failure> {
         // Processors are few and the period is short: nothing is lost.
         (cpus * CPU_PERIOD_MICROSECONDS as f64).round().max(1_000.0) as u64
     });
-    Ok(Limits {
+    let mut limits = Limits {
         memory_bytes: arguments.memory.as_deref().map(bytes).transpose()?,
-        cpu_quota_microseconds: quota,
-        cpu_period_microseconds: quota.map(|_| CPU_PERIOD_MICROSECONDS),
+        memory_and_swap_bytes: arguments.memory_swap.as_deref().map(swap).transpose()?,
+        cpu_quota_microseconds: quota.or(arguments.cpu_quota),
+        cpu_period_microseconds: quota
+            .map(|_| CPU_PERIOD_MICROSECONDS)
+            .or(arguments.cpu_period),
+        cpu_shares: arguments.cpu_shares,
+        cpuset_cpus: arguments.cpuset_cpus.clone(),
+        cpuset_mems: arguments.cpuset_mems.clone(),
         pids: arguments.pids_limit,
-        ..Limits::default()
-    })
+    };
+    for field in arguments.resource.iter().flat_map(|spec| spec.split(',')) {
+        add_resource(&mut limits, field)?;
+    }
+    Ok(limits)
+}
+
+/// `-1` is as much as there is.
+fn swap(text: &str) -> Result<u64, Failure> {
+    match text {
+        "-1" => Ok(u64::MAX),
+        text => bytes(text),
+    }
+}
+
+/// Sets the limit that `KEY=VALUE` says, over one that a flag of its own has set.
+fn add_resource(limits: &mut Limits, field: &str) -> Result<(), Failure> {
+    let invalid = || {
+        Failure::usage(format!("invalid resource `{field}`")).with_hint(
+            "write it as memory=, memory-swap=, cpu-shares=, cpu-period=, cpu-quota=, \
+             cpuset-cpus= or cpuset-mems=",
+        )
+    };
+    let (key, value) = field.split_once('=').ok_or_else(invalid)?;
+    let number = || value.parse().map(Some).map_err(|_| invalid());
+    match key {
+        "memory" => limits.memory_bytes = Some(bytes(value)?),
+        "memory-swap" => limits.memory_and_swap_bytes = Some(swap(value)?),
+        "cpu-shares" => limits.cpu_shares = number()?,
+        "cpu-period" => limits.cpu_period_microseconds = number()?,
+        "cpu-quota" => limits.cpu_quota_microseconds = number()?,
+        "cpuset-cpus" => limits.cpuset_cpus = Some(value.to_owned()),
+        "cpuset-mems" => limits.cpuset_mems = Some(value.to_owned()),
+        _ => return Err(invalid()),
+    }
+    Ok(())
 }
 
 /// `id=ID[,src=FILE|,env=NAME][,type=file|env]`.
@@ -298,7 +342,7 @@ fn parse_secret(argument: &str) -> Result<(String, SecretSource), Failure> {
 /// `default`, `ID`, or `ID=SOCKET`; without a socket that of the running agent.
 pub fn ssh_agents(arguments: &BuildArguments) -> Result<BTreeMap<String, PathBuf>, Failure> {
     let agent = |argument: &String| match argument.split_once('=') {
-        Some((id, socket)) => Ok((id.to_owned(), PathBuf::from(socket))),
+        Some((id, socket)) => Ok((id.to_owned(), agent_socket(id, socket)?)),
         None => match std::env::var_os("SSH_AUTH_SOCK") {
             Some(socket) => Ok((argument.clone(), PathBuf::from(socket))),
             None => Err(Failure::usage(format!("no SSH agent for `{argument}`"))
@@ -306,6 +350,23 @@ pub fn ssh_agents(arguments: &BuildArguments) -> Result<BTreeMap<String, PathBuf
         },
     };
     arguments.ssh.iter().map(agent).collect()
+}
+
+fn agent_socket(id: &str, path: &str) -> Result<PathBuf, Failure> {
+    use std::os::unix::fs::FileTypeExt;
+    let file_type = std::fs::metadata(path).map(|metadata| metadata.file_type());
+    match file_type {
+        Ok(kind) if kind.is_socket() => Ok(PathBuf::from(path)),
+        Err(error) if !path.contains(',') => Err(Failure::caused(
+            crate::error::Class::Usage,
+            format!("cannot use the SSH agent `{id}` at {path}"),
+            &error,
+        )),
+        _ => Err(Failure::usage(format!(
+            "the SSH agent `{id}` is given as keys, which is not supported: {path} is no socket"
+        ))
+        .with_hint("add the keys to an agent: ssh-add KEY, then --ssh default")),
+    }
 }
 
 #[cfg(test)]
@@ -323,8 +384,8 @@ mod tests {
 
     #[test]
     fn hosts_take_both_separators_and_brackets() {
-        let hosts = ["db:10.0.0.2", "db=[fe80::1]"].map(str::to_owned);
-        let expected = [("db", "10.0.0.2"), ("db", "fe80::1")];
+        let hosts = ["db:10.0.0.2", "db=[fe80::1]", "me:host-gateway"].map(str::to_owned);
+        let expected = [("db", "10.0.0.2"), ("db", "fe80::1"), ("me", "127.0.0.1")];
         let expected = expected.map(|(name, address)| (name.to_owned(), address.to_owned()));
         assert_eq!(extra_hosts(&hosts).unwrap(), expected);
         assert!(extra_hosts(&["db".to_owned()]).is_err());
