@@ -6,6 +6,7 @@ mod error;
 pub mod image;
 mod json;
 pub mod layers;
+pub mod layout;
 pub mod pack;
 pub mod pull;
 pub mod push;

@@ -118,6 +118,9 @@ pub enum CacheError {
     /// A layer could not be read or made.
     #[error(transparent)]
     Transfer(#[from] kiln_transfer::Error),
+    /// A file could not be written.
+    #[error(transparent)]
+    Store(#[from] kiln_disk::Error),
     /// A file could not be read or written.
     #[error("cannot {action} {}", path.display())]
     File {

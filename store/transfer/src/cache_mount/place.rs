@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use kiln_disk::At;
 use kiln_layer::digest::DigestReader;
-use kiln_oci::{Descriptor, Digest, Document, Index, Manifest, MediaFamily, MediaType, Reference};
+use kiln_oci::{Descriptor, Document, Index, Manifest, MediaFamily, MediaType, Reference};
 use kiln_registry::{Client, Pushed};
 
 use super::error::{Error, Result};
 use super::index::{ARTIFACT, PACK};
+use crate::layout::{LayoutDirectory, is_named};
 
 /// The most bytes that a manifest or an `index.json` may have.
 const MAXIMUM_DOCUMENT_BYTES: u64 = 16 << 20;
@@ -86,21 +87,14 @@ pub struct InDirectory {
     pub tag: String,
 }
 
-const TAG: &str = "org.opencontainers.image.ref.name";
-
 impl InDirectory {
-    fn blob_path(&self, digest: &Digest) -> PathBuf {
-        let folder = digest.algorithm().as_str();
-        self.directory.join("blobs").join(folder).join(digest.hex())
+    fn layout(&self) -> LayoutDirectory {
+        LayoutDirectory::new(self.directory.clone())
     }
 
     fn index(&self) -> Result<Index> {
-        let path = self.directory.join("index.json");
-        let bytes = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Index::new(MediaFamily::Oci, Vec::new()));
-            }
-            other => read_limited(other.at("open", &path)?).at("read", &path)?,
+        let Some(bytes) = self.layout().index()? else {
+            return Ok(Index::new(MediaFamily::Oci, Vec::new()));
         };
         match Document::parse(&bytes, None) {
             Ok(Document::Index(index)) => Ok(index),
@@ -112,12 +106,8 @@ impl InDirectory {
         }
     }
 
-    fn is_ours(&self, entry: &Descriptor) -> bool {
-        entry.annotations.get(TAG) == Some(&self.tag)
-    }
-
     fn read_manifest(&self, entry: &Descriptor) -> Result<Manifest> {
-        let path = self.blob_path(&entry.digest);
+        let path = self.layout().blob_path(&entry.digest);
         let mut bytes = Vec::new();
         self.open(entry)?
             .take(MAXIMUM_DOCUMENT_BYTES)
@@ -133,21 +123,6 @@ impl InDirectory {
         }
     }
 
-    /// Writes a file whole or not at all.
-    fn write(&self, path: &Path, content: &mut dyn Read) -> Result<()> {
-        let folder = path.parent().unwrap_or(&self.directory);
-        fs::create_dir_all(folder).at("make directory", folder)?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = folder.join(format!(".{name}.{}", std::process::id()));
-        let written = File::create(&temporary)
-            .and_then(|mut file| io::copy(content, &mut file).and_then(|_| file.sync_all()))
-            .and_then(|()| fs::rename(&temporary, path));
-        if written.is_err() {
-            let _ = fs::remove_file(&temporary);
-        }
-        Ok(written.at("write", path)?)
-    }
-
     /// Removes packs that `earlier` named and no manifest of the layout names any more.
     fn forget_packs(&self, earlier: &Manifest) -> Result<()> {
         let mut needed = BTreeSet::new();
@@ -159,7 +134,7 @@ impl InDirectory {
         let is_pack = |layer: &&Descriptor| layer.media_type.as_str() == PACK;
         for layer in earlier.layers.iter().filter(is_pack) {
             if !needed.contains(&layer.digest) {
-                let path = self.blob_path(&layer.digest);
+                let path = self.layout().blob_path(&layer.digest);
                 fs::remove_file(&path).at("remove", &path)?;
             }
         }
@@ -174,7 +149,10 @@ impl Place for InDirectory {
 
     fn manifest(&self) -> Result<Option<Manifest>> {
         let index = self.index()?;
-        let entry = index.manifests.iter().find(|entry| self.is_ours(entry));
+        let entry = index
+            .manifests
+            .iter()
+            .find(|entry| is_named(entry, &self.tag));
         match entry {
             Some(entry) => checked(self.read_manifest(entry)?, &self.name()).map(Some),
             None => Ok(None),
@@ -182,18 +160,17 @@ impl Place for InDirectory {
     }
 
     fn open(&self, blob: &Descriptor) -> Result<Box<dyn Read + Send>> {
-        let path = self.blob_path(&blob.digest);
+        let path = self.layout().blob_path(&blob.digest);
         let file = File::open(&path).at("open", &path)?;
         Ok(Box::new(CheckedFile::new(file, blob)))
     }
 
     fn put(&self, blob: &Descriptor, content: &Path) -> Result<bool> {
-        let path = self.blob_path(&blob.digest);
-        if fs::metadata(&path).is_ok_and(|found| found.len() == blob.size) {
+        if self.layout().has_blob(blob) {
             return Ok(false);
         }
         let mut file = File::open(content).at("open", content)?;
-        self.write(&path, &mut file)?;
+        self.layout().write_blob(&blob.digest, &mut file)?;
         Ok(true)
     }
 
@@ -202,30 +179,14 @@ impl Place for InDirectory {
         let bytes = manifest.to_bytes();
         let mut entry = Descriptor::of_bytes(manifest.media_type.clone(), &bytes);
         let descriptor = entry.clone();
-        self.write(&self.blob_path(&entry.digest), &mut &bytes[..])?;
+        self.layout().write_blob(&entry.digest, &mut &bytes[..])?;
         entry.artifact_type = Some(ARTIFACT.to_owned());
-        entry.annotations.insert(TAG.to_owned(), self.tag.clone());
-        let mut index = self.index()?;
-        index.manifests.retain(|other| !self.is_ours(other));
-        index.manifests.push(entry);
-        let layout: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
-        self.write(&self.directory.join("oci-layout"), &mut &layout[..])?;
-        // The index last: what it names is there when it appears.
-        self.write(
-            &self.directory.join("index.json"),
-            &mut &index.to_bytes()[..],
-        )?;
+        self.layout().name(self.index()?, &self.tag, entry)?;
         match earlier {
             Some(earlier) => self.forget_packs(&earlier).map(|()| descriptor),
             None => Ok(descriptor),
         }
     }
-}
-
-fn read_limited(file: File) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.take(MAXIMUM_DOCUMENT_BYTES).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 fn checked(manifest: Manifest, place: &str) -> Result<Manifest> {

@@ -16,13 +16,12 @@ use super::{ArchiveOptions, Destination, image_archive};
 use crate::error::Result;
 use crate::image::Image;
 use crate::json;
+use crate::layout::{LAYOUT, REFERENCE_NAME};
 use crate::pack::{self, Observer, PackedImage, Progress};
 use kiln_disk::At;
 
 const NAME: &str = "io.containerd.image.name";
-const REFERENCE_NAME: &str = "org.opencontainers.image.ref.name";
 const CREATED: &str = "org.opencontainers.image.created";
-const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// The file `index.json` of a layout.
 #[derive(Debug, Serialize, Deserialize)]

@@ -12,11 +12,11 @@ use serde::Deserialize;
 
 use super::ImportError;
 use super::layout_files::LayoutFiles;
+use crate::layout::REFERENCE_NAME;
 
 type Result<T, E = ImportError> = std::result::Result<T, E>;
 
 const NAME: &str = "io.containerd.image.name";
-const REFERENCE_NAME: &str = "org.opencontainers.image.ref.name";
 const VERSION: &str = "1.0.0";
 /// The name that is meant when none is said, before the only one there is.
 const DEFAULT_NAME: &str = "latest";
