@@ -211,7 +211,7 @@ fn guess_hint(messages: &[String]) -> Option<&'static str> {
         ),
         (
             "Connection refused",
-            "check that the registry runs and that its address is right",
+            "check that the server runs and that its address is right",
         ),
         (
             "cannot limit",
