@@ -19,12 +19,14 @@ fn excluded_by_the_rules(patterns: &[String], path: &Path) -> bool {
 
 fn matches(pattern: &str, path: &str) -> bool {
     match pattern.strip_prefix("**") {
-        // `**.log`: with literal characters alone, the end of the path.
-        Some(suffix) if !suffix.is_empty() && !suffix.contains(['*', '?', '/']) => {
-            path.ends_with(suffix)
-        }
+        // `**.log`, `**a/b`: with literal characters alone, the end of the path.
+        Some(suffix) if is_literal(suffix) => path.ends_with(suffix),
         _ => matches_from(pattern.as_bytes(), path.as_bytes()),
     }
+}
+
+fn is_literal(suffix: &str) -> bool {
+    !suffix.is_empty() && !suffix.starts_with('/') && !suffix.contains(['*', '?'])
 }
 
 fn matches_from(pattern: &[u8], path: &[u8]) -> bool {
