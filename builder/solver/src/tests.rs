@@ -89,6 +89,8 @@ struct Calculator {
     runs: AtomicUsize,
     /// Vertices that fail when they are executed.
     failing: HashSet<usize>,
+    /// How many vertices may still be executed before somebody interrupts the solver.
+    patience: Option<AtomicUsize>,
     jobs: Option<usize>,
     running: AtomicUsize,
     most_running: AtomicUsize,
@@ -120,6 +122,9 @@ impl Calculator {
         self.most_running.fetch_max(running, Ordering::SeqCst);
         std::thread::yield_now();
         self.running.fetch_sub(1, Ordering::SeqCst);
+        if self.is_interrupted() {
+            return Err("interrupted".to_owned());
+        }
         let index = vertex.index();
         if self.cancelled.load(Ordering::SeqCst) > 0 {
             return Err("cancelled".to_owned());
@@ -128,6 +133,15 @@ impl Calculator {
             true => Err(format!("vertex {index} fails")),
             false => Ok(evaluate(graph, vertex, inputs)),
         }
+    }
+
+    /// From the moment of the interruption on every execution fails, those that run too.
+    fn is_interrupted(&self) -> bool {
+        let one_less = |left: usize| left.checked_sub(1);
+        self.patience.as_ref().is_some_and(|patience| {
+            let order = Ordering::SeqCst;
+            patience.fetch_update(order, order, one_less).is_err()
+        })
     }
 
     fn executed(&self) -> Vec<usize> {
@@ -476,6 +490,34 @@ proptest! {
         calculator.failing.clear();
         let results = calculator.solve_all(&graph, &targets).unwrap();
         prop_assert_eq!(results, values, "what was recorded before the failure is right");
+    }
+
+    #[test]
+    fn interruption_at_any_moment_records_nothing_wrong_and_the_rest_runs_later(
+        drafts in nodes(),
+        patience in 0..12usize,
+        jobs in 1..5usize,
+        outside in 0..10u64,
+    ) {
+        let graph = Sums(drafts);
+        let target = graph.0.len() - 1;
+        let mut calculator = Calculator {
+            outside,
+            patience: Some(AtomicUsize::new(patience)),
+            jobs: Some(jobs),
+            ..Calculator::default()
+        };
+        let value = expected(&graph, outside, target);
+        match calculator.solve(&graph, target) {
+            Ok(result) => prop_assert_eq!(result, value),
+            Err(failure) => {
+                prop_assert_eq!(failure.errors[0].1.as_str(), "interrupted");
+                prop_assert!(calculator.executed().len() > patience);
+                prop_assert!(calculator.executed().len() <= patience + jobs);
+            }
+        }
+        calculator.patience = None;
+        prop_assert_eq!(calculator.solve(&graph, target).unwrap(), value);
     }
 
     #[test]
