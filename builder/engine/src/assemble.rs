@@ -39,7 +39,12 @@ pub(crate) fn assemble(
             .extra
             .insert(INLINE_KEY.to_owned(), value.map_err(inline_failure)?);
     }
-    Ok(image::assemble_layers(store, config, layers)?)
+    Ok(image::assemble_layers(
+        store,
+        config,
+        layers,
+        &request.annotations,
+    )?)
 }
 
 fn inline_failure(source: CacheError) -> BuildError {

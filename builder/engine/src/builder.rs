@@ -238,12 +238,18 @@ impl<'store> Builder<'store> {
         }
         worker.record_imported()?;
         let images = self.images(request, products, absent, records)?;
-        let outcome = BuildOutcome {
+        let mut outcome = BuildOutcome {
             build_id: request.build_id.clone(),
-            target: kiln_transfer::image::index(self.store, &images, request.listing)?,
+            target: kiln_transfer::image::index(
+                self.store,
+                &images,
+                request.listing,
+                &request.annotations,
+            )?,
             images: images.iter().map(built_image).collect(),
+            exported: None,
         };
-        export::export(
+        outcome.exported = export::export(
             self.store,
             self.client,
             request,

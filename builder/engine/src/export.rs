@@ -3,16 +3,17 @@
 use crate::cache::{self, AbsentLayers, CacheError, CacheTarget, OnError};
 use crate::worker::Product;
 use crate::{BuildError, BuildRequest, Destination, Event, ImageFormat, Output, TaskId, load};
-use kiln_disk::{LayerId, Store};
+use kiln_disk::Store;
 use kiln_layer::tree::WhiteoutFormat;
 use kiln_oci::{Descriptor, MediaFamily, Reference};
 use kiln_registry::{Client, Pushed};
 use kiln_transfer::image::{Image, Listing};
 use kiln_transfer::pack::{Absent, Packing, Progress};
-use kiln_transfer::push::{self, PushEvent};
+use kiln_transfer::push::{self, Naming, PushEvent};
 use kiln_transfer::sink::local::Ownership;
+use kiln_transfer::sink::rootfs_tar::RootFs;
 use kiln_transfer::sink::{self, ArchiveOptions};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Brings what the outputs need of `product`'s absent layers: their files for an image that
 /// stays in the store and for outputs of files, else their blobs. A push takes them from where
@@ -44,7 +45,7 @@ enum Need {
 
 fn need(request: &BuildRequest) -> Need {
     let mut outputs = request.outputs.iter().map(|output| &output.destination);
-    let is_away = |to: &Destination| matches!(to, Destination::Registry | Destination::Nothing);
+    let is_away = |to: &Destination| matches!(to, Destination::Registry(_) | Destination::Nothing);
     let is_files = |to: &Destination| matches!(to, Destination::Directory(_) | Destination::Tar(_));
     let all_away = outputs.clone().all(is_away);
     let is_kept = !request.names.is_empty() && (request.outputs.is_empty() || !all_away);
@@ -79,7 +80,8 @@ pub(crate) fn caches(
     outcome
 }
 
-/// Names the images in the store and writes every output.
+/// Names the images in the store and writes every output. Returns what went to a registry, or
+/// else to the first output that has manifests.
 pub(crate) fn export(
     store: &Store,
     client: &Client,
@@ -87,12 +89,13 @@ pub(crate) fn export(
     images: &[Image],
     target: &Descriptor,
     observer: &(dyn Fn(Event) + Sync),
-) -> Result<(), BuildError> {
+) -> Result<Option<Descriptor>, BuildError> {
     // A name stands for an image that is here; one that was only pushed need not be.
     let mut layers = images.iter().flat_map(|image| &image.layers);
     if layers.all(|layer| layer.layer.is_some()) {
         name(store, request, target)?;
     }
+    let (mut pushed, mut written) = (None, None);
     for (number, output) in (0..).zip(&request.outputs) {
         let task = Task {
             id: TaskId(number),
@@ -106,9 +109,13 @@ pub(crate) fn export(
             output,
             task: &task,
         };
-        task.run(export.describe(), || export.run())?;
+        let exported = task.run(export.describe(), || export.run())?;
+        match output.destination {
+            Destination::Registry(_) => pushed = pushed.or(exported),
+            _ => written = written.or(exported),
+        }
     }
-    Ok(())
+    Ok(pushed.or(written))
 }
 
 fn name(store: &Store, request: &BuildRequest, target: &Descriptor) -> Result<(), BuildError> {
@@ -162,26 +169,27 @@ impl Export<'_> {
             }
             Destination::Directory(path) => format!("exporting files to {}", path.display()),
             Destination::Tar(path) => format!("exporting files to {}", place(path)),
-            Destination::Registry => "pushing to the registry".to_owned(),
+            Destination::Registry(_) => "pushing to the registry".to_owned(),
             Destination::Engine => "loading into the container engine".to_owned(),
             Destination::Nothing => "keeping the cache".to_owned(),
         }
     }
 
-    fn run(&self) -> Result<(), BuildError> {
+    fn run(&self) -> Result<Option<Descriptor>, BuildError> {
         match &self.output.destination {
             Destination::Image {
                 format,
                 path,
                 archive,
             } => self.image(*format, path.as_deref(), *archive),
-            Destination::Directory(path) => self.files(path),
-            Destination::Tar(path) => self.tar(path.as_deref()),
-            Destination::Registry => self.push(),
+            Destination::Directory(path) => self.files(path).map(|()| None),
+            Destination::Tar(path) => self.tar(path.as_deref()).map(|()| None),
+            Destination::Registry(naming) => self.push(*naming),
             Destination::Engine => {
-                load::load(self.store, self.images, &self.options(MediaFamily::Docker)?)
+                let options = self.options(MediaFamily::Docker)?;
+                load::load(self.store, self.images, &options).map(|()| None)
             }
-            Destination::Nothing => Ok(()),
+            Destination::Nothing => Ok(None),
         }
     }
 
@@ -190,7 +198,7 @@ impl Export<'_> {
         format: ImageFormat,
         path: Option<&Path>,
         archive: bool,
-    ) -> Result<(), BuildError> {
+    ) -> Result<Option<Descriptor>, BuildError> {
         let family = match format {
             ImageFormat::Oci => MediaFamily::Oci,
             ImageFormat::Docker => MediaFamily::Docker,
@@ -198,14 +206,14 @@ impl Export<'_> {
         let options = self.options(family)?;
         let observe = |progress| self.task.tell(&progress);
         if let (ImageFormat::Oci, false, Some(directory)) = (format, archive, path) {
-            sink::oci_layout::write_directory(
+            let written = sink::oci_layout::write_directory(
                 self.store,
                 self.images,
                 &options,
                 directory,
                 &observe,
             )?;
-            return Ok(());
+            return Ok(Some(written));
         }
         let mut standard_output = std::io::stdout();
         let destination = destination(path, &mut standard_output);
@@ -213,20 +221,21 @@ impl Export<'_> {
             ImageFormat::Oci => sink::oci_layout::write_archive,
             ImageFormat::Docker => sink::docker_archive::write,
         };
-        write(self.store, self.images, &options, destination, &observe)?;
-        Ok(())
+        let written = write(self.store, self.images, &options, destination, &observe)?;
+        Ok(Some(written))
     }
 
     fn options(&self, family: MediaFamily) -> Result<ArchiveOptions, BuildError> {
         let packing = Packing {
             compression: self.output.compression,
-            family,
+            family: self.output.family.unwrap_or(family),
             absent: Absent::Refuse,
             // Docker's archives name images in a list of their own.
             listing: match family {
                 MediaFamily::Docker => Listing::Several,
                 MediaFamily::Oci => self.request.listing,
             },
+            annotations: self.request.annotations.with(&self.output.annotations),
         };
         let names = match self.output.names.is_empty() {
             true => self.request.names.clone(),
@@ -253,54 +262,70 @@ impl Export<'_> {
             WhiteoutFormat::Trusted => Ownership::Image,
             WhiteoutFormat::User => Ownership::Caller,
         };
-        let (stack, epoch) = (self.only_stack()?, self.request.source_date_epoch);
-        Ok(sink::local::write(
-            self.store, &stack, ownership, epoch, directory,
-        )?)
+        let epoch = self.request.source_date_epoch;
+        for root in self.roots()? {
+            let directory = directory.join(root.directory);
+            sink::local::write(self.store, &root.stack, ownership, epoch, &directory)?;
+        }
+        Ok(())
     }
 
     fn tar(&self, path: Option<&Path>) -> Result<(), BuildError> {
         let mut standard_output = std::io::stdout();
         let destination = destination(path, &mut standard_output);
-        let (stack, epoch) = (self.only_stack()?, self.request.source_date_epoch);
         Ok(sink::rootfs_tar::write(
             self.store,
-            &stack,
-            epoch,
+            &self.roots()?,
+            self.request.source_date_epoch,
             destination,
         )?)
     }
 
-    fn push(&self) -> Result<(), BuildError> {
+    fn push(&self, naming: Naming) -> Result<Option<Descriptor>, BuildError> {
         let options = self.options(MediaFamily::Oci)?;
+        let packing = Packing {
+            absent: Absent::Describe,
+            ..options.packing
+        };
         if options.names.is_empty() {
             return Err(self.misfit("the image has no name: give it one with --tag".to_owned()));
         }
+        let mut first = None;
         for name in &options.names {
-            let compression = self.output.compression;
             let observe = |event| self.task.pushed(&event);
-            push::push(
+            let pushed = push::push(
                 self.store,
                 self.client,
                 self.images,
                 name,
-                compression,
-                options.packing.listing,
+                &packing,
+                naming,
                 &observe,
             )?;
+            first = first.or(Some(pushed));
         }
-        Ok(())
+        Ok(first)
     }
 
-    /// Files can be written of one image only; its stack is what the build resulted in.
-    fn only_stack(&self) -> Result<Vec<LayerId>, BuildError> {
-        let [image] = self.images else {
-            return Err(self.misfit("it takes an image for one platform".to_owned()));
+    /// Returns the files of the images: those of several in a directory per platform.
+    fn roots(&self) -> Result<Vec<RootFs>, BuildError> {
+        let is_split = self.output.split.unwrap_or(self.images.len() > 1);
+        if !is_split && self.images.len() > 1 {
+            let reason = "files of several platforms lie in a directory each".to_owned();
+            return Err(self.misfit(reason));
+        }
+        let root = |image: &Image| {
+            let layers = image.layers.iter().map(|layer| layer.layer.clone());
+            let stack = layers.collect::<Option<_>>();
+            Ok(RootFs {
+                directory: match is_split {
+                    true => image.platform.to_string().replace('/', "_").into(),
+                    false => PathBuf::new(),
+                },
+                stack: stack.ok_or_else(|| self.misfit("layers are missing".to_owned()))?,
+            })
         };
-        let layers = image.layers.iter().map(|layer| layer.layer.clone());
-        layers
-            .collect::<Option<_>>()
-            .ok_or_else(|| self.misfit("layers are missing".to_owned()))
+        self.images.iter().map(root).collect()
     }
 
     fn misfit(&self, reason: String) -> BuildError {
@@ -328,11 +353,11 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
-    fn run(
+    fn run<T>(
         &self,
         name: String,
-        work: impl FnOnce() -> Result<(), BuildError>,
-    ) -> Result<(), BuildError> {
+        work: impl FnOnce() -> Result<T, BuildError>,
+    ) -> Result<T, BuildError> {
         let task = self.id;
         (self.observer)(Event::TaskStarted { task, name });
         let result = work();

@@ -1,6 +1,8 @@
 //! Where images go besides the store.
 
 use kiln_layer::compress::Compression;
+use kiln_oci::{Annotations, MediaFamily};
+use kiln_transfer::push::Naming;
 use std::path::PathBuf;
 
 /// One output.
@@ -14,6 +16,12 @@ pub struct Output {
     pub compression: Compression,
     /// Names in the output, instead of those of the build.
     pub names: Vec<String>,
+    /// What is annotated in this output, besides what is in all of them.
+    pub annotations: Annotations,
+    /// Whose media types an image has; those of the format when absent.
+    pub family: Option<MediaFamily>,
+    /// Whether files lie in a directory per platform; they do for several when absent.
+    pub split: Option<bool>,
 }
 
 /// Where an output goes.
@@ -33,7 +41,7 @@ pub enum Destination {
     /// The files of the image in a tar archive; standard output when absent.
     Tar(Option<PathBuf>),
     /// The registries of the build's names.
-    Registry,
+    Registry(Naming),
     /// A running container engine, through its socket.
     Engine,
     /// Nowhere: only the cache is filled.

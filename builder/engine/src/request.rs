@@ -2,7 +2,7 @@
 
 use crate::{CacheSource, CacheTarget, Output};
 use kiln_layer::pattern::IgnorePatterns;
-use kiln_oci::{Descriptor, HistoryEntry, ImageConfig, Platform, Reference};
+use kiln_oci::{Annotations, Descriptor, HistoryEntry, ImageConfig, Platform, Reference};
 use kiln_plan::{Plan, VertexId};
 use kiln_sandbox::runspec::Limits;
 use kiln_transfer::image::Listing;
@@ -22,6 +22,8 @@ pub struct BuildRequest {
     pub directories: BTreeMap<String, LocalDirectory>,
     /// When the images are listed in an index.
     pub listing: Listing,
+    /// What is annotated in the images and their index.
+    pub annotations: Annotations,
     /// Names that the image gets in the store.
     pub names: Vec<Reference>,
     /// Where else the image goes.
@@ -111,6 +113,9 @@ pub struct BuildOutcome {
     pub target: Descriptor,
     /// The images.
     pub images: Vec<BuiltImage>,
+    /// What went to a registry, or else to the first output that has manifests: the same images
+    /// with compressed layers.
+    pub exported: Option<Descriptor>,
 }
 
 /// One image that was built.

@@ -5,6 +5,7 @@
 //! What is read comes from strangers: documents are read strictly ([`Document::parse`]), so
 //! that no two readers can see two meanings in the same bytes.
 
+mod annotation;
 mod config;
 mod container;
 mod descriptor;
@@ -17,6 +18,7 @@ mod platform;
 mod reference;
 mod strict_json;
 
+pub use annotation::{Annotation, AnnotationLevel, Annotations};
 pub use config::{ConfigError, HistoryEntry, ImageConfig, RootFs, timestamp};
 pub use container::{ContainerConfig, Healthcheck};
 pub use descriptor::Descriptor;

@@ -4,10 +4,12 @@
 //! were built as plain archives, whose blobs need not exist. Layers of a pulled base keep
 //! the descriptors they were pulled with. Compressed blobs are made when an image leaves.
 
+use std::collections::BTreeMap;
+
 use kiln_disk::{LayerFacts, LayerId, LayerOrigin, Store};
 use kiln_oci::{
-    Descriptor, DiffId, Document, ImageConfig, Index, LayerEncoding, Manifest, MediaFamily,
-    MediaKind, MediaType, Platform, chain_ids, check_layer_counts,
+    AnnotationLevel, Annotations, Descriptor, DiffId, Document, ImageConfig, Index, LayerEncoding,
+    Manifest, MediaFamily, MediaKind, MediaType, Platform, chain_ids, check_layer_counts,
 };
 
 use crate::error::{Error, Result};
@@ -21,6 +23,8 @@ const MAX_DOCUMENT_BYTES: u64 = kiln_oci::MAX_DOCUMENT_BYTES as u64;
 pub struct Image {
     /// Its manifest, with the platform.
     pub manifest: Descriptor,
+    /// The annotations of its manifest.
+    pub annotations: BTreeMap<String, String>,
     /// Its configuration.
     pub config: ImageConfig,
     /// The descriptor of the configuration.
@@ -59,7 +63,7 @@ pub fn assemble(
         .zip(base.chain(std::iter::repeat(None)))
         .map(|(layer, known)| describe(store, layer, known, clamp_mtime_seconds))
         .collect::<Result<Vec<_>>>()?;
-    assemble_layers(store, config, layers)
+    assemble_layers(store, config, layers, &Annotations::default())
 }
 
 /// As [`assemble`], of layers that are described already: they need not be here.
@@ -67,7 +71,9 @@ pub fn assemble_layers(
     store: &Store,
     mut config: ImageConfig,
     layers: Vec<ImageLayer>,
+    annotations: &Annotations,
 ) -> Result<Image> {
+    let platform = platform_of(&config);
     config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id.clone()).collect();
     let config_bytes = config.to_bytes();
     let media_type = MediaType::config(MediaFamily::Oci);
@@ -76,16 +82,18 @@ pub fn assemble_layers(
         .iter()
         .map(|layer| layer.descriptor.clone())
         .collect();
-    let manifest = Manifest::new(MediaFamily::Oci, config_descriptor.clone(), descriptors);
+    let mut manifest = Manifest::new(MediaFamily::Oci, config_descriptor.clone(), descriptors);
+    manifest.annotations = annotations.at(AnnotationLevel::Manifest, &platform);
     let manifest_bytes = json::indented(&manifest);
     store.blobs().put(&config_bytes)?;
     store.blobs().put(&manifest_bytes)?;
     name_chains(store, &config.rootfs.diff_ids, &layers)?;
-    let platform = platform_of(&config);
-    let mut manifest = Descriptor::of_bytes(manifest.media_type, &manifest_bytes);
-    manifest.platform = Some(platform.clone());
+    let mut descriptor = Descriptor::of_bytes(manifest.media_type, &manifest_bytes);
+    descriptor.platform = Some(platform.clone());
+    descriptor.annotations = annotations.at(AnnotationLevel::ManifestDescriptor, &platform);
     Ok(Image {
-        manifest,
+        manifest: descriptor,
+        annotations: manifest.annotations,
         config,
         config_descriptor,
         layers,
@@ -204,12 +212,18 @@ impl Listing {
 
 /// Stores an index of `images` and returns its descriptor; where they need none, that of the
 /// single one's manifest.
-pub fn index(store: &Store, images: &[Image], listing: Listing) -> Result<Descriptor> {
+pub fn index(
+    store: &Store,
+    images: &[Image],
+    listing: Listing,
+    annotations: &Annotations,
+) -> Result<Descriptor> {
     if let ([image], true) = (images, listing.is_plain(images.len())) {
         return Ok(image.manifest.clone());
     }
     let manifests = images.iter().map(|image| image.manifest.clone()).collect();
-    let index = Index::new(MediaFamily::Oci, manifests);
+    let mut index = Index::new(MediaFamily::Oci, manifests);
+    index.annotations = annotations.at_index(AnnotationLevel::Index);
     let bytes = json::indented(&index);
     store.blobs().put(&bytes)?;
     Ok(Descriptor::of_bytes(index.media_type, &bytes))
@@ -248,6 +262,14 @@ pub fn load_all(store: &Store, target: &Descriptor) -> Result<Vec<Image>> {
     }
 }
 
+/// Returns the annotations that `target` has as an index of images.
+pub fn index_annotations(store: &Store, target: &Descriptor) -> Result<Annotations> {
+    match document(store, target)? {
+        Document::Index(index) => Ok(Annotations::of_index(&index.annotations)),
+        Document::Manifest(_) => Ok(Annotations::default()),
+    }
+}
+
 fn document(store: &Store, descriptor: &Descriptor) -> Result<Document> {
     let digest = &descriptor.digest;
     let bytes = store.blobs().read(digest, MAX_DOCUMENT_BYTES)?;
@@ -276,6 +298,7 @@ fn load_manifest(store: &Store, target: &Descriptor, manifest: &Manifest) -> Res
             platform: Some(platform.clone()),
             ..target.clone()
         },
+        annotations: manifest.annotations.clone(),
         layers: load_layers(store, manifest, &config)?,
         config,
         config_descriptor: manifest.config.clone(),

@@ -1,15 +1,17 @@
 //! An image made ready to leave: all blobs compressed, a manifest that names them.
 
+use std::collections::BTreeMap;
+
 use kiln_disk::Store;
 use kiln_layer::compress::Compression;
-use kiln_oci::{Descriptor, DiffId, Index, Manifest, MediaFamily};
+use kiln_oci::{AnnotationLevel, Annotations, Descriptor, DiffId, Index, Manifest, MediaFamily};
 
 use crate::error::Result;
 use crate::image::{Image, Listing, in_family};
 use crate::{json, layers};
 
 /// How images are made ready to leave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packing {
     /// How layers that were built are compressed; pulled ones stay as they are.
     pub compression: Compression,
@@ -19,6 +21,8 @@ pub struct Packing {
     pub absent: Absent,
     /// When there is an index.
     pub listing: Listing,
+    /// What is annotated besides what the manifests say already.
+    pub annotations: Annotations,
 }
 
 /// What to do about the layers of a pulled base whose blobs were not kept.
@@ -38,6 +42,7 @@ impl Packing {
             family: MediaFamily::Oci,
             absent: Absent::Refuse,
             listing: Listing::Several,
+            annotations: Annotations::default(),
         }
     }
 }
@@ -80,7 +85,7 @@ pub struct PackedImage {
 pub fn pack(
     store: &Store,
     image: &Image,
-    packing: Packing,
+    packing: &Packing,
     observe: Observer<'_>,
 ) -> Result<PackedImage> {
     let mut descriptors = Vec::with_capacity(image.layers.len());
@@ -100,22 +105,25 @@ pub fn pack(
         &image.config_descriptor.digest,
         kiln_oci::MAX_DOCUMENT_BYTES as u64,
     )?;
-    let packed = describe(image, packing.family, config_bytes, descriptors);
+    let packed = describe(image, packing, config_bytes, descriptors);
     observe(Progress::Manifest(packed.manifest.clone()));
     Ok(packed)
 }
 
 fn describe(
     image: &Image,
-    family: MediaFamily,
+    packing: &Packing,
     config_bytes: Vec<u8>,
     layers: Vec<Descriptor>,
 ) -> PackedImage {
+    let family = packing.family;
     let config = in_family(&image.config_descriptor, family);
-    let manifest = Manifest::new(family, config.clone(), layers.clone());
+    let mut manifest = Manifest::new(family, config.clone(), layers.clone());
+    manifest.annotations = annotated(image, packing, AnnotationLevel::Manifest);
     let manifest_bytes = json::indented(&manifest);
     let mut descriptor = Descriptor::of_bytes(manifest.media_type, &manifest_bytes);
     descriptor.platform = Some(image.platform.clone());
+    descriptor.annotations = annotated(image, packing, AnnotationLevel::ManifestDescriptor);
     PackedImage {
         manifest: descriptor,
         manifest_bytes,
@@ -130,15 +138,37 @@ fn describe(
     }
 }
 
+/// Returns what the image says at `level` and what is added to it. Docker's documents have no
+/// annotations.
+fn annotated(image: &Image, packing: &Packing, level: AnnotationLevel) -> BTreeMap<String, String> {
+    if packing.family == MediaFamily::Docker {
+        return BTreeMap::new();
+    }
+    let mut annotations = match level {
+        AnnotationLevel::Manifest => image.annotations.clone(),
+        _ => image.manifest.annotations.clone(),
+    };
+    annotations.extend(packing.annotations.at(level, &image.platform));
+    annotations
+}
+
 /// Returns the index of images that were packed so, with its descriptor; `None` where they
 /// need none.
-pub fn pack_index(images: &[PackedImage], packing: Packing) -> Option<(Descriptor, Vec<u8>)> {
+pub fn pack_index(images: &[PackedImage], packing: &Packing) -> Option<(Descriptor, Vec<u8>)> {
     if packing.listing.is_plain(images.len()) {
         return None;
     }
     let family = packing.family;
     let manifests = images.iter().map(|image| image.manifest.clone()).collect();
-    let index = Index::new(family, manifests);
+    let mut index = Index::new(family, manifests);
+    let mut descriptor_annotations = BTreeMap::new();
+    if family == MediaFamily::Oci {
+        let annotations = &packing.annotations;
+        index.annotations = annotations.at_index(AnnotationLevel::Index);
+        descriptor_annotations = annotations.at_index(AnnotationLevel::IndexDescriptor);
+    }
     let bytes = json::indented(&index);
-    Some((Descriptor::of_bytes(index.media_type, &bytes), bytes))
+    let mut descriptor = Descriptor::of_bytes(index.media_type, &bytes);
+    descriptor.annotations = descriptor_annotations;
+    Some((descriptor, bytes))
 }

@@ -9,14 +9,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use kiln_disk::Store;
-use kiln_layer::compress::Compression;
-use kiln_oci::{Descriptor, DiffId, MediaFamily, Reference};
+use kiln_oci::{Descriptor, DiffId, Reference};
 use kiln_registry::{Client, Pushed};
 
 use crate::arrival::source_of;
 use crate::error::{Error, Result};
-use crate::image::{Image, Listing};
-use crate::pack::{self, Absent, PackedImage, Packing, Progress};
+use crate::image::Image;
+use crate::pack::{self, PackedImage, Packing, Progress};
 
 const PARALLEL_UPLOADS: usize = 4;
 
@@ -63,28 +62,32 @@ impl fmt::Display for PushEvent {
     }
 }
 
+/// What the manifest or index is called in its repository.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Naming {
+    /// By the tag or digest of the reference.
+    #[default]
+    Reference,
+    /// By its own digest alone: others put it into an index.
+    Digest,
+}
+
 /// Who is told of the progress; called from several threads.
 pub type PushObserver<'a> = &'a (dyn Fn(PushEvent) + Sync);
 
 /// Pushes `images` (the platforms of one image) under the name `target`; returns what the
 /// name leads to then: the manifest of a single image, else an index.
 ///
-/// Layers that were built are compressed as asked, pulled ones go as they came.
+/// Layers that were built are compressed as `packing` asks, pulled ones go as they came.
 pub fn push(
     store: &Store,
     client: &Client,
     images: &[Image],
     target: &Reference,
-    compression: Compression,
-    listing: Listing,
+    packing: &Packing,
+    naming: Naming,
     observer: PushObserver<'_>,
 ) -> Result<Descriptor> {
-    let packing = Packing {
-        compression,
-        family: MediaFamily::Oci,
-        absent: Absent::Describe,
-        listing,
-    };
     let observe = |progress| observer(PushEvent::Packing(progress));
     let pack_one = |image| pack::pack(store, image, packing, &observe);
     let packed = images.iter().map(pack_one).collect::<Result<Vec<_>>>()?;
@@ -94,6 +97,7 @@ pub fn push(
         target,
         observer,
         packing,
+        naming,
     };
     pushing.blobs(&parts(&packed))?;
     pushing.manifests(&packed)
@@ -143,7 +147,8 @@ struct Pushing<'a> {
     client: &'a Client,
     target: &'a Reference,
     observer: PushObserver<'a>,
-    packing: Packing,
+    packing: &'a Packing,
+    naming: Naming,
 }
 
 impl Pushing<'_> {
@@ -217,13 +222,21 @@ impl Pushing<'_> {
         let Some((index, bytes)) = pack::pack_index(images, self.packing) else {
             // There is exactly one image if it needs no index.
             let image = &images[0];
-            return self.manifest(self.target, &image.manifest, &image.manifest_bytes);
+            let name = self.name(&image.manifest);
+            return self.manifest(&name, &image.manifest, &image.manifest_bytes);
         };
         for image in images {
             let untagged = self.target.with_digest(image.manifest.digest.clone());
             self.manifest(&untagged, &image.manifest, &image.manifest_bytes)?;
         }
-        self.manifest(self.target, &index, &bytes)
+        self.manifest(&self.name(&index), &index, &bytes)
+    }
+
+    fn name(&self, descriptor: &Descriptor) -> Reference {
+        match self.naming {
+            Naming::Reference => self.target.clone(),
+            Naming::Digest => self.target.with_digest(descriptor.digest.clone()),
+        }
     }
 
     fn manifest(

@@ -54,7 +54,7 @@ fn same_image_assembled_twice_is_the_same_image() {
 fn manifest_is_indented_and_names_existing_blobs_once_packed() {
     let fixture = Fixture::new("pack");
     let image = fixture.image();
-    let packed = pack::pack(&fixture.store, &image, Packing::standard(), &|_| {}).unwrap();
+    let packed = pack::pack(&fixture.store, &image, &Packing::standard(), &|_| {}).unwrap();
     let text = String::from_utf8(packed.manifest_bytes.clone()).unwrap();
     assert!(text.starts_with("{\n  \"schemaVersion\": 2,\n"), "{text}");
     let Ok(Document::Manifest(manifest)) = Document::parse(&packed.manifest_bytes, None) else {
@@ -266,13 +266,40 @@ fn local_directory_of_the_caller_has_no_set_user_id_bits() {
     );
 }
 
+fn root(directory: &str, stack: Vec<kiln_disk::LayerId>) -> rootfs_tar::RootFs {
+    rootfs_tar::RootFs {
+        directory: directory.into(),
+        stack,
+    }
+}
+
+#[test]
+fn rootfs_archive_has_several_platforms_in_directories() {
+    let fixture = Fixture::new("split");
+    let path = fixture.scratch("rootfs.tar");
+    let roots = ["linux_amd64", "linux_arm64"];
+    let roots = roots.map(|directory| root(directory, fixture.stack().to_vec()));
+    rootfs_tar::write(&fixture.store, &roots, None, Destination::File(&path)).unwrap();
+    let output = Command::new("tar").arg("-tvf").arg(&path).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    for line in [
+        "linux_amd64/",
+        "linux_amd64/etc/motd",
+        "linux_amd64/same.sh link to linux_amd64/run.sh",
+        "linux_arm64/run.sh",
+    ] {
+        let has_line = |listed: &str| listed.ends_with(&format!(" {line}"));
+        assert!(text.lines().any(has_line), "{line}\n{text}");
+    }
+}
+
 #[test]
 fn rootfs_archive_has_every_file_of_the_union() {
     let fixture = Fixture::new("tar");
     let path = fixture.scratch("rootfs.tar");
     rootfs_tar::write(
         &fixture.store,
-        &fixture.stack(),
+        &[root("", fixture.stack().to_vec())],
         None,
         Destination::File(&path),
     )
@@ -301,7 +328,8 @@ fn image_of_no_layers_is_fine() {
     let image = image::assemble(&fixture.store, fixture::config(), &[], None).unwrap();
     assert_eq!(image.layers, []);
     let (path, directory) = (fixture.scratch("empty.tar"), fixture.scratch("empty"));
-    rootfs_tar::write(&fixture.store, &[], None, Destination::File(&path)).unwrap();
+    let empty = [root("", Vec::new())];
+    rootfs_tar::write(&fixture.store, &empty, None, Destination::File(&path)).unwrap();
     local::write(&fixture.store, &[], Ownership::Caller, None, &directory).unwrap();
     assert_eq!(fs::read_dir(directory).unwrap().count(), 0);
 }

@@ -65,6 +65,10 @@ pub struct BuildArguments {
     /// Label of the image (repeatable)
     #[arg(long, value_name = "KEY=VALUE")]
     pub label: Vec<String>,
+    /// Annotation of the image (repeatable); LEVEL is manifest, index, manifest-descriptor or
+    /// index-descriptor
+    #[arg(long, value_name = "[LEVEL:]KEY=VALUE")]
+    pub annotation: Vec<String>,
     /// Bring a cache mount before the build: [id=ID,]type=registry,ref=NAME … (repeatable)
     #[arg(long, value_name = "SPEC")]
     pub cache_mount_from: Vec<String>,

@@ -35,8 +35,6 @@ pub struct DockerArguments {
     #[arg(long, hide = true)]
     builder: Option<String>,
     #[arg(long, hide = true)]
-    annotation: Vec<String>,
-    #[arg(long, hide = true)]
     attest: Vec<String>,
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     provenance: Option<String>,
@@ -69,7 +67,6 @@ impl DockerArguments {
         };
         let attest = |one: &String| !one.split(',').any(|field| field == "disabled=true");
         let asked = [
-            ("annotation", !self.annotation.is_empty()),
             ("attest", self.attest.iter().any(attest)),
             ("provenance", is_on(&self.provenance)),
             ("sbom", is_on(&self.sbom)),
@@ -158,7 +155,6 @@ mod tests {
             (&["--provenance=mode=max"], Some("provenance")),
             (&["--attest", "type=sbom"], Some("attest")),
             (&["--attest", "type=sbom,disabled=true"], None),
-            (&["--annotation", "a=b"], Some("annotation")),
             (&["--cgroup-parent", "x"], Some("cgroup-parent")),
         ] {
             assert_eq!(parse(flags).missed(), expected, "{flags:?}");

@@ -1,5 +1,6 @@
 //! The command line, spelled as `docker buildx` and `docker` spell it.
 
+mod annotation;
 mod build;
 mod cache;
 mod check;
@@ -8,6 +9,7 @@ mod docker;
 mod fields;
 mod output;
 
+pub use annotation::{check_annotations, parse_annotations};
 pub use build::{BuildArguments, ProgressMode};
 pub use cache::{parse_cache_source, parse_cache_target};
 pub use check::{Call, CallFormat, CallMethod, CallStatus, CheckArguments, CheckFormat};

@@ -1,8 +1,11 @@
 //! Output specifications: `type=oci,dest=out.tar,compression=zstd`, or a bare path.
 
+use super::annotation::take_annotations;
 use super::fields::Fields;
 use crate::error::Failure;
 use kiln_engine::{Compression, Destination, ImageFormat, Output};
+use kiln_oci::{Annotations, MediaFamily};
+use kiln_transfer::push::Naming;
 use std::path::PathBuf;
 
 /// Returns the output that `specification` describes.
@@ -53,8 +56,8 @@ fn build(kind: &str, fields: &mut Fields) -> Result<Output, Failure> {
         }
         "local" => Destination::Directory(path.ok_or_else(|| needs_dest(fields))?),
         "tar" => Destination::Tar(path),
-        "registry" => Destination::Registry,
-        "image" if fields.flag("push", false)? => Destination::Registry,
+        "registry" => Destination::Registry(naming(fields)?),
+        "image" if fields.flag("push", false)? => Destination::Registry(naming(fields)?),
         "image" | "cacheonly" => Destination::Nothing,
         _ => {
             return Err(fields.invalid(
@@ -63,11 +66,69 @@ fn build(kind: &str, fields: &mut Fields) -> Result<Output, Failure> {
             ));
         }
     };
+    let annotations = match destination {
+        Destination::Image { .. } | Destination::Registry(_) => take_annotations(fields)?,
+        _ => Annotations::default(),
+    };
+    let family = media_family(fields, &destination)?;
+    let split = match destination {
+        Destination::Directory(_) | Destination::Tar(_) => {
+            fields.optional_flag("platform-split")?
+        }
+        _ => None,
+    };
+    ignore_what_is_so(kind, fields)?;
     Ok(Output {
         specification: fields.specification.clone(),
         destination,
         compression,
         names: names.unwrap_or_default(),
+        annotations,
+        family,
+        split,
+    })
+}
+
+/// Returns whose media types an image is to have.
+fn media_family(
+    fields: &mut Fields,
+    destination: &Destination,
+) -> Result<Option<MediaFamily>, Failure> {
+    if !matches!(
+        destination,
+        Destination::Image { .. } | Destination::Registry(_)
+    ) {
+        return Ok(None);
+    }
+    let is_oci = fields.optional_flag("oci-mediatypes")?;
+    Ok(is_oci.map(|is_oci| match is_oci {
+        true => MediaFamily::Oci,
+        false => MediaFamily::Docker,
+    }))
+}
+
+/// Takes options out that ask for what is done anyway; the opposite is refused.
+fn ignore_what_is_so(kind: &str, fields: &mut Fields) -> Result<(), Failure> {
+    let options: &[&str] = match kind {
+        "image" | "registry" => &["store", "unpack", "name-canonical", "rewrite-timestamp"],
+        "oci" | "docker" | "tar" | "local" => &["rewrite-timestamp"],
+        _ => &[],
+    };
+    for option in options {
+        let is_wanted = fields.flag(option, true)?;
+        if !is_wanted && *option == "rewrite-timestamp" {
+            let hint = "leave it out: times are clamped when SOURCE_DATE_EPOCH is set";
+            return Err(fields.invalid("`rewrite-timestamp=false` is not possible", hint));
+        }
+    }
+    Ok(())
+}
+
+/// Returns whether what is pushed gets a tag.
+fn naming(fields: &mut Fields) -> Result<Naming, Failure> {
+    Ok(match fields.flag("push-by-digest", false)? {
+        true => Naming::Digest,
+        false => Naming::Reference,
     })
 }
 
@@ -113,7 +174,14 @@ mod tests {
             ),
             ("type=docker,dest=-", image(ImageFormat::Docker, None, true)),
             ("type=docker", Destination::Engine),
-            ("type=image,push=true", Destination::Registry),
+            (
+                "type=image,push=true",
+                Destination::Registry(Naming::Reference),
+            ),
+            (
+                "type=registry,push-by-digest=true",
+                Destination::Registry(Naming::Digest),
+            ),
         ];
         for (specification, expected) in cases {
             assert_eq!(destination(specification), expected, "{specification}");

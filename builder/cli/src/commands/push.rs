@@ -4,6 +4,8 @@ use crate::arguments::{GlobalArguments, PushArguments, parse_compression};
 use crate::error::{Class, Failure};
 use crate::session::{Session, named_image, parse_reference};
 use kiln_transfer::image;
+use kiln_transfer::pack::{Absent, Packing};
+use kiln_transfer::push::Naming;
 
 pub fn run(global: &GlobalArguments, arguments: &PushArguments) -> Result<(), Failure> {
     let session = Session::open(global)?;
@@ -17,13 +19,20 @@ pub fn run(global: &GlobalArguments, arguments: &PushArguments) -> Result<(), Fa
     })?;
     let named = named_image(&session.store, &reference)?;
     let images = image::load_all(&session.store, &named.target)?;
+    let packing = Packing {
+        compression,
+        absent: Absent::Describe,
+        listing: image::Listing::of(&named.target),
+        annotations: image::index_annotations(&session.store, &named.target)?,
+        ..Packing::standard()
+    };
     let pushed = kiln_transfer::push::push(
         &session.store,
         &session.client,
         &images,
         &reference,
-        compression,
-        image::Listing::of(&named.target),
+        &packing,
+        Naming::Reference,
         &|event| {
             if !arguments.quiet {
                 crate::output::tell!("{event}");

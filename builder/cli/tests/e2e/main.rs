@@ -13,6 +13,7 @@ mod footprint;
 mod harness;
 mod leftovers;
 mod outputs;
+mod platforms;
 mod projects;
 mod remote;
 mod remote_cache;

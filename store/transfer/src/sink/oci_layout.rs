@@ -92,14 +92,14 @@ pub(super) fn collect(
     options: &ArchiveOptions,
     observe: Observer<'_>,
 ) -> Result<(Parts, Descriptor, Vec<PackedImage>)> {
-    let pack_one = |image| pack::pack(store, image, options.packing, observe);
+    let pack_one = |image| pack::pack(store, image, &options.packing, observe);
     let packed = images.iter().map(pack_one).collect::<Result<Vec<_>>>()?;
     let mut parts = Parts::new();
     parts.insert("oci-layout".into(), Part::Bytes(LAYOUT.to_vec()));
     packed
         .iter()
         .for_each(|image| parts::add_image(&mut parts, image));
-    let target = match (pack::pack_index(&packed, options.packing), packed.first()) {
+    let target = match (pack::pack_index(&packed, &options.packing), packed.first()) {
         (None, Some(image)) => image.manifest.clone(),
         (Some((descriptor, bytes)), _) => {
             parts.insert(parts::blob_path(&descriptor.digest), Part::Bytes(bytes));

@@ -10,6 +10,7 @@ mod results;
 use super::cache_mount;
 use super::call;
 use crate::arguments::{BuildArguments, GlobalArguments, ProgressMode};
+use crate::arguments::{check_annotations, parse_annotations};
 use crate::collect::Collector;
 use crate::error::{Class, Failure};
 use crate::progress::{Progress, tell_warnings};
@@ -171,12 +172,13 @@ fn request(
         config: image.config,
         history: image.history,
     });
-    Ok(BuildRequest {
+    let request = BuildRequest {
         build_id: kiln_engine::new_build_id(),
         plan: compilation.plan,
         images: images.collect(),
         directories: inputs.directories_with(modes),
         listing: options::listing(arguments),
+        annotations: parse_annotations(&arguments.annotation)?,
         names: options::names(arguments)?,
         outputs: options::outputs(arguments)?,
         cache_from: options::cache_from(arguments)?,
@@ -191,7 +193,9 @@ fn request(
             .iter()
             .any(|allowed| allowed == "security.insecure"),
         source_date_epoch: compilation.source_date_epoch_seconds,
-    })
+    };
+    check_annotations(&request)?;
+    Ok(request)
 }
 
 fn build(

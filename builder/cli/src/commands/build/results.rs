@@ -3,7 +3,10 @@
 use crate::arguments::BuildArguments;
 use crate::error::{Class, Failure};
 use kiln_engine::{BuildOutcome, BuildRequest, Destination};
+use kiln_oci::Descriptor;
+use kiln_transfer::push::Naming;
 use serde_json::json;
+use std::collections::HashSet;
 use std::path::Path;
 
 pub fn write(
@@ -29,16 +32,21 @@ pub fn write(
 fn image_id(outcome: &BuildOutcome) -> String {
     match outcome.images.as_slice() {
         [image] => image.config.digest.to_string(),
-        _ => outcome.target.digest.to_string(),
+        _ => descriptor(outcome).digest.to_string(),
     }
 }
 
+/// What others find the image by: the manifest or index that went out, else that of the store.
+fn descriptor(outcome: &BuildOutcome) -> &Descriptor {
+    outcome.exported.as_ref().unwrap_or(&outcome.target)
+}
+
 fn metadata(request: &BuildRequest, outcome: &BuildOutcome) -> serde_json::Value {
-    let names: Vec<String> = request.names.iter().map(ToString::to_string).collect();
+    let names = names(request, outcome);
     let mut metadata = json!({
         "buildx.build.ref": format!("kiln/{}", outcome.build_id),
-        "containerimage.descriptor": outcome.target,
-        "containerimage.digest": outcome.target.digest.to_string(),
+        "containerimage.descriptor": descriptor(outcome),
+        "containerimage.digest": descriptor(outcome).digest.to_string(),
     });
     if let [image] = outcome.images.as_slice() {
         metadata["containerimage.config.digest"] = image.config.digest.to_string().into();
@@ -47,6 +55,21 @@ fn metadata(request: &BuildRequest, outcome: &BuildOutcome) -> serde_json::Value
         metadata["image.name"] = names.join(",").into();
     }
     metadata
+}
+
+/// The names of the image, in the store and elsewhere; with its digest where it has no tag.
+fn names(request: &BuildRequest, outcome: &BuildOutcome) -> Vec<String> {
+    let mut names: Vec<String> = request.names.iter().map(ToString::to_string).collect();
+    for output in &request.outputs {
+        let by_digest = matches!(output.destination, Destination::Registry(Naming::Digest));
+        names.extend(output.names.iter().map(|name| match by_digest {
+            true => format!("{name}@{}", descriptor(outcome).digest),
+            false => name.clone(),
+        }));
+    }
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    names
 }
 
 fn writes_to_standard_output(request: &BuildRequest) -> bool {

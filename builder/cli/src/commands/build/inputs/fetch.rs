@@ -80,6 +80,7 @@ impl Fetcher<'_> {
             images: Vec::new(),
             directories: BTreeMap::new(),
             listing: Default::default(),
+            annotations: Default::default(),
             names: Vec::new(),
             outputs: Vec::new(),
             cache_from: Vec::new(),
