@@ -20,6 +20,7 @@ mod output;
 mod remote;
 mod request;
 mod retry;
+mod secrets;
 mod settle;
 mod source;
 mod worker;
@@ -44,6 +45,6 @@ pub use output::{Destination, ImageFormat, Output};
 pub use remote::Remotes;
 pub use request::{
     BuildOutcome, BuildRequest, BuiltImage, ContextModes, LocalDirectory, Owners, PlannedImage,
-    SecretSource,
 };
+pub use secrets::{SecretSource, Secrets};
 pub use source::{ArchiveContext, ArchiveContextError, ContextFiles, is_archive};

@@ -1,6 +1,6 @@
 //! What the caller asks of a build, and what comes of it.
 
-use crate::{CacheSource, CacheTarget, Output};
+use crate::{CacheSource, CacheTarget, Output, Secrets};
 use kiln_layer::pattern::IgnorePatterns;
 use kiln_oci::{Annotations, Descriptor, HistoryEntry, ImageConfig, Platform, Reference};
 use kiln_plan::{Plan, VertexId};
@@ -37,7 +37,7 @@ pub struct BuildRequest {
     /// Limits on each step.
     pub limits: Limits,
     /// Secrets by their id.
-    pub secrets: BTreeMap<String, SecretSource>,
+    pub secrets: Secrets,
     /// SSH agent sockets by their id.
     pub ssh_agents: BTreeMap<String, PathBuf>,
     /// Directories in which devices of this machine are described.
@@ -93,15 +93,6 @@ pub enum Owners {
     Root,
     /// Whom they belong to in the directory: it was unpacked for this build.
     Kept,
-}
-
-/// Where the value of a secret is.
-#[derive(Clone, Debug)]
-pub enum SecretSource {
-    /// In a file.
-    File(PathBuf),
-    /// In an environment variable of this process.
-    Variable(String),
 }
 
 /// What came of a build.

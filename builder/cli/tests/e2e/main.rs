@@ -18,4 +18,5 @@ mod projects;
 mod remote;
 mod remote_cache;
 mod rootless;
+mod secrets;
 mod store;

@@ -9,8 +9,7 @@ use kiln_layer::tree::WhiteoutFormat;
 use kiln_layer::users::{Accounts, ResolvedUser};
 use kiln_plan::{Exec, NetworkMode, SecurityMode, VertexId};
 use kiln_sandbox::runspec::{self, NetworkSpec, ResourceLimit, Root, RunSpec};
-use kiln_sandbox::{Outcome, Status};
-use std::fs::File;
+use kiln_sandbox::{Outcome, Status, Stream};
 use std::io::Write;
 
 pub(super) fn execute(
@@ -38,7 +37,8 @@ pub(super) fn execute(
     Ok(on_top(stack, id))
 }
 
-/// Runs the command; its output goes to the observer and, whole, to the store's log.
+/// Runs the command; its output goes to the observer and, whole but for secrets, to the
+/// store's log.
 fn run(worker: &BuildWorker<'_>, vertex: VertexId, spec: &RunSpec) -> Result<Outcome, StepError> {
     let step = vertex.index().to_string();
     let path = worker.store.logs().path(&worker.request.build_id, &step);
@@ -47,16 +47,26 @@ fn run(worker: &BuildWorker<'_>, vertex: VertexId, spec: &RunSpec) -> Result<Out
         .logs()
         .writer(&worker.request.build_id, &step)?;
     let mut log_result = Ok(());
+    let mut show = |bytes: Vec<u8>| {
+        if log_result.is_ok() {
+            log_result = log.write_all(&bytes);
+        }
+        if !bytes.is_empty() {
+            worker.tell(vertex, StepChange::Output(bytes));
+        }
+    };
+    let mask = worker.request.secrets.mask();
+    let (mut stdout, mut stderr) = (mask.stream(), mask.stream());
     let outcome = worker.sandbox.run(
         spec,
-        |_, bytes| {
-            if log_result.is_ok() {
-                log_result = append(&mut log, bytes);
-            }
-            worker.tell(vertex, StepChange::Output(bytes.to_vec()));
+        |stream, bytes| match stream {
+            Stream::Stdout => show(stdout.add(bytes)),
+            Stream::Stderr => show(stderr.add(bytes)),
         },
         worker.cancellation,
     );
+    show(stdout.finish());
+    show(stderr.finish());
     log_result.map_err(|source| StepError::File {
         action: "write the log",
         path,
@@ -66,10 +76,6 @@ fn run(worker: &BuildWorker<'_>, vertex: VertexId, spec: &RunSpec) -> Result<Out
         kiln_sandbox::SandboxError::Cancelled => StepError::Cancelled,
         error => StepError::Sandbox(error),
     })
-}
-
-fn append(log: &mut File, bytes: &[u8]) -> std::io::Result<()> {
-    log.write_all(bytes)
 }
 
 fn judge(worker: &BuildWorker<'_>, outcome: &Outcome) -> Result<(), StepError> {

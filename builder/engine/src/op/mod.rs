@@ -1,6 +1,7 @@
 //! What each operation does: one module each.
 
 mod adding;
+mod agent;
 mod cache_mounts;
 pub(crate) mod content;
 mod device;

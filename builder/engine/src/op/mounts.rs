@@ -1,9 +1,10 @@
 //! The mounts of a command: what each of the plan's mounts is on this machine.
 
+use super::agent::{Access, AgentSocket};
 use super::cache_mounts::{self, CacheMountsInUse};
 use super::content;
+use crate::StepError;
 use crate::worker::{BuildWorker, Product};
-use crate::{StepError, remote};
 use kiln_disk::ActiveLayer;
 use kiln_layer::copy::Source;
 use kiln_plan::{Exec, Mount, MountKind, VertexId};
@@ -19,6 +20,8 @@ pub(super) struct PreparedMounts {
     pub groups: Vec<u32>,
     /// Layers that are thrown away after the command.
     _scratch: Vec<ActiveLayer>,
+    /// Agents that answer the command.
+    _agents: Vec<AgentSocket>,
     caches: CacheMountsInUse,
 }
 
@@ -156,7 +159,7 @@ impl Preparation<'_> {
         else {
             unreachable!("called for secrets");
         };
-        let Some(data) = remote::secret_value(self.worker.request, id)? else {
+        let Some(data) = self.worker.request.secrets.value(id)? else {
             return self.missing("secret", id, *required);
         };
         if let Some(variable) = environment {
@@ -180,7 +183,14 @@ impl Preparation<'_> {
     }
 
     fn ssh(&self, prepared: &mut PreparedMounts) -> Result<(), StepError> {
-        let MountKind::Ssh { id, required, .. } = &self.mount.kind else {
+        let MountKind::Ssh {
+            id,
+            required,
+            mode,
+            uid,
+            gid,
+        } = &self.mount.kind
+        else {
             unreachable!("called for agents");
         };
         let Some(socket) = self.worker.request.ssh_agents.get(id) else {
@@ -192,12 +202,16 @@ impl Preparation<'_> {
                 .environment
                 .push((AGENT_VARIABLE.to_owned(), target));
         }
-        self.push(
-            runspec::MountKind::Socket {
-                source: socket.clone(),
-            },
-            prepared,
-        );
+        let access = Access {
+            mode: *mode,
+            uid: *uid,
+            gid: *gid,
+        };
+        let directory = self.worker.store.layers().begin()?;
+        let answering = AgentSocket::start(socket, directory, access)?;
+        let source = answering.path().to_owned();
+        prepared._agents.push(answering);
+        self.push(runspec::MountKind::Socket { source }, prepared);
         Ok(())
     }
 

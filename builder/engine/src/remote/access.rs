@@ -8,32 +8,13 @@
 //!
 //! `HOST` has its port where the address has one.
 
-use crate::{BuildRequest, SecretSource, StepError};
+use crate::{BuildRequest, StepError};
 use kiln_disk::Store;
 use kiln_fetch::{Access, Credential};
 
-/// Returns the value of the secret `id`, if it was given.
-pub(crate) fn secret_value(request: &BuildRequest, id: &str) -> Result<Option<Vec<u8>>, StepError> {
-    match request.secrets.get(id) {
-        None => Ok(None),
-        Some(SecretSource::Variable(name)) => {
-            use std::os::unix::ffi::OsStringExt;
-            Ok(std::env::var_os(name).map(OsStringExt::into_vec))
-        }
-        Some(SecretSource::File(path)) => {
-            let read = std::fs::read(path).map(Some);
-            read.map_err(|source| StepError::File {
-                action: "read the secret",
-                path: path.clone(),
-                source,
-            })
-        }
-    }
-}
-
 /// Returns a secret that is one line of text.
 fn line(request: &BuildRequest, id: &str) -> Result<Option<String>, StepError> {
-    let Some(bytes) = secret_value(request, id)? else {
+    let Some(bytes) = request.secrets.value(id)? else {
         return Ok(None);
     };
     let text = String::from_utf8_lossy(&bytes).trim().to_owned();
@@ -48,7 +29,7 @@ pub(super) fn of_git(
     remote: &str,
 ) -> Result<Access, StepError> {
     let mut hosts = Vec::new();
-    for id in request.secrets.keys() {
+    for id in request.secrets.ids() {
         let header = id.strip_prefix("GIT_AUTH_HEADER");
         let token = id.strip_prefix("GIT_AUTH_TOKEN");
         let Some(suffix) = header.or(token) else {
@@ -83,7 +64,7 @@ pub(super) fn of_git(
 /// Returns the header `Authorization` for the file at `url`, if it was given.
 pub(super) fn of_file(request: &BuildRequest, url: &str) -> Result<Option<String>, StepError> {
     let host = host_of(url);
-    for id in request.secrets.keys() {
+    for id in request.secrets.ids() {
         let header = id.strip_prefix("HTTP_AUTH_HEADER_");
         let token = id.strip_prefix("HTTP_AUTH_TOKEN_");
         let named = header.or(token).unwrap_or_default();

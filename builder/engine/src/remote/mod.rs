@@ -6,7 +6,6 @@ mod commits;
 mod files;
 mod repositories;
 
-pub(crate) use access::secret_value;
 pub(crate) use commits::pin;
 
 use crate::{BuildRequest, Event, StepChange, StepError};

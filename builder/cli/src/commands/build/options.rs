@@ -6,7 +6,7 @@ use crate::quantity::bytes;
 use crate::session::{parse_platform, parse_reference};
 use kiln_dockerfile::{CompileOptions, Privilege, Privileges};
 use kiln_engine::sandbox::runspec::Limits;
-use kiln_engine::{CacheSource, CacheTarget, Output, SecretSource};
+use kiln_engine::{CacheSource, CacheTarget, Output, SecretSource, Secrets};
 use kiln_oci::Reference;
 use kiln_plan::NetworkMode;
 use kiln_transfer::image::Listing;
@@ -303,12 +303,10 @@ fn add_resource(limits: &mut Limits, field: &str) -> Result<(), Failure> {
 }
 
 /// `id=ID[,src=FILE|,env=NAME][,type=file|env]`.
-pub fn secrets(arguments: &BuildArguments) -> Result<BTreeMap<String, SecretSource>, Failure> {
-    arguments
-        .secret
-        .iter()
-        .map(|secret| parse_secret(secret))
-        .collect()
+pub fn secrets(arguments: &BuildArguments) -> Result<Secrets, Failure> {
+    let secrets = arguments.secret.iter().map(|secret| parse_secret(secret));
+    let sources: BTreeMap<String, SecretSource> = secrets.collect::<Result<_, _>>()?;
+    Ok(sources.into())
 }
 
 fn parse_secret(argument: &str) -> Result<(String, SecretSource), Failure> {
