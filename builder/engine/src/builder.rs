@@ -14,7 +14,7 @@ use kiln_disk::{StepEnd, Store};
 use kiln_layer::tree::WhiteoutFormat;
 use kiln_plan::{Op, VertexId};
 use kiln_registry::Client;
-use kiln_sandbox::runspec::{Host, Isolation};
+use kiln_sandbox::runspec::{Host, Rung};
 use kiln_sandbox::{Cancellation, Sandbox};
 use kiln_solver::{Failure, Options};
 use kiln_transfer::image::Image;
@@ -540,8 +540,8 @@ fn built_image(image: &Image) -> BuiltImage {
 
 /// In a user namespace the kernel takes overlay marks from `user.*` attributes only.
 fn whiteout_format(host: &Host) -> WhiteoutFormat {
-    match host.isolation {
-        Isolation::Root => WhiteoutFormat::Trusted,
+    match host.rung {
+        Rung::Root => WhiteoutFormat::Trusted,
         _ => WhiteoutFormat::User,
     }
 }

@@ -4,11 +4,15 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::rung::{NextRung, Rung};
+
 /// What the machine can do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
-    /// How strong the isolation is.
-    pub isolation: Isolation,
+    /// How steps are run here.
+    pub rung: Rung,
+    /// What the next better rung lacks; nothing on the best one.
+    pub next_rung: Option<NextRung>,
     /// Where control groups can be made.
     pub control_groups: ControlGroups,
     /// Whether a unified hierarchy decides by program which devices open.
@@ -27,20 +31,6 @@ pub struct Host {
     pub architecture: ProcessorArchitecture,
     /// Release of the kernel, such as `6.12.1`.
     pub kernel_release: String,
-}
-
-/// How strong the isolation is, strongest first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Isolation {
-    /// Root of the machine.
-    Root,
-    /// Root of a user namespace; devices cannot be made, only handed on.
-    UserNamespace,
-    /// Neither: a sandbox cannot be set up.
-    Impossible {
-        /// Why.
-        reason: String,
-    },
 }
 
 /// Where control groups can be made.

@@ -9,11 +9,13 @@ mod assemble;
 pub mod defaults;
 pub mod filter;
 mod host;
+mod rung;
 mod spec;
 mod step;
 
 pub use assemble::{GroupPlan, RunGroup, SpecError, device_group, group_plan, steps};
-pub use host::{ControlGroups, Host, Isolation, ProcessorArchitecture};
+pub use host::{ControlGroups, Host, ProcessorArchitecture};
+pub use rung::{NextRung, Rung};
 pub use spec::{
     Limits, MountKind, MountSpec, NetworkSpec, OverlayScratch, ResolvedUser, ResourceLimit, Root,
     RunSpec, SecretData, SecurityMode,

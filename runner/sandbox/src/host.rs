@@ -1,23 +1,24 @@
 //! Finds out what the machine can do.
 
 mod groups;
+mod rung;
 
 use std::fs;
 
 use crate::device_program;
-use kiln_runspec::{ControlGroups, Isolation, ProcessorArchitecture, defaults};
+use kiln_runspec::{ControlGroups, ProcessorArchitecture, defaults};
 
 pub use kiln_runspec::Host;
-
-const CAP_SYS_ADMIN: u64 = 1 << 21;
 
 /// Returns what this machine can do for this process.
 pub fn probe() -> Host {
     let capabilities = capability_set("CapPrm") & capability_set("CapBnd");
     let control_groups = groups::probe();
     let is_unified = matches!(control_groups, ControlGroups::Unified { .. });
+    let (rung, next_rung) = rung::probe(capability_set("CapEff"));
     Host {
-        isolation: isolation(capability_set("CapEff")),
+        rung,
+        next_rung,
         control_groups,
         device_programs: is_unified && device_program::load().is_ok(),
         control_group_prefix: format!("kiln-{}", std::process::id()),
@@ -35,11 +36,6 @@ pub fn probe() -> Host {
 
 /// Returns what was found, one property a line, for a person.
 pub fn describe(host: &Host) -> Vec<(&'static str, String)> {
-    let isolation = match &host.isolation {
-        Isolation::Root => "root with kernel namespaces".to_owned(),
-        Isolation::UserNamespace => "user namespace (rootless)".to_owned(),
-        Isolation::Impossible { reason } => format!("none: {reason}"),
-    };
     let groups = match &host.control_groups {
         ControlGroups::PerController { controllers } => {
             let names: Vec<&str> = controllers.iter().map(|(name, _)| name.as_str()).collect();
@@ -56,27 +52,21 @@ pub fn describe(host: &Host) -> Vec<(&'static str, String)> {
         Some(_) => "control group",
         None => "mounts without devices",
     };
-    vec![
+    let mut found = vec![
         ("kernel", host.kernel_release.clone()),
-        ("isolation", isolation),
+        ("rung", host.rung.to_string()),
+    ];
+    if let Some(next) = &host.next_rung {
+        found.push(("better rung", next.rung.to_string()));
+        found.push(("  missing", next.missing.clone()));
+        found.push(("  get it", next.remedy.clone()));
+    }
+    found.extend([
         ("control groups", groups),
         ("device filter", devices.to_owned()),
         ("system call filter", filter.to_owned()),
-    ]
-}
-
-fn isolation(effective: u64) -> Isolation {
-    if effective & CAP_SYS_ADMIN == 0 {
-        return Isolation::Impossible {
-            reason: "this process may not mount (CAP_SYS_ADMIN is missing)".to_owned(),
-        };
-    }
-    let identity = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let numbers: Vec<&str> = identity.split_whitespace().collect();
-    match numbers.as_slice() {
-        ["0", "0", "4294967295"] => Isolation::Root,
-        _ => Isolation::UserNamespace,
-    }
+    ]);
+    found
 }
 
 fn architecture() -> ProcessorArchitecture {

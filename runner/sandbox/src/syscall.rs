@@ -30,6 +30,22 @@ pub(crate) fn fork() -> io::Result<Fork> {
     }
 }
 
+/// Forks a child in new namespaces that makes system calls and ends with [`exit_now`], and
+/// does nothing else.
+pub(crate) fn fork_into_namespaces(flags: libc::c_int) -> io::Result<Fork> {
+    let flags = libc::c_long::from(flags | libc::SIGCHLD);
+    // SAFETY: without a stack this is a fork. Other threads may hold locks, of the allocator
+    // for one; the child calls the kernel alone and takes none.
+    let result = unsafe { libc::syscall(libc::SYS_clone, flags, 0_u64, 0_u64, 0_u64, 0_u64) };
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Fork::Child),
+        child => Pid::from_raw(child as libc::pid_t)
+            .map(Fork::Parent)
+            .ok_or_else(io::Error::last_os_error),
+    }
+}
+
 /// Ends the process at once, without running what is registered for its end.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: `_exit` takes any value and does not return.

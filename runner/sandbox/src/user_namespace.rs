@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use rustix::mount::MountPropagationFlags;
 use rustix::process::{Pid, WaitOptions};
@@ -60,7 +61,24 @@ pub fn enter_if_unprivileged() -> Result<Entered, EnterError> {
         Err(reason) => enter_with_one(identity, reason)?,
     };
     settle()?;
+    let _ = ENTERED.set(entered.clone());
     Ok(entered)
+}
+
+/// What became of this process, once it entered a namespace.
+static ENTERED: OnceLock<Entered> = OnceLock::new();
+
+/// Returns whether this process made itself root.
+pub(crate) fn is_entered() -> bool {
+    ENTERED.get().is_some()
+}
+
+/// Returns why this process' namespace has one id only.
+pub(crate) fn why_single_id() -> Option<&'static str> {
+    match ENTERED.get() {
+        Some(Entered::SingleId { reason }) => Some(reason),
+        _ => None,
+    }
 }
 
 /// Who this process was.

@@ -2,7 +2,8 @@
 
 use thiserror::Error;
 
-use crate::host::{Host, Isolation};
+use crate::host::Host;
+use crate::rung::Rung;
 use crate::spec::RunSpec;
 
 /// Why no steps can be given for a specification.
@@ -97,9 +98,10 @@ pub(crate) const RESOURCE_LIMITS: [&str; 15] = [
 ];
 
 pub(super) fn check(spec: &RunSpec, host: &Host) -> Result<(), SpecError> {
-    if let Isolation::Impossible { reason } = &host.isolation {
+    if host.rung == Rung::Impossible {
+        let missing = host.next_rung.as_ref().map(|next| next.missing.clone());
         return Err(SpecError::NoIsolation {
-            reason: reason.clone(),
+            reason: missing.unwrap_or_default(),
         });
     }
     check_command(spec)?;

@@ -10,7 +10,7 @@ mod mounts;
 use std::path::{Path, PathBuf};
 
 use crate::defaults;
-use crate::host::{Host, Isolation};
+use crate::host::Host;
 use crate::spec::{NetworkSpec, ResolvedUser, Root, RunSpec, SecurityMode};
 use crate::step::{Namespace, OverlayMount, SetupStep};
 
@@ -142,7 +142,7 @@ fn root_overlay(spec: &RunSpec) -> OverlayMount {
 }
 
 fn in_user_namespace(host: &Host) -> bool {
-    host.isolation == Isolation::UserNamespace
+    host.rung.is_user_namespace()
 }
 
 #[cfg(test)]

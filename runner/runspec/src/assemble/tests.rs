@@ -4,12 +4,13 @@ use super::*;
 use crate::host::{ControlGroups, ProcessorArchitecture};
 use crate::spec::{Limits, MountKind, MountSpec, ResourceLimit};
 use crate::step::{DeviceSource, MountAttributes, MountSource, Target};
-use crate::{RunGroup, SecretData};
+use crate::{RunGroup, Rung, SecretData};
 
 fn root_host() -> Host {
     let controllers = ["memory", "pids", "devices"];
     Host {
-        isolation: Isolation::Root,
+        rung: Rung::Root,
+        next_rung: None,
         control_groups: ControlGroups::PerController {
             controllers: controllers
                 .map(|name| (name.to_owned(), PathBuf::from(format!("/cg/{name}"))))
@@ -28,7 +29,7 @@ fn root_host() -> Host {
 
 fn rootless_host() -> Host {
     Host {
-        isolation: Isolation::UserNamespace,
+        rung: Rung::Ranges,
         control_groups: ControlGroups::Unavailable {
             reason: "not writable".into(),
         },

@@ -15,15 +15,16 @@ pub fn missing() -> Option<String> {
     if !Path::new(BUSYBOX).exists() {
         return Some(format!("{BUSYBOX} is missing (package busybox-static)"));
     }
-    match host::probe().isolation {
-        Isolation::Impossible { reason } if rustix::process::geteuid().is_root() => Some(reason),
+    let host = host::probe();
+    match (host.rung.has_namespaces(), host.next_rung) {
+        (false, Some(next)) if rustix::process::geteuid().is_root() => Some(next.missing),
         _ => None,
     }
 }
 
 /// Returns whether this process is root of the machine.
 pub fn is_root() -> bool {
-    host::probe().isolation == Isolation::Root
+    host::probe().rung == Rung::Root
 }
 
 /// Says that the tests are skipped. Where root is at hand, CI must do them.
@@ -90,7 +91,7 @@ impl Fixture {
                 lowers: vec![self.path("lower")],
                 upper: self.path("upper"),
                 work: self.path("work"),
-                user_xattrs: self.sandbox.host().isolation == Isolation::UserNamespace,
+                user_xattrs: self.sandbox.host().rung.is_user_namespace(),
             },
             arguments: vec!["/bin/sh".into(), "-c".into(), script.into()],
             environment: vec![format!("PATH={}", defaults::PATH)],

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use kiln_sandbox::runspec::{Isolation, NetworkSpec};
+use kiln_sandbox::runspec::NetworkSpec;
 use kiln_sandbox::user_namespace::{Entered, enter_if_unprivileged};
 
 use crate::Case;
@@ -60,7 +60,7 @@ pub fn run_as_unprivileged() -> ! {
 
 fn steps_run(network: NetworkSpec) {
     let fixture = Fixture::new();
-    assert_eq!(fixture.sandbox.host().isolation, Isolation::UserNamespace);
+    assert!(fixture.sandbox.host().rung.is_user_namespace());
     let script = "id -u; cat /proc/1/comm >/dev/null; rm /etc/passwd; mkdir -p /new/dir
         rm -r /root; mkdir /root; echo x >/dev/null; head -c2 /dev/zero | wc -c; ls /proc/1/fd/3/ 2>/dev/null
         grep -E '^(CapEff|Seccomp):' /proc/self/status; mknod /tmp/d b 8 0 2>/dev/null || echo no
