@@ -69,6 +69,12 @@ pub struct BuildArguments {
     /// index-descriptor
     #[arg(long, value_name = "[LEVEL:]KEY=VALUE")]
     pub annotation: Vec<String>,
+    /// Label the image with what git knows of the build context: revision, source, version
+    #[arg(long)]
+    pub git_labels: bool,
+    /// Annotate the image with what git knows of the build context: revision, source, version
+    #[arg(long)]
+    pub git_annotations: bool,
     /// Bring a cache mount before the build: [id=ID,]type=registry,ref=NAME … (repeatable)
     #[arg(long, value_name = "SPEC")]
     pub cache_mount_from: Vec<String>,

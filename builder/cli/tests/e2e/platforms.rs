@@ -168,3 +168,67 @@ fn media_types_are_those_that_the_output_asks_for() {
     let docker = "application/vnd.docker.distribution.manifest.v2+json";
     assert_eq!(manifest["mediaType"], docker);
 }
+
+#[test]
+fn labels_and_annotations_can_be_what_git_knows() {
+    if !needs::met(needs::PEERS) {
+        return;
+    }
+    let kiln = Kiln::new();
+    let context = kiln.context("FROM scratch\nCOPY Dockerfile /\nLABEL by=hand\n");
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.args(["-C", context.to_str().unwrap()]);
+        git.args([
+            "-c",
+            "user.name=tester",
+            "-c",
+            "user.email=tester@example.org",
+        ]);
+        stdout_of(git.args(arguments)).trim().to_owned()
+    };
+    git(&["init", "--quiet"]);
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "-m", "first"]);
+    git(&["tag", "v1.0"]);
+    git(&[
+        "remote",
+        "add",
+        "origin",
+        "https://me:secret@example.org/app.git",
+    ]);
+    let layout = kiln.path("layout");
+    let output = format!("--output=type=oci,tar=false,dest={}", layout.display());
+    kiln.build(&context, &["--git-labels", "--git-annotations", &output]);
+    let image = format!("oci:{}", layout.display());
+    let annotations = &image::manifest(&image)["annotations"];
+    let labels = &image::config(&image)["config"]["Labels"];
+    for (key, value) in [
+        ("revision", git(&["rev-parse", "HEAD"])),
+        ("source", "https://example.org/app.git".to_owned()),
+        ("version", "v1.0".to_owned()),
+    ] {
+        let key = format!("org.opencontainers.image.{key}");
+        assert_eq!(labels[&key], value, "{key}");
+        assert_eq!(annotations[&key], value, "{key}");
+    }
+    assert_eq!(labels["by"], "hand");
+    fs::write(context.join("new"), "").unwrap();
+    let dirty = kiln.path("dirty");
+    let output = format!("--output=type=oci,tar=false,dest={}", dirty.display());
+    kiln.build(&context, &["--git-labels", &output]);
+    let labels = &image::config(&format!("oci:{}", dirty.display()))["config"]["Labels"];
+    let revision = labels["org.opencontainers.image.revision"]
+        .as_str()
+        .unwrap();
+    assert!(revision.ends_with("-dirty"), "{revision}");
+}
+
+#[test]
+fn labels_of_git_need_a_checkout() {
+    let kiln = Kiln::new();
+    let context = kiln.context("FROM scratch\nCOPY Dockerfile /\n");
+    let message = "git knows nothing of the build context";
+    kiln.try_build(&context, &["--git-labels"])
+        .failed_saying(5, &[message]);
+}

@@ -2,6 +2,7 @@
 
 mod emulation;
 mod failure;
+mod git;
 mod ignored;
 mod inputs;
 mod options;
@@ -23,6 +24,7 @@ use inputs::Inputs;
 use kiln_dockerfile::{Compilation, CompileOptions, Diagnostics, SourceFile};
 use kiln_engine::sandbox::{Cancellation, host};
 use kiln_engine::{BuildOutcome, BuildRequest, Builder, EngineOptions, PlannedImage};
+use kiln_oci::{Annotation, AnnotationLevel, Annotations};
 use kiln_transfer::pull::PullPolicy;
 
 pub fn run(global: &GlobalArguments, arguments: &BuildArguments) -> Result<(), Failure> {
@@ -120,10 +122,15 @@ fn resolver<'s>(
 }
 
 fn compile_options(arguments: &BuildArguments, inputs: &Inputs) -> Result<CompileOptions, Failure> {
+    let options = options::compile_options(arguments)?;
+    let mut labels = git::labels(arguments)?;
+    // What is said in words counts more.
+    labels.extend(options.labels);
     Ok(CompileOptions {
         contexts: inputs.contexts.clone(),
         ignored: ignored::of(inputs),
-        ..options::compile_options(arguments)?
+        labels,
+        ..options
     })
 }
 
@@ -178,7 +185,7 @@ fn request(
         images: images.collect(),
         directories: inputs.directories_with(modes),
         listing: options::listing(arguments),
-        annotations: parse_annotations(&arguments.annotation)?,
+        annotations: annotations(arguments)?,
         names: options::names(arguments)?,
         outputs: options::outputs(arguments)?,
         cache_from: options::cache_from(arguments)?,
@@ -196,6 +203,19 @@ fn request(
     };
     check_annotations(&request)?;
     Ok(request)
+}
+
+/// What git says first: what is said in words counts more.
+fn annotations(arguments: &BuildArguments) -> Result<Annotations, Failure> {
+    let of_git = git::annotations(arguments)?.into_iter();
+    let of_git = of_git.map(|(key, value)| Annotation {
+        level: AnnotationLevel::Manifest,
+        platform: None,
+        key,
+        value,
+    });
+    let of_git: Annotations = of_git.collect();
+    Ok(of_git.with(&parse_annotations(&arguments.annotation)?))
 }
 
 fn build(
