@@ -11,6 +11,11 @@
 //! [registry."registry.example:5000"]
 //! insecure = true
 //! certificates = ["/etc/kiln/example.pem"]
+//! client-certificate = "/etc/kiln/me.pem"
+//! client-key = "/etc/kiln/me.key"
+//!
+//! [registries]
+//! other-tools = false
 //!
 //! [gc]
 //! max-used-space = "50GB"
@@ -20,7 +25,7 @@ use crate::arguments::GlobalArguments;
 use crate::error::{Class, Failure};
 use crate::quantity::Space;
 use kiln_engine::ContextModes;
-use kiln_engine::registry::RegistrySettings;
+use kiln_engine::registry::{HostCertificates, Places, RegistrySettings};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,6 +38,8 @@ pub struct Configuration {
     build: Build,
     #[serde(default)]
     registry: BTreeMap<String, Registry>,
+    #[serde(default)]
+    registries: Registries,
     #[serde(default)]
     pub gc: GarbageCollection,
 }
@@ -87,14 +94,66 @@ enum Modes {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct Registry {
-    #[serde(default)]
     mirrors: Vec<String>,
-    #[serde(default)]
     insecure: bool,
-    #[serde(default)]
     certificates: Vec<PathBuf>,
+    client_certificate: Option<PathBuf>,
+    client_key: Option<PathBuf>,
+}
+
+impl Registry {
+    /// Returns the certificates; none if nothing is said of them.
+    fn certificates(&self, name: &str) -> Result<Option<HostCertificates>, Failure> {
+        let client = match (&self.client_certificate, &self.client_key) {
+            (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
+            (None, None) => None,
+            _ => {
+                let message = format!("[registry.\"{name}\"] has half of a client certificate");
+                return Err(
+                    Failure::usage(message).with_hint("set both client-certificate and client-key")
+                );
+            }
+        };
+        let found = HostCertificates {
+            authorities: self.certificates.clone(),
+            client,
+        };
+        Ok((found != HostCertificates::default()).then_some(found))
+    }
+}
+
+/// What holds for all registries.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct Registries {
+    other_tools: OtherTools,
+}
+
+/// Whether the settings of Docker and of the containers tools count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "bool")]
+struct OtherTools(bool);
+
+impl Default for OtherTools {
+    fn default() -> Self {
+        Self(true)
+    }
+}
+
+impl From<bool> for OtherTools {
+    fn from(counts: bool) -> Self {
+        Self(counts)
+    }
+}
+
+/// Returns where other tools keep their settings of registries, unless the file says that
+/// these do not count.
+pub fn other_tools(arguments: &GlobalArguments) -> Result<Option<Places>, Failure> {
+    let configuration = read(arguments.config.as_deref())?;
+    let OtherTools(counts) = configuration.registries.other_tools;
+    Ok(counts.then(Places::usual))
 }
 
 /// Returns how registries are reached: what the arguments say, before what the file says.
@@ -111,11 +170,14 @@ pub fn registry_settings(arguments: &GlobalArguments) -> Result<RegistrySettings
         settings.mirrors.push((registry.to_owned(), url.to_owned()));
     }
     for (name, registry) in read(arguments.config.as_deref())?.registry {
+        let host = name.to_ascii_lowercase();
+        if let Some(certificates) = registry.certificates(&name)? {
+            settings.certificates.insert(host.clone(), certificates);
+        }
         let mirrors = registry.mirrors.into_iter().map(|url| (name.clone(), url));
         settings.mirrors.extend(mirrors);
-        settings.certificate_files.extend(registry.certificates);
         if registry.insecure {
-            settings.insecure.push(name);
+            settings.insecure.push(host);
         }
     }
     Ok(settings)
@@ -183,6 +245,28 @@ mod tests {
             configuration.registry["r:5000"].certificates,
             [PathBuf::from("/a.pem")]
         );
+    }
+
+    #[test]
+    fn client_certificates_need_their_keys() {
+        let text = "[registry.r]\nclient-certificate = \"/c\"\n";
+        let configuration: Configuration = toml::from_str(text).unwrap();
+        assert!(configuration.registry["r"].certificates("r").is_err());
+        let text = format!("{text}client-key = \"/k\"\n");
+        let configuration: Configuration = toml::from_str(&text).unwrap();
+        let found = configuration.registry["r"].certificates("r").ok().flatten();
+        let client = found.and_then(|found| found.client);
+        assert_eq!(client, Some(("/c".into(), "/k".into())));
+    }
+
+    #[test]
+    fn settings_of_other_tools_count_unless_the_file_says_no() {
+        let counts = |text: &str| {
+            let configuration: Configuration = toml::from_str(text).unwrap();
+            configuration.registries.other_tools.0
+        };
+        assert!(counts(""));
+        assert!(!counts("[registries]\nother-tools = false\n"));
     }
 
     #[test]

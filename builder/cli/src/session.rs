@@ -27,6 +27,7 @@ impl Session {
             Arc::new(|line: &str| crate::output::tell!("{line}"));
         let options = ClientOptions {
             registries,
+            places: configuration::other_tools(arguments)?,
             observer: Some(observer),
             ..ClientOptions::default()
         };

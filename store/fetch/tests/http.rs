@@ -22,6 +22,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let retries = RetryPolicy {
+            longest_wait: Duration::from_secs(1),
             attempts: 3,
             first_pause: Duration::from_millis(1),
             longest_pause: Duration::from_millis(5),

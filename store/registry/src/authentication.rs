@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex as SyncMutex};
 
 use tokio::sync::Mutex;
 
-use crate::RetryPolicy;
 use crate::challenge::Challenge;
 use crate::credentials::{self, Credential};
 use crate::endpoint::Endpoint;
@@ -14,11 +13,13 @@ use crate::error::Cause;
 use crate::http::Http;
 use crate::retry::Fault;
 use crate::token::{Realm, Token};
+use crate::{ClientOptions, Observer, Places, RetryPolicy};
 
 /// The credentials and tokens of a client.
 pub(crate) struct Authentication {
-    docker_config: Option<PathBuf>,
+    files: Vec<PathBuf>,
     policy: RetryPolicy,
+    observer: Option<Observer>,
     hosts: SyncMutex<HashMap<String, Arc<Mutex<Host>>>>,
 }
 
@@ -27,7 +28,8 @@ pub(crate) struct Authentication {
 struct Host {
     scheme: Scheme,
     tokens: HashMap<Vec<String>, Token>,
-    credential: Option<Credential>,
+    /// By repository.
+    credentials: HashMap<String, Credential>,
 }
 
 #[derive(Default)]
@@ -35,15 +37,21 @@ enum Scheme {
     /// It has not challenged us yet.
     #[default]
     Open,
-    Basic(String),
+    Basic,
     Bearer(Realm),
 }
 
 impl Authentication {
-    pub fn new(docker_config: Option<PathBuf>, policy: RetryPolicy) -> Self {
+    pub fn new(options: &ClientOptions) -> Self {
+        let usual = || {
+            let places = options.places.clone();
+            places.unwrap_or_else(Places::usual).credential_files()
+        };
+        let given = options.docker_config.as_ref();
         Self {
-            docker_config,
-            policy,
+            files: given.map_or_else(usual, |folder| vec![folder.join("config.json")]),
+            policy: options.retries,
+            observer: options.observer.clone(),
             hosts: SyncMutex::default(),
         }
     }
@@ -69,7 +77,7 @@ impl Authentication {
         let mut host = host.lock().await;
         let realm = match &host.scheme {
             Scheme::Open => return Ok(None),
-            Scheme::Basic(header) => return Ok(Some(header.clone())),
+            Scheme::Basic => return Ok(self.credential(&mut host, endpoint)?.basic()),
             Scheme::Bearer(realm) => realm.clone(),
         };
         let known = host.tokens.get(scopes).filter(|token| token.is_fresh());
@@ -77,7 +85,14 @@ impl Authentication {
             return Ok(Some(bearer(token)));
         }
         let credential = self.credential(&mut host, endpoint)?;
-        let token = realm.fetch(http, scopes, &credential, &self.policy).await?;
+        let tell = |line: &str| {
+            if let Some(observer) = &self.observer {
+                observer(line);
+            }
+        };
+        let token = realm
+            .fetch(http, scopes, &credential, &self.policy, &tell)
+            .await?;
         let header = bearer(&token);
         host.tokens.insert(scopes.to_vec(), token);
         Ok(Some(header))
@@ -101,7 +116,7 @@ impl Authentication {
                 if used == Some(&header) {
                     return Err(unauthorized("the configured credentials were refused"));
                 }
-                host.scheme = Scheme::Basic(header);
+                host.scheme = Scheme::Basic;
             }
             Challenge::Bearer { realm, service, .. } => {
                 host.scheme = Scheme::Bearer(Realm::new(&realm, service, endpoint)?);
@@ -115,12 +130,13 @@ impl Authentication {
     }
 
     fn credential(&self, host: &mut Host, endpoint: &Endpoint) -> Result<Credential, Fault> {
-        if let Some(credential) = &host.credential {
+        let repository = &endpoint.repository;
+        if let Some(credential) = host.credentials.get(repository) {
             return Ok(credential.clone());
         }
-        let found = credentials::look_up(&endpoint.registry, self.docker_config.as_deref());
+        let found = credentials::look_up(&endpoint.registry, repository, &self.files);
         let found = found.map_err(|error| unauthorized(&error.to_string()))?;
-        host.credential = Some(found.clone());
+        host.credentials.insert(repository.clone(), found.clone());
         Ok(found)
     }
 }

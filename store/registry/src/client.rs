@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::io::{self, Read};
+use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,13 +15,13 @@ use crate::body::read_whole;
 use crate::endpoint::{Endpoint, authority};
 use crate::error::{Cause, Error, Result};
 use crate::http::Payload;
+use crate::retry::Attempts;
 use crate::runtime::Driver;
+use crate::settings::LazySettings;
 use crate::transport::{Call, Transport};
 use crate::upload::Upload;
 use crate::web;
-use crate::{
-    BlobReader, Canceller, ClientOptions, Pushed, RegistrySettings, WebAnswer, WebRequest,
-};
+use crate::{BlobReader, Canceller, ClientOptions, Pushed, WebAnswer, WebRequest};
 
 const ACCEPTED: [&str; 4] = [
     MediaType::OCI_INDEX,
@@ -35,7 +37,7 @@ const ACCEPTED: [&str; 4] = [
 pub struct Client {
     driver: Driver,
     transport: Arc<Transport>,
-    settings: Arc<RegistrySettings>,
+    settings: Arc<LazySettings>,
 }
 
 /// A manifest or index as it came from a registry: checked, and byte for byte.
@@ -55,11 +57,13 @@ impl Client {
     /// Errors: [`Error::Setup`] if no threads can be had.
     pub fn new(options: ClientOptions) -> Result<Self> {
         let driver = Driver::new()?;
-        let transport = Transport::new(&options);
+        let given = options.registries.clone();
+        let settings = Arc::new(LazySettings::new(given, options.places.clone()));
+        let transport = Transport::new(&options, Arc::clone(&settings));
         Ok(Self {
             driver,
             transport,
-            settings: Arc::new(options.registries),
+            settings,
         })
     }
 
@@ -68,9 +72,13 @@ impl Client {
         self.driver.canceller()
     }
 
-    /// Returns the files of certificates that are trusted besides the system's.
-    pub fn certificate_files(&self) -> &[std::path::PathBuf] {
-        &self.settings.certificate_files
+    /// Returns the files of certificates of authorities that the user named, for any host.
+    pub fn certificate_files(&self) -> Vec<PathBuf> {
+        let settings = self.settings.given();
+        let named = settings.certificates.values();
+        let named = named.flat_map(|host| &host.authorities);
+        let all = settings.certificate_files.iter().chain(named);
+        all.cloned().collect()
     }
 
     /// Returns the manifest or index that `reference` names: by its digest, else by its tag.
@@ -88,18 +96,63 @@ impl Client {
         self.document(reference, digest.as_str(), Some(digest))
     }
 
-    /// Returns the content of a blob of the repository of `reference`; nothing is asked
+    /// Returns the content of a blob of the repository of `reference`; it is not asked for
     /// before the first read.
     pub fn blob(&self, reference: &Reference, descriptor: &Descriptor) -> Result<BlobReader> {
-        let endpoints = Endpoint::to_read(reference.registry(), &self.settings)?;
-        let (driver, transport) = (self.driver.clone(), Arc::clone(&self.transport));
+        self.reader(reference, descriptor, None)
+    }
+
+    /// Returns the bytes in `range` of a blob of the repository of `reference`; they are not
+    /// asked for before the first read. Their digest is the caller's business.
+    pub fn blob_part(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        range: Range<u64>,
+    ) -> Result<BlobReader> {
+        self.reader(reference, descriptor, Some(range))
+    }
+
+    fn reader(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        range: Option<Range<u64>>,
+    ) -> Result<BlobReader> {
+        let endpoints = self.endpoints_to_read(reference)?;
+        let (driver, transport) = (&self.driver, &self.transport);
         Ok(BlobReader::new(
-            driver,
-            transport,
-            endpoints,
-            reference.repository(),
-            descriptor,
+            driver, transport, endpoints, descriptor, range,
         ))
+    }
+
+    fn endpoints_to_read(&self, reference: &Reference) -> Result<Vec<Endpoint>> {
+        let mut endpoints = Endpoint::to_read(reference, self.settings.get()?)?;
+        for endpoint in &mut endpoints {
+            self.settle(endpoint)?;
+        }
+        Ok(endpoints)
+    }
+
+    fn endpoint_to_write(&self, reference: &Reference) -> Result<Endpoint> {
+        let mut endpoint = Endpoint::to_write(reference, self.settings.get()?)?;
+        self.settle(&mut endpoint)?;
+        Ok(endpoint)
+    }
+
+    /// Finds out whether a registry that may do without TLS does.
+    fn settle(&self, endpoint: &mut Endpoint) -> Result<()> {
+        let url = endpoint.url("");
+        self.driver.run(async {
+            let settled = self.transport.http.settle(&mut endpoint.base).await;
+            settled.map_err(|fault| Error::Request {
+                action: "ask",
+                host: authority(&url),
+                path: url.path().to_owned(),
+                attempts: 1,
+                cause: fault.cause,
+            })
+        })
     }
 
     /// Returns the file at an address of the web, unless it is the one that is known.
@@ -111,23 +164,21 @@ impl Client {
 
     /// Brings a blob into the repository of `target`.
     ///
-    /// `open` is called once per attempt and reads the blob from its beginning.
+    /// `open` is called at least once per attempt and reads the blob from a position on.
     /// `mount_from` is a repository of the same registry that has the blob; one of another
     /// registry is of no use.
     pub fn push_blob(
         &self,
         target: &Reference,
         descriptor: &Descriptor,
-        open: impl Fn() -> io::Result<Box<dyn Read + Send>> + Sync,
+        open: impl Fn(u64) -> io::Result<Box<dyn Read + Send>> + Sync,
         mount_from: Option<&Reference>,
     ) -> Result<Pushed> {
-        let endpoint = Endpoint::of_registry(target.registry(), &self.settings)?;
-        let repository = target.repository();
+        let endpoint = self.endpoint_to_write(target)?;
         let (transport, endpoint) = (self.transport.as_ref(), &endpoint);
         let upload = Upload {
             transport,
             endpoint,
-            repository,
             descriptor,
             open: &open,
         };
@@ -147,9 +198,9 @@ impl Client {
         let descriptor = Descriptor::of_bytes(media_type.clone(), bytes);
         let tag = target.tag().filter(|_| target.digest().is_none());
         let name = tag.map_or_else(|| descriptor.digest.to_string(), str::to_owned);
-        let endpoint = Endpoint::of_registry(target.registry(), &self.settings)?;
-        let scopes = [format!("repository:{}:pull,push", target.repository())];
-        let url = endpoint.url(target.repository(), &format!("manifests/{name}"));
+        let endpoint = self.endpoint_to_write(target)?;
+        let scopes = [endpoint.scope("pull,push")];
+        let url = endpoint.url(&format!("manifests/{name}"));
         let mut call = Call::new(&endpoint, Method::PUT, url, &scopes);
         let kind = HeaderValue::from_str(media_type.as_str()).map_err(|_| {
             call.error(
@@ -171,30 +222,29 @@ impl Client {
         name: &str,
         expected: Option<&Digest>,
     ) -> Result<FetchedDocument> {
-        let endpoints = Endpoint::to_read(reference.registry(), &self.settings)?;
+        let endpoints = self.endpoints_to_read(reference)?;
         let (origin, mirrors) = endpoints
             .split_last()
             .ok_or_else(|| no_endpoint(reference))?;
         for mirror in mirrors {
-            match self.document_at(mirror, reference, name, expected) {
+            match self.document_at(mirror, name, expected) {
                 Ok(document) => return Ok(document),
                 Err(Error::Cancelled) => return Err(Error::Cancelled),
                 // Whatever ails a mirror, the registry itself may serve.
                 Err(_) => {}
             }
         }
-        self.document_at(origin, reference, name, expected)
+        self.document_at(origin, name, expected)
     }
 
     fn document_at(
         &self,
         endpoint: &Endpoint,
-        reference: &Reference,
         name: &str,
         expected: Option<&Digest>,
     ) -> Result<FetchedDocument> {
-        let scopes = [format!("repository:{}:pull", reference.repository())];
-        let url = endpoint.url(reference.repository(), &format!("manifests/{name}"));
+        let scopes = [endpoint.scope("pull")];
+        let url = endpoint.url(&format!("manifests/{name}"));
         let mut call = Call::new(endpoint, Method::GET, url.clone(), &scopes);
         for media_type in ACCEPTED {
             call.headers
@@ -220,7 +270,8 @@ impl Client {
 
     /// Returns the body, and the `Content-Type` that came with it.
     async fn fetch(&self, call: &Call<'_>) -> Result<(Vec<u8>, Option<String>)> {
-        for attempt in 1.. {
+        let mut attempts = Attempts::default();
+        loop {
             let response = self.transport.send(call).await?;
             let media_type = content_type(&response);
             let timeout = self.transport.http.timeouts.document;
@@ -228,12 +279,9 @@ impl Client {
                 Ok(bytes) => return Ok((bytes, media_type)),
                 Err(fault) => fault,
             };
-            match fault.pause(attempt, &self.transport.policy) {
-                Some(pause) => self.transport.wait(call, pause, &fault).await,
-                None => return Err(call.error(attempt, fault.cause)),
-            }
+            let waited = self.transport.pause_or_fail(call, &mut attempts, fault);
+            waited.await?;
         }
-        Err(call.error(0, Cause::Protocol("it was never asked".to_owned())))
     }
 }
 

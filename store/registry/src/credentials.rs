@@ -1,12 +1,13 @@
-//! What Docker's configuration file and its helpers know about a registry.
+//! What Docker's and the containers tools' files, and their helpers, know about a registry.
 
-use std::fs::File;
-use std::io::BufReader;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::{Error, Result};
 
@@ -34,52 +35,67 @@ impl Credential {
     }
 }
 
-/// Returns what the user's configuration has for `registry`.
+/// Returns what the first of `files` that knows `repository` of `registry` has for it.
 ///
-/// `folder` holds `config.json`; by default `$DOCKER_CONFIG`, else `~/.docker`.
-/// Errors: the file is malformed, or a helper fails.
-pub(crate) fn look_up(registry: &str, folder: Option<&Path>) -> Result<Credential> {
-    let Some(path) = config_path(folder) else {
-        return Ok(Credential::Anonymous);
-    };
-    for key in keys(registry) {
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => break,
-            Err(error) => return Err(failure(registry, format!("{}: {error}", path.display()))),
-        };
-        match get_credential_from_reader(BufReader::new(file), &key) {
-            Ok(found) => return Ok(convert(found)),
-            Err(error) if is_absence(&error) => {}
-            Err(error) => return Err(failure(registry, in_words(&error, &path))),
+/// The files are Docker's `config.json` and the containers tools' `auth.json`, which may have
+/// credentials for a part of a registry. Errors: a file is malformed, or a helper fails.
+pub(crate) fn look_up(registry: &str, repository: &str, files: &[PathBuf]) -> Result<Credential> {
+    let registry = registry.to_ascii_lowercase();
+    for path in files {
+        let found = look_into(path, &registry, repository);
+        match found.map_err(|reason| failure(&registry, reason))? {
+            Credential::Anonymous => {}
+            credential => return Ok(credential),
         }
     }
     Ok(Credential::Anonymous)
 }
 
-fn config_path(folder: Option<&Path>) -> Option<PathBuf> {
-    let given = folder.map(Path::to_owned);
-    let variable = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
+fn look_into(path: &Path, registry: &str, repository: &str) -> Result<Credential, String> {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => {
+            return Ok(Credential::Anonymous);
+        }
+        Err(error) => return Err(format!("{}: {error}", path.display())),
     };
-    given
-        .or_else(|| variable("DOCKER_CONFIG"))
-        .or_else(|| variable("HOME").map(|home| home.join(".docker")))
-        .map(|folder| folder.join("config.json"))
+    for key in keys(registry, repository, &bytes) {
+        match get_credential_from_reader(&bytes[..], &key) {
+            Ok(found) => return Ok(convert(found)),
+            Err(error) if is_absence(&error) => {}
+            Err(error) => return Err(in_words(&error, path)),
+        }
+    }
+    Ok(Credential::Anonymous)
 }
 
-/// Returns the names under which `docker login` may have stored the registry.
-fn keys(registry: &str) -> Vec<String> {
-    match registry {
+/// Returns the names under which the credentials may be stored, the narrowest first.
+fn keys(registry: &str, repository: &str, file: &[u8]) -> Vec<String> {
+    #[derive(Default, Deserialize)]
+    struct Names {
+        #[serde(default)]
+        auths: BTreeMap<String, IgnoredAny>,
+    }
+    let named = serde_json::from_slice::<Names>(file).unwrap_or_default();
+    let full = format!("{registry}/{repository}");
+    let narrower = full.match_indices('/').map(|(end, _)| &full[..end]).skip(1);
+    let narrower: Vec<_> = narrower.chain([full.as_str()]).collect();
+    let narrower = narrower.into_iter().rev().map(str::to_owned);
+    // A helper knows whole registries only: it need not be asked for the rest.
+    let mut keys: Vec<_> = narrower
+        .filter(|key| named.auths.contains_key(key))
+        .collect();
+    let rest = match registry {
         "docker.io" | "index.docker.io" | "registry-1.docker.io" => vec![
             "https://index.docker.io/v1/".to_owned(),
             "index.docker.io".to_owned(),
             "docker.io".to_owned(),
         ],
         _ => vec![registry.to_owned(), format!("https://{registry}")],
-    }
+    };
+    keys.extend(rest);
+    keys
 }
 
 fn is_absence(error: &CredentialRetrievalError) -> bool {
@@ -136,8 +152,9 @@ mod tests {
 
     fn look_up_in(config: &str, registry: &str) -> Result<Credential> {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("config.json"), config).unwrap();
-        look_up(registry, Some(folder.path()))
+        let file = folder.path().join("config.json");
+        std::fs::write(&file, config).unwrap();
+        look_up(registry, "team/app", &[file])
     }
 
     #[test]
@@ -149,9 +166,54 @@ mod tests {
 
     #[test]
     fn absent_file_and_absent_entry_mean_anonymous() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(look_up("a.example", Some(folder.path())).unwrap() == Credential::Anonymous);
+        let absent = PathBuf::from("/nowhere/config.json");
+        assert!(look_up("a.example", "a", &[absent]).unwrap() == Credential::Anonymous);
         assert!(look_up_in("{}", "a.example").unwrap() == Credential::Anonymous);
+    }
+
+    #[test]
+    fn credentials_belong_to_one_host_and_port_and_to_the_narrowest_part() {
+        let auth = |user: &str| format!(r#"{{"auth":"{}"}}"#, STANDARD.encode(format!("{user}:x")));
+        let config = format!(
+            r#"{{"auths":{{"reg.example:5000":{},"b.example/team":{},"b.example":{}}}}}"#,
+            auth("one"),
+            auth("team"),
+            auth("all")
+        );
+        let user = |registry: &str| match look_up_in(&config, registry).unwrap() {
+            Credential::Password { user, .. } => Some(user),
+            _ => None,
+        };
+        let cases = [
+            ("reg.example:5000", Some("one")),
+            ("REG.EXAMPLE:5000", Some("one")),
+            ("reg.example.:5000", None),
+            ("reg.example", None),
+            ("reg.example:5001", None),
+            ("x.reg.example:5000", None),
+            ("b.example", Some("team")),
+        ];
+        for (registry, expected) in cases {
+            assert_eq!(user(registry).as_deref(), expected, "{registry}");
+        }
+        let keys = keys("b.example", "other/app", config.as_bytes());
+        assert_eq!(keys, ["b.example", "https://b.example"]);
+    }
+
+    #[test]
+    fn first_file_that_knows_the_registry_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let files = [
+            file("1", r#"{"auths":{"a.example":{"identitytoken":"1"}}}"#),
+            file("2", r#"{"auths":{"b.example":{"identitytoken":"2"}}}"#),
+        ];
+        let found = look_up("b.example", "a", &files).unwrap();
+        assert!(found == Credential::Identity("2".into()));
     }
 
     #[test]

@@ -1,55 +1,52 @@
-//! Blobs on their way in: one stream, whatever happens to the connections below it.
+//! Blobs on their way in, whole or in part.
 
 use std::io::{self, Read};
+use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use kiln_oci::{Algorithm, Descriptor, Digest};
-use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
-use reqwest::{Method, Response, StatusCode};
+use reqwest::header::{HeaderMap, HeaderValue, RANGE};
+use reqwest::{Method, Response, StatusCode, Url};
 use sha2::{Digest as _, Sha256, Sha512};
 
 use crate::endpoint::{Endpoint, authority};
 use crate::error::{Cause, Error, Result};
 use crate::retry::{Fault, Retry};
 use crate::runtime::Driver;
+use crate::stream::{Broken, Flow, Opened, Outcome, Stream, Supply, starts_at};
 use crate::transport::{Call, Transport};
 
-/// A connection that brought this much was worth it: the attempts are counted anew.
-pub(crate) const PROGRESS_BYTES: u64 = 1 << 20;
-
-/// The content of a blob; a broken transfer is resumed where it broke.
+/// The content of a blob, or of a part of it; a broken transfer is resumed where it broke.
 ///
-/// The end of the stream is reached only if size and digest are right. Errors are
-/// [`io::Error`]s with an [`Error`] inside.
+/// The end of the stream is reached only if size and digest are right; of a part nobody can
+/// know the digest. Errors are [`io::Error`]s with an [`Error`] inside.
 pub struct BlobReader {
-    driver: Driver,
-    transport: Arc<Transport>,
-    /// Where to read; the first is left for the next when it fails for good.
-    endpoints: Vec<Endpoint>,
-    repository: String,
-    scopes: Vec<String>,
-    descriptor: Descriptor,
-    check: Check,
-    state: State,
-    /// How many bytes have come, the ones in the chunk included.
-    position: u64,
-    chunk: Bytes,
-    attempts: u32,
-    position_of_attempt: u64,
-    pace: Pace,
+    stream: Stream<Blob>,
 }
 
-enum State {
-    /// Not connected, or not any more.
-    Idle,
-    /// Connected; of the next bytes this many have been here before.
-    Open {
-        response: Box<Response>,
-        skip: u64,
-    },
-    Done,
+/// What is read, and what is known of it.
+struct Blob {
+    /// Where to read; the first is left for the next when it fails for good.
+    endpoints: Vec<Endpoint>,
+    descriptor: Descriptor,
+    /// Where reading ends.
+    end: u64,
+    part: Part,
+    check: Check,
+}
+
+/// Whether a part of the blob is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// All of it, or the rest of it after an interruption.
+    Whole,
+    /// A part; what the server makes of that is not known yet.
+    Asked,
+    /// A part; the server sends parts.
+    Granted,
+    /// A part; the server sends everything.
+    Ignored,
 }
 
 /// The digest, as far as the bytes have come.
@@ -60,117 +57,124 @@ enum Check {
     Skipped,
 }
 
-/// How much came in how long; time in which nobody reads does not count.
-#[derive(Default)]
-pub(crate) struct Pace {
-    waited: Duration,
-    bytes: u64,
-}
-
 impl BlobReader {
+    /// Returns a reader of the bytes in `range`, of all if there is none.
     pub(crate) fn new(
-        driver: Driver,
-        transport: Arc<Transport>,
+        driver: &Driver,
+        transport: &Arc<Transport>,
         endpoints: Vec<Endpoint>,
-        repository: &str,
         descriptor: &Descriptor,
+        range: Option<Range<u64>>,
     ) -> Self {
         let check = match descriptor.digest.algorithm() {
+            _ if range.is_some() => Check::Skipped,
             Algorithm::Sha256 => Check::Sha256(Sha256::new()),
             Algorithm::Sha512 => Check::Sha512(Box::new(Sha512::new())),
         };
-        Self {
-            driver,
-            transport,
+        let part = match &range {
+            Some(range) if *range != (0..descriptor.size) => Part::Asked,
+            _ => Part::Whole,
+        };
+        let Range { start, end } = range.unwrap_or(0..descriptor.size);
+        let blob = Blob {
             endpoints,
-            repository: repository.to_owned(),
-            scopes: vec![format!("repository:{repository}:pull")],
             descriptor: descriptor.clone(),
+            end,
+            part,
             check,
-            state: State::Idle,
-            position: 0,
-            chunk: Bytes::new(),
-            attempts: 0,
-            position_of_attempt: 0,
-            pace: Pace::default(),
+        };
+        Self {
+            stream: Stream::new(driver, transport, blob, start),
         }
     }
 
     /// Leaves the digest to the caller, who computes it anyway; the size is still checked.
     pub fn without_digest_check(mut self) -> Self {
-        self.check = Check::Skipped;
+        self.stream.supply.check = Check::Skipped;
         self
     }
 
-    /// Fetches the next bytes into the empty `chunk`; leaves it empty at the end.
-    fn advance(&mut self) -> Result<()> {
-        let driver = self.driver.clone();
-        driver.run(async {
-            while self.chunk.is_empty() && !matches!(self.state, State::Done) {
-                if let Err(fault) = self.step().await? {
-                    self.recover(fault).await?;
-                }
+    /// Whether the server sends parts; not known before the first read of one.
+    pub fn sends_parts(&self) -> Option<bool> {
+        match self.stream.supply.part {
+            Part::Granted => Some(true),
+            Part::Ignored => Some(false),
+            Part::Whole | Part::Asked => None,
+        }
+    }
+
+    /// Makes the reader of a part go on to the end of the blob.
+    pub fn go_on_to_end(&mut self) {
+        self.stream.supply.end = self.stream.supply.descriptor.size;
+    }
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+}
+
+impl Supply for Blob {
+    async fn connect(&mut self, transport: &Transport, position: u64) -> Outcome<Opened> {
+        let endpoint = &self.endpoints[0];
+        let scopes = [endpoint.scope("pull")];
+        let answer = transport.attempt(&self.call(position, &scopes)).await;
+        let response = match answer {
+            Ok(response) => response,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        let (skip, length) = match response.status() {
+            StatusCode::PARTIAL_CONTENT if starts_at(&response, position) => {
+                self.learn(Part::Granted);
+                (0, self.end - position)
             }
-            Ok(())
-        })
-    }
-
-    /// Connects or takes one chunk. The outer error is final, the inner may pass.
-    async fn step(&mut self) -> Result<Result<(), Fault>> {
-        let State::Open { response, skip } = &mut self.state else {
-            return self.connect().await;
+            StatusCode::OK => {
+                self.learn(Part::Ignored);
+                (position, self.descriptor.size)
+            }
+            status => {
+                let text = format!("it answered {status} for another range than asked");
+                return Ok(Err(Fault::never(Cause::Protocol(text))));
+            }
         };
-        let began = Instant::now();
-        let idle = self.transport.http.timeouts.idle;
-        let chunk = match tokio::time::timeout(idle, response.chunk()).await {
-            Ok(Ok(chunk)) => chunk,
-            Ok(Err(error)) => return Ok(Err(crate::http::fault(error))),
-            Err(_) => return Ok(Err(stalled(idle))),
-        };
-        let Some(mut chunk) = chunk else {
-            return self.end();
-        };
-        let known = (chunk.len() as u64).min(*skip);
-        *skip -= known;
-        // Chunks are no larger than the connection's buffers.
-        chunk.advance(known as usize);
-        if !self
-            .pace
-            .keeps_up(began.elapsed(), chunk.len(), idle, self.slowest())
-        {
-            return Ok(Err(stalled(idle)));
+        match announces_more(&response, length) {
+            true => Err(self.too_long()),
+            false => Ok(Ok(Opened { response, skip })),
         }
-        self.accept(chunk).map(Ok)
     }
 
-    fn slowest(&self) -> u64 {
-        self.transport.http.timeouts.slowest_bytes_per_idle
-    }
-
-    fn accept(&mut self, chunk: Bytes) -> Result<()> {
-        self.position += chunk.len() as u64;
-        if self.position > self.descriptor.size {
-            return Err(self.too_long());
+    fn accept(&mut self, position: u64, chunk: &mut Bytes) -> Result<Flow> {
+        let left = usize::try_from(self.end - position).unwrap_or(usize::MAX);
+        // What follows a part in an answer with everything belongs to other parts.
+        let stops_early = self.part == Part::Ignored && self.end < self.descriptor.size;
+        if chunk.len() > left {
+            if !stops_early {
+                return Err(self.too_long());
+            }
+            chunk.truncate(left);
         }
+        let flow = match stops_early && chunk.len() == left {
+            true => Flow::Done,
+            false => Flow::Continue,
+        };
         match &mut self.check {
-            Check::Sha256(hasher) => hasher.update(&chunk),
-            Check::Sha512(hasher) => hasher.update(&chunk),
+            Check::Sha256(hasher) => hasher.update(chunk),
+            Check::Sha512(hasher) => hasher.update(chunk),
             Check::Skipped => {}
         }
-        self.chunk = chunk;
-        Ok(())
+        Ok(flow)
     }
 
     /// The server says that this is all.
-    fn end(&mut self) -> Result<Result<(), Fault>> {
-        if self.position < self.descriptor.size {
+    fn end(&mut self, position: u64) -> Outcome<()> {
+        if position < self.end {
             let text = "the body ended early".to_owned();
             return Ok(Err(Fault {
                 cause: Cause::Connection(text),
                 retry: Retry::After(None),
             }));
         }
-        self.state = State::Done;
         let found = match std::mem::replace(&mut self.check, Check::Skipped) {
             Check::Sha256(hasher) => Digest::from_sha256(hasher.finalize().into()),
             Check::Sha512(hasher) => Digest::from_sha512(hasher.finalize().into()),
@@ -178,97 +182,62 @@ impl BlobReader {
         };
         match found == self.descriptor.digest {
             true => Ok(Ok(())),
-            false => {
-                let expected = self.descriptor.digest.clone();
-                Err(Error::WrongDigest {
-                    host: self.host(),
-                    expected,
-                    found,
-                })
-            }
+            false => Err(Error::WrongDigest {
+                host: self.host(),
+                expected: self.descriptor.digest.clone(),
+                found,
+            }),
         }
     }
 
-    async fn connect(&mut self) -> Result<Result<(), Fault>> {
-        self.position_of_attempt = self.position;
-        self.pace = Pace::default();
-        let answer = self.transport.attempt(&self.call()).await;
-        let response = match answer {
-            Ok(response) => response,
-            Err(fault) => return Ok(Err(fault)),
-        };
-        let (skip, length) = match response.status() {
-            StatusCode::PARTIAL_CONTENT if starts_at(&response, self.position) => {
-                (0, self.descriptor.size - self.position)
-            }
-            StatusCode::OK => (self.position, self.descriptor.size),
-            status => {
-                let text = format!("it answered {status} for another range than asked");
-                return Ok(Err(Fault::never(Cause::Protocol(text))));
-            }
-        };
-        if response
-            .content_length()
-            .is_some_and(|announced| announced > length)
-        {
-            return Err(self.too_long());
-        }
-        self.state = State::Open {
-            response: Box::new(response),
-            skip,
-        };
-        Ok(Ok(()))
+    fn url(&self) -> Url {
+        self.endpoints[0].url(&format!("blobs/{}", self.descriptor.digest))
     }
 
-    fn call(&self) -> Call<'_> {
-        let endpoint = &self.endpoints[0];
-        let url = endpoint.url(
-            &self.repository,
-            &format!("blobs/{}", self.descriptor.digest),
-        );
+    fn give_up(&mut self, broken: Broken) -> Option<Error> {
+        if self.endpoints.len() > 1 {
+            self.endpoints.remove(0);
+            return None;
+        }
+        // A server that has no such range has no more than what came.
+        let is_short = match &broken.cause {
+            Cause::Connection(_) => broken.was_open,
+            Cause::Status { code, .. } => *code == 416 && broken.position > 0,
+            _ => false,
+        };
+        Some(match is_short {
+            true => Error::ShortBlob {
+                host: self.host(),
+                digest: self.descriptor.digest.clone(),
+                expected: self.descriptor.size,
+                found: broken.position,
+            },
+            false => self.call(0, &[]).error(broken.attempts, broken.cause),
+        })
+    }
+}
+
+impl Blob {
+    fn call<'a>(&'a self, position: u64, scopes: &'a [String]) -> Call<'a> {
+        let range = match self.end == self.descriptor.size {
+            true if position == 0 && self.part == Part::Whole => None,
+            true => Some(format!("bytes={position}-")),
+            false => Some(format!("bytes={position}-{}", self.end - 1)),
+        };
         let mut headers = HeaderMap::new();
-        if self.position > 0
-            && let Ok(range) = HeaderValue::from_str(&format!("bytes={}-", self.position))
-        {
+        if let Some(Ok(range)) = range.map(|range| HeaderValue::from_str(&range)) {
             headers.insert(RANGE, range);
         }
         Call {
             headers,
-            ..Call::new(endpoint, Method::GET, url, &self.scopes)
+            ..Call::new(&self.endpoints[0], Method::GET, self.url(), scopes)
         }
     }
 
-    /// Waits for another attempt, or turns to the next endpoint, or gives up.
-    async fn recover(&mut self, fault: Fault) -> Result<()> {
-        let was_open = matches!(self.state, State::Open { .. });
-        self.state = State::Idle;
-        if self.position - self.position_of_attempt >= PROGRESS_BYTES {
-            self.attempts = 0;
-        }
-        self.attempts += 1;
-        if let Some(pause) = fault.pause(self.attempts, &self.transport.policy) {
-            self.transport.wait(&self.call(), pause, &fault).await;
-            return Ok(());
-        }
-        if self.endpoints.len() > 1 {
-            self.endpoints.remove(0);
-            self.attempts = 0;
-            return Ok(());
-        }
-        // A server that has no such range has no more than what came.
-        let is_short = match &fault.cause {
-            Cause::Connection(_) => was_open,
-            Cause::Status { code, .. } => *code == 416 && self.position > 0,
-            _ => false,
-        };
-        match (is_short, fault.cause) {
-            (true, _) => Err(Error::ShortBlob {
-                host: self.host(),
-                digest: self.descriptor.digest.clone(),
-                expected: self.descriptor.size,
-                found: self.position,
-            }),
-            (false, cause) => Err(self.call().error(self.attempts, cause)),
+    /// Takes note of what the server makes of a wish for a part.
+    fn learn(&mut self, found: Part) {
+        if self.part != Part::Whole {
+            self.part = found;
         }
     }
 
@@ -286,53 +255,8 @@ impl BlobReader {
     }
 }
 
-impl Pace {
-    /// Counts `bytes` that took `waited`; whether at least `slowest` come in an `idle` time.
-    pub fn keeps_up(
-        &mut self,
-        waited: Duration,
-        bytes: usize,
-        idle: Duration,
-        slowest: u64,
-    ) -> bool {
-        self.waited += waited;
-        self.bytes += bytes as u64;
-        if self.waited < idle {
-            return true;
-        }
-        let kept_up = self.bytes >= slowest;
-        *self = Self::default();
-        kept_up
-    }
-}
-
-pub(crate) fn stalled(idle: Duration) -> Fault {
-    Fault {
-        cause: Cause::Stalled(idle),
-        retry: Retry::Doubtful,
-    }
-}
-
-/// Whether `Content-Range` begins at `position`.
-pub(crate) fn starts_at(response: &Response, position: u64) -> bool {
-    let range = response
-        .headers()
-        .get(CONTENT_RANGE)
-        .and_then(|value| value.to_str().ok());
-    let start = range.and_then(|text| text.strip_prefix("bytes ")?.split_once('-')?.0.parse().ok());
-    start == Some(position)
-}
-
-impl Read for BlobReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        if self.chunk.is_empty() {
-            self.advance().map_err(io::Error::other)?;
-        }
-        let count = self.chunk.len().min(buffer.len());
-        self.chunk.copy_to_slice(&mut buffer[..count]);
-        Ok(count)
-    }
+fn announces_more(response: &Response, length: u64) -> bool {
+    response
+        .content_length()
+        .is_some_and(|announced| announced > length)
 }

@@ -1,9 +1,11 @@
-//! Where a registry is: its address, and what loopback and plain HTTP mean for it.
+//! Where a repository is: the address of its registry and of the mirrors, and its name there.
 
 use std::net::IpAddr;
 
+use kiln_oci::Reference;
 use reqwest::Url;
 
+use crate::settings::{Mirror, Security};
 use crate::{Error, RegistrySettings, Result};
 
 /// Registries that are spoken to under another host than the one in image names.
@@ -12,62 +14,90 @@ const ALIASES: [(&str, &str); 2] = [
     ("index.docker.io", "registry-1.docker.io"),
 ];
 
-/// A registry, or a mirror of one, as requests see it.
+/// One repository of a registry, or of a mirror of one, as requests see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     /// The name under which credentials are stored.
     pub registry: String,
-    /// Scheme, host, port and a path ending in `/` to which `v2/…` is added.
+    /// Scheme, host, port and a path ending in `/` to which `v2/…` is added. A host that may
+    /// do without TLS begins as one that does.
     pub base: Url,
+    /// The repository's name there.
+    pub repository: String,
 }
 
 impl Endpoint {
-    /// Returns where `registry` itself is.
-    pub fn of_registry(registry: &str, settings: &RegistrySettings) -> Result<Self> {
+    /// Returns where `repository` of `registry` itself is.
+    pub fn of(registry: &str, repository: &str, settings: &RegistrySettings) -> Result<Self> {
         let host = ALIASES
             .iter()
             .find(|(name, _)| *name == registry)
             .map_or(registry, |alias| alias.1);
         let base = parse(&format!("https://{host}/"), registry)?;
-        let plain = is_loopback(&base) || settings.insecure.iter().any(|name| name == registry);
-        let base = match plain {
-            true => parse(&format!("http://{host}/"), registry)?,
-            false => base,
+        let base = match settings.security_of(&base) {
+            Security::Plain | Security::Lax => parse(&format!("http://{host}/"), registry)?,
+            Security::Verified => base,
         };
         Ok(Self {
             registry: registry.to_owned(),
             base,
+            repository: repository.to_owned(),
         })
     }
 
-    /// Returns where the mirror is that the user gave as `text`.
-    fn of_mirror(text: &str, settings: &RegistrySettings) -> Result<Self> {
+    /// Returns where `repository` is in the mirror that the user gave as `text`.
+    fn of_mirror(text: &str, repository: &str, settings: &RegistrySettings) -> Result<Self> {
         if !text.contains("://") {
-            return Self::of_registry(text.trim_end_matches('/'), settings);
+            return Self::of(text.trim_end_matches('/'), repository, settings);
         }
         let base = parse(&format!("{}/", text.trim_end_matches('/')), text)?;
         Ok(Self {
             registry: authority(&base),
             base,
+            repository: repository.to_owned(),
         })
     }
 
-    /// Returns where to read from `registry`: its mirrors first, itself last.
-    pub fn to_read(registry: &str, settings: &RegistrySettings) -> Result<Vec<Self>> {
-        let mirrors = settings.mirrors.iter().filter(|(name, _)| name == registry);
-        let mut endpoints = mirrors
-            .map(|(_, text)| Self::of_mirror(text, settings))
+    /// Returns where to push to `reference`: no mirror takes anything.
+    pub fn to_write(reference: &Reference, settings: &RegistrySettings) -> Result<Self> {
+        let location = settings.location_of(reference)?;
+        Self::of(&location.registry, &location.repository, settings)
+    }
+
+    /// Returns where to read `reference`: its mirrors first, itself last.
+    pub fn to_read(reference: &Reference, settings: &RegistrySettings) -> Result<Vec<Self>> {
+        let location = settings.location_of(reference)?;
+        let (registry, repository) = (reference.registry(), reference.repository());
+        let own = settings.mirrors.iter().filter(|(name, _)| name == registry);
+        let mut endpoints = own
+            .map(|(_, text)| Self::of_mirror(text, repository, settings))
             .collect::<Result<Vec<_>>>()?;
-        endpoints.push(Self::of_registry(registry, settings)?);
+        for mirror in settings.mirrors_of(reference) {
+            endpoints.push(match &mirror {
+                Mirror::Url(text) => Self::of_mirror(text, repository, settings)?,
+                Mirror::Location(place) => Self::of(&place.registry, &place.repository, settings)?,
+            });
+        }
+        endpoints.push(Self::of(
+            &location.registry,
+            &location.repository,
+            settings,
+        )?);
         Ok(endpoints)
     }
 
-    /// Returns the URL of `rest` (`blobs/…`, `manifests/…`) in `repository`.
-    pub fn url(&self, repository: &str, rest: &str) -> Url {
+    /// Returns the URL of `rest` (`blobs/…`, `manifests/…`) in the repository.
+    pub fn url(&self, rest: &str) -> Url {
         let mut url = self.base.clone();
         // Setting the path escapes what needs it; names and digests have a safe grammar anyway.
-        url.set_path(&format!("{}v2/{repository}/{rest}", self.base.path()));
+        let (path, repository) = (self.base.path(), &self.repository);
+        url.set_path(&format!("{path}v2/{repository}/{rest}"));
         url
+    }
+
+    /// Returns the scope of doing `actions` (`pull`, `pull,push`) in the repository.
+    pub fn scope(&self, actions: &str) -> String {
+        format!("repository:{}:{actions}", self.repository)
     }
 
     /// Whether credentials for this endpoint may be sent to `url`.
@@ -124,7 +154,7 @@ mod tests {
             insecure: vec!["lan:5000".into()],
             ..Default::default()
         };
-        Endpoint::of_registry(registry, &settings)
+        Endpoint::of(registry, "a", &settings)
             .unwrap()
             .base
             .to_string()
@@ -157,10 +187,10 @@ mod tests {
             mirrors,
             ..Default::default()
         };
-        let endpoints = Endpoint::to_read("docker.io", &settings).unwrap();
+        let endpoints = Endpoint::to_read(&"a".parse().unwrap(), &settings).unwrap();
         let urls: Vec<_> = endpoints
             .iter()
-            .map(|endpoint| endpoint.url("library/a", "tags/list").to_string())
+            .map(|endpoint| endpoint.url("tags/list").to_string())
             .collect();
         let expected = [
             "https://mirror.example/hub/v2/library/a/tags/list",
@@ -172,12 +202,15 @@ mod tests {
     #[test]
     fn an_origin_is_scheme_host_and_port() {
         let settings = RegistrySettings::default();
-        let endpoint = Endpoint::of_registry("a.example", &settings).unwrap();
+        let endpoint = Endpoint::of("a.example", "a", &settings).unwrap();
         let cases = [
             ("https://a.example:443/x", true),
+            ("https://A.EXAMPLE/x", true),
+            ("https://a.example./x", false),
             ("https://a.example:444/x", false),
             ("http://a.example/x", false),
             ("https://b.a.example/x", false),
+            ("https://a.example@evil.example/x", false),
         ];
         for (url, same) in cases {
             assert_eq!(

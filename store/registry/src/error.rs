@@ -1,6 +1,7 @@
 //! What can go wrong with a registry or a file: which host, which request, why.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use kiln_oci::{Digest, DocumentError, ReferenceError};
@@ -107,6 +108,22 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// The user's settings forbid the image's registry.
+    #[error("{name} is blocked by {}", .path.display())]
+    Blocked {
+        /// The repository.
+        name: String,
+        /// The file that says so.
+        path: PathBuf,
+    },
+    /// A file of settings is of no use.
+    #[error("cannot use the registry settings in {}: {reason}", .path.display())]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// Why, in words.
+        reason: String,
+    },
     /// A mirror's address is malformed.
     #[error("`{text}` is no address of a registry: {reason}")]
     Address {
@@ -145,7 +162,7 @@ pub enum Cause {
     RateLimited {
         /// The host.
         host: String,
-        /// What the registry says about it.
+        /// What the registry says about it, and when it asks to come back.
         message: String,
     },
     /// The registry wants (other) credentials.
@@ -162,6 +179,12 @@ pub enum Cause {
         /// Why, in words.
         reason: String,
     },
+    /// A certificate that the settings name cannot be used.
+    #[error("{0}")]
+    Certificates(String),
+    /// The settings cannot be used.
+    #[error("{0}")]
+    Settings(String),
     /// The connection could not be made or broke.
     #[error("{0}")]
     Connection(String),

@@ -1,32 +1,50 @@
 //! One exchange of HTTP: connections, redirects, and what breaks them.
 
+use std::collections::HashMap;
 use std::error::Error as _;
 use std::io::{self, Read};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION};
-use reqwest::{Body, Certificate, Client, ClientBuilder, Method, Response, StatusCode, Url};
+use reqwest::{
+    Body, Certificate, Client, ClientBuilder, Identity, Method, Response, StatusCode, Url,
+};
 
 use crate::endpoint::{authority, is_loopback, same_origin};
 use crate::error::Cause;
 use crate::retry::{Fault, Retry};
-use crate::{RegistrySettings, Timeouts, upload};
+use crate::settings::{Found, LazySettings, Security};
+use crate::{Timeouts, upload};
 
 const MAX_REDIRECTS: u32 = 10;
 
 /// Makes requests; connections are kept and shared.
-#[derive(Debug)]
 pub(crate) struct Http {
     pub timeouts: Timeouts,
-    settings: RegistrySettings,
+    settings: Arc<LazySettings>,
     // One per way to connect, made when first needed: reading the system's certificates
     // takes a while, and a system without any can still use plain HTTP.
-    loopback: OnceLock<Client>,
-    plain: OnceLock<Client>,
-    tls: OnceLock<Client>,
+    clients: Mutex<HashMap<Way, Client>>,
+    /// Hosts that may do without TLS, and whether they do.
+    plain: tokio::sync::Mutex<HashMap<String, bool>>,
+}
+
+/// Ways to connect, each with its own connections.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Way {
+    /// Without TLS on this machine; no proxy is asked.
+    Loopback,
+    /// Without TLS.
+    Plain,
+    /// With the certificates that count everywhere.
+    Tls,
+    /// With certificates of its own, or without checking any.
+    Host(String),
 }
 
 /// A request that can be sent more than once.
@@ -38,62 +56,101 @@ pub(crate) struct Request<'a> {
 }
 
 /// What is sent along.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) enum Payload<'a> {
     Empty,
     Bytes(&'a Bytes),
-    /// Opened anew each time.
+    /// A part of something; opened anew each time.
     Stream {
-        size: u64,
+        range: Range<u64>,
         open: Open<'a>,
         failure: &'a Mutex<Option<io::Error>>,
     },
 }
 
-/// Opens what is to be sent, from its beginning.
-pub(crate) type Open<'a> = &'a (dyn Fn() -> io::Result<Box<dyn Read + Send>> + Sync);
+/// Opens what is to be sent, from a position on.
+pub(crate) type Open<'a> = &'a (dyn Fn(u64) -> io::Result<Box<dyn Read + Send>> + Sync);
 
 impl Http {
-    pub fn new(settings: RegistrySettings, timeouts: Timeouts) -> Self {
+    pub fn new(settings: Arc<LazySettings>, timeouts: Timeouts) -> Self {
         // Fails only if somebody else installed one already, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let (loopback, plain, tls) = Default::default();
         Self {
             timeouts,
             settings,
-            loopback,
-            plain,
-            tls,
+            clients: Mutex::default(),
+            plain: tokio::sync::Mutex::default(),
         }
     }
 
-    fn client(&self, url: &Url) -> Result<&Client, Fault> {
-        let (cell, is_tls) = match url.scheme() {
-            "https" => (&self.tls, true),
-            _ if is_loopback(url) => (&self.loopback, false),
-            _ => (&self.plain, false),
-        };
-        if let Some(client) = cell.get() {
-            return Ok(client);
+    /// Finds out whether the host at `base` has TLS, if it may do without and begins as such.
+    pub async fn settle(&self, base: &mut Url) -> Result<(), Fault> {
+        let settings = self.settings.get().map_err(unusable)?;
+        if base.scheme() != "http" || settings.security_of(base) != Security::Lax {
+            return Ok(());
         }
-        let mut builder = self.builder();
-        builder = match is_tls {
-            true => self
-                .certificates()?
-                .into_iter()
-                .fold(builder, ClientBuilder::add_root_certificate),
-            false => builder.tls_certs_only([]),
+        let name = authority(base);
+        // Held while the host is asked, so that it is asked once.
+        let mut plain = self.plain.lock().await;
+        let mut tls = base.clone();
+        // Fails for no address that has a host.
+        let _ = tls.set_scheme("https");
+        let is_plain = match plain.get(&name) {
+            Some(is_plain) => *is_plain,
+            None => {
+                let mut url = tls.clone();
+                url.set_path("/v2/");
+                let asked = self.client(&url)?.get(url).send();
+                let answer = tokio::time::timeout(self.timeouts.connect, asked).await;
+                *plain.entry(name).or_insert(!matches!(answer, Ok(Ok(_))))
+            }
         };
-        if is_loopback(url) && !is_tls {
-            builder = builder.no_proxy();
+        if !is_plain {
+            *base = tls;
         }
+        Ok(())
+    }
+
+    fn client(&self, url: &Url) -> Result<Client, Fault> {
+        let (way, found) = self.way(url)?;
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&way) {
+            return Ok(client.clone());
+        }
+        let builder = match &way {
+            Way::Loopback => self.builder().tls_certs_only([]).no_proxy(),
+            Way::Plain => self.builder().tls_certs_only([]),
+            Way::Tls => self.with_authorities(self.builder(), &[])?,
+            Way::Host(_) => self.host_builder(url, &found)?,
+        };
         let client = builder.build().map_err(|error| {
             Fault::never(Cause::Connection(format!(
                 "cannot set up TLS: {}",
                 in_words(&error)
             )))
         })?;
-        Ok(cell.get_or_init(|| client))
+        clients.insert(way, client.clone());
+        Ok(client)
+    }
+
+    /// Returns how to connect to the host of `url`, and the certificates for it alone.
+    fn way(&self, url: &Url) -> Result<(Way, Found), Fault> {
+        if url.scheme() != "https" {
+            let way = match is_loopback(url) {
+                true => Way::Loopback,
+                false => Way::Plain,
+            };
+            return Ok((way, Found::default()));
+        }
+        let settings = self.settings.get().map_err(unusable)?;
+        let name = authority(url);
+        let found = settings.certificates_of(&name);
+        let found = found.map_err(|reason| Fault::never(Cause::Certificates(reason)))?;
+        let is_usual = found.is_empty() && settings.security_of(url) != Security::Lax;
+        match is_usual {
+            true => Ok((Way::Tls, found)),
+            false => Ok((Way::Host(name), found)),
+        }
     }
 
     fn builder(&self) -> ClientBuilder {
@@ -106,18 +163,38 @@ impl Http {
             .referer(false)
     }
 
-    fn certificates(&self) -> Result<Vec<Certificate>, Fault> {
-        let mut certificates = Vec::new();
-        for path in &self.settings.certificate_files {
-            let refuse = |reason: String| {
-                let text = format!("cannot use certificates {}: {reason}", path.display());
-                Fault::never(Cause::Connection(text))
-            };
-            let pem = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
-            let bundle = Certificate::from_pem_bundle(&pem);
-            certificates.extend(bundle.map_err(|error| refuse(in_words(&error)))?);
+    fn host_builder(&self, url: &Url, found: &Found) -> Result<ClientBuilder, Fault> {
+        let settings = self.settings.get().map_err(unusable)?;
+        let mut builder = self.with_authorities(self.builder(), &found.authorities)?;
+        if let Some((certificate, key)) = found.clients.first() {
+            let mut pem = read_pem(key)?;
+            pem.push(b'\n');
+            pem.extend(read_pem(certificate)?);
+            let identity = Identity::from_pem(&pem);
+            builder = builder.identity(identity.map_err(|error| refuse(certificate, &error))?);
         }
-        Ok(certificates)
+        if settings.security_of(url) == Security::Lax {
+            builder = builder.tls_danger_accept_invalid_certs(true);
+        }
+        if is_loopback(url) {
+            builder = builder.no_proxy();
+        }
+        Ok(builder)
+    }
+
+    fn with_authorities(
+        &self,
+        builder: ClientBuilder,
+        files: &[PathBuf],
+    ) -> Result<ClientBuilder, Fault> {
+        let everywhere = &self.settings.given().certificate_files;
+        let mut certificates = Vec::new();
+        for path in everywhere.iter().chain(files) {
+            let bundle = Certificate::from_pem_bundle(&read_pem(path)?);
+            certificates.extend(bundle.map_err(|error| refuse(path, &error))?);
+        }
+        let add = ClientBuilder::add_root_certificate;
+        Ok(certificates.into_iter().fold(builder, add))
     }
 
     /// Sends `request` and follows redirects; `authorization` goes to the first origin only.
@@ -157,17 +234,18 @@ impl Http {
             builder = builder.header(AUTHORIZATION, value);
         }
         let progress = Arc::new(AtomicU64::new(0));
-        builder = match request.payload {
+        builder = match &request.payload {
             Payload::Empty if request.method == Method::POST => builder.header(CONTENT_LENGTH, 0),
             Payload::Empty => builder,
-            Payload::Bytes(bytes) => builder.body(bytes.clone()),
+            Payload::Bytes(bytes) => builder.body(Bytes::clone(bytes)),
             Payload::Stream {
-                size,
+                range,
                 open,
                 failure,
             } => {
-                let source = open().map_err(|error| source_fault(failure, error))?;
-                let stream = upload::stream(source, Arc::clone(&progress));
+                let source = open(range.start).map_err(|error| source_fault(failure, error))?;
+                let size = range.end - range.start;
+                let stream = upload::stream(Box::new(source.take(size)), Arc::clone(&progress));
                 builder
                     .header(CONTENT_LENGTH, size)
                     .body(Body::wrap_stream(stream))
@@ -188,6 +266,22 @@ impl Http {
             before = now;
         }
     }
+}
+
+fn unusable(error: crate::Error) -> Fault {
+    Fault::never(Cause::Settings(error.to_string()))
+}
+
+fn read_pem(path: &Path) -> Result<Vec<u8>, Fault> {
+    std::fs::read(path).map_err(|error| {
+        let text = format!("cannot use {}: {error}", path.display());
+        Fault::never(Cause::Certificates(text))
+    })
+}
+
+fn refuse(path: &Path, error: &reqwest::Error) -> Fault {
+    let text = format!("cannot use {}: {}", path.display(), in_words(error));
+    Fault::never(Cause::Certificates(text))
 }
 
 fn secret(text: &str) -> Result<HeaderValue, Fault> {

@@ -20,6 +20,8 @@ mod http;
 mod options;
 mod retry;
 mod runtime;
+mod settings;
+mod stream;
 mod token;
 mod transport;
 mod upload;
@@ -29,6 +31,9 @@ pub use cancel::Canceller;
 pub use client::{Client, FetchedDocument};
 pub use download::BlobReader;
 pub use error::{Cause, Error, Result};
-pub use options::{ClientOptions, Observer, RegistrySettings, RetryPolicy, Timeouts};
-pub use upload::Pushed;
+pub use options::{ClientOptions, Observer, RetryPolicy, Timeouts};
+pub use settings::{
+    HostCertificates, MirrorUse, Places, RegistryMirror, RegistryRule, RegistrySettings,
+};
+pub use upload::{Pushed, skipping};
 pub use web::{WebAnswer, WebFile, WebRequest};

@@ -5,17 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Which registries are reached in another way than by HTTPS under their own name.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RegistrySettings {
-    /// Pairs of a registry (`docker.io`) and the URL of a mirror, tried in this order before
-    /// the registry itself. A URL without a scheme is taken as a registry's name.
-    pub mirrors: Vec<(String, String)>,
-    /// Registries spoken to in plain HTTP, as `host` or `host:port`; loopback hosts always are.
-    pub insecure: Vec<String>,
-    /// Files of PEM certificates that are trusted besides the system's.
-    pub certificate_files: Vec<PathBuf>,
-}
+use crate::{Places, RegistrySettings};
 
 /// Hears one line about every wait for a retry.
 pub type Observer = Arc<dyn Fn(&str) + Send + Sync>;
@@ -23,9 +13,12 @@ pub type Observer = Arc<dyn Fn(&str) + Send + Sync>;
 /// How a [`Client`](crate::Client) is set up.
 #[derive(Clone, Default)]
 pub struct ClientOptions {
-    /// Mirrors and registries without TLS.
+    /// Mirrors, certificates, registries without TLS.
     pub registries: RegistrySettings,
-    /// The folder of Docker's `config.json`; by default `$DOCKER_CONFIG`, else `~/.docker`.
+    /// Where other tools keep their settings, if these count. Read when a registry is needed.
+    pub places: Option<Places>,
+    /// The folder of the one `config.json` that is asked for credentials; without it they are
+    /// looked for where Docker and the containers tools keep them.
     pub docker_config: Option<PathBuf>,
     /// How often failed requests are repeated.
     pub retries: RetryPolicy,
@@ -40,6 +33,7 @@ impl fmt::Debug for ClientOptions {
         formatter
             .debug_struct("ClientOptions")
             .field("registries", &self.registries)
+            .field("places", &self.places)
             .field("docker_config", &self.docker_config)
             .field("retries", &self.retries)
             .field("timeouts", &self.timeouts)
@@ -54,8 +48,10 @@ pub struct RetryPolicy {
     pub attempts: u32,
     /// The pause before the second attempt; it doubles from there, and a jitter is added.
     pub first_pause: Duration,
-    /// The longest pause, whatever the server asks for in `Retry-After`.
+    /// The longest pause, unless the server asks for a longer one in `Retry-After`.
     pub longest_pause: Duration,
+    /// The most time that is waited in all. A server that asks for more is given up at once.
+    pub longest_wait: Duration,
 }
 
 impl Default for RetryPolicy {
@@ -64,6 +60,7 @@ impl Default for RetryPolicy {
             attempts: 5,
             first_pause: Duration::from_millis(400),
             longest_pause: Duration::from_secs(15),
+            longest_wait: Duration::from_secs(60),
         }
     }
 }

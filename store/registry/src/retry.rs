@@ -34,19 +34,39 @@ impl Fault {
             retry: Retry::Never,
         }
     }
+}
 
-    /// Returns the pause before the attempt that follows `attempt`; `None` to give up.
-    pub fn pause(&self, attempt: u32, policy: &RetryPolicy) -> Option<Duration> {
-        let (most, asked) = match self.retry {
+/// The attempts at one thing: how many there were, and how long was waited between them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Attempts {
+    count: u32,
+    waited: Duration,
+}
+
+impl Attempts {
+    /// Returns how many failed so far.
+    pub fn count(self) -> u32 {
+        self.count
+    }
+
+    /// Counts an attempt that failed; returns the pause before the next, `None` to give up.
+    pub fn failed(&mut self, fault: &Fault, policy: &RetryPolicy) -> Option<Duration> {
+        self.count += 1;
+        let (most, asked) = match fault.retry {
             Retry::Never => return None,
             Retry::Doubtful => (policy.attempts.min(DOUBTFUL_ATTEMPTS), None),
             Retry::After(asked) => (policy.attempts, asked),
         };
-        let doubled = policy
-            .first_pause
-            .saturating_mul(1 << (attempt - 1).min(16));
-        let pause = asked.unwrap_or(doubled).min(policy.longest_pause);
-        (attempt < most).then(|| pause + jitter(pause))
+        let doublings = (self.count - 1).min(16);
+        let doubled = policy.first_pause.saturating_mul(1 << doublings);
+        // A server that names a time gets it: coming back earlier helps nobody.
+        let pause = asked.unwrap_or(doubled.min(policy.longest_pause));
+        let pause = pause + jitter(pause);
+        if self.count >= most || self.waited + pause > policy.longest_wait {
+            return None;
+        }
+        self.waited += pause;
+        Some(pause)
     }
 }
 
@@ -58,10 +78,12 @@ pub(crate) fn retry_of_status(code: StatusCode, asked: Option<Duration>) -> Retr
     }
 }
 
-/// Returns up to a quarter of `pause`, so that many clients do not come back at once.
+/// Returns up to a quarter of `pause`, and no more than two seconds, so that many clients do
+/// not come back at once.
 fn jitter(pause: Duration) -> Duration {
     let random = RandomState::new().build_hasher().finish() % 256;
-    pause.mul_f64(random as f64 / 1024.0)
+    let most = pause.min(Duration::from_secs(8));
+    most.mul_f64(random as f64 / 1024.0)
 }
 
 #[cfg(test)]
@@ -72,6 +94,7 @@ mod tests {
         attempts: 4,
         first_pause: Duration::from_millis(100),
         longest_pause: Duration::from_millis(300),
+        longest_wait: Duration::from_secs(2),
     };
 
     fn pauses(retry: Retry) -> Vec<u128> {
@@ -79,7 +102,8 @@ mod tests {
             cause: Cause::Connection(String::new()),
             retry,
         };
-        let pauses = (1..10).map_while(|attempt| fault.pause(attempt, &POLICY));
+        let mut attempts = Attempts::default();
+        let pauses = (1..10).map_while(|_| attempts.failed(&fault, &POLICY));
         // Without the jitter.
         pauses
             .map(|pause| pause.as_millis() * 4 / 5 / 20 * 20 + 20)
@@ -94,12 +118,12 @@ mod tests {
     }
 
     #[test]
-    fn server_may_ask_for_time_but_not_for_ever() {
-        let asked = pauses(Retry::After(Some(Duration::from_secs(3600))));
-        assert!(
-            asked.iter().all(|pause| (240..=320).contains(pause)),
-            "{asked:?}"
-        );
+    fn server_gets_the_time_it_asks_for_but_not_for_ever() {
+        let asked = pauses(Retry::After(Some(Duration::from_millis(700))));
+        assert_eq!(asked.len(), 2, "{asked:?}");
+        assert!(asked.iter().all(|pause| (560..=720).contains(pause)));
+        let hour = Duration::from_secs(3600);
+        assert_eq!(pauses(Retry::After(Some(hour))).len(), 0);
         assert_eq!(pauses(Retry::Never).len(), 0);
         assert_eq!(pauses(Retry::Doubtful).len(), 2);
     }

@@ -14,7 +14,8 @@ use crate::credentials::Credential;
 use crate::endpoint::{Endpoint, authority, is_loopback};
 use crate::error::Cause;
 use crate::http::{Http, Payload, Request};
-use crate::retry::{Fault, Retry, retry_of_status};
+use crate::retry::{Attempts, Fault, Retry, retry_of_status};
+use crate::transport::in_seconds;
 
 /// A token and how long it lives.
 #[derive(Clone)]
@@ -87,19 +88,22 @@ impl Realm {
         scopes: &[String],
         credential: &Credential,
         policy: &RetryPolicy,
+        tell: &(dyn Fn(&str) + Sync),
     ) -> Result<Token, Fault> {
-        for attempt in 1.. {
+        let mut attempts = Attempts::default();
+        loop {
             let fault = match self.fetch_once(http, scopes, credential).await {
                 Ok(token) => return Ok(token),
                 Err(fault) => fault,
             };
-            match fault.pause(attempt, policy) {
-                Some(pause) => tokio::time::sleep(pause).await,
+            let Some(pause) = attempts.failed(&fault, policy) else {
                 // The caller must not multiply these attempts by its own.
-                None => return Err(Fault::never(fault.cause)),
-            }
+                return Err(Fault::never(fault.cause));
+            };
+            let seconds = in_seconds(pause);
+            tell(&format!("retrying in {seconds} s: {}", fault.cause));
+            tokio::time::sleep(pause).await;
         }
-        Err(self.fault("it was never asked"))
     }
 
     async fn fetch_once(
@@ -229,7 +233,7 @@ mod tests {
             insecure: vec!["lan:5000".into()],
             ..Default::default()
         };
-        let endpoint = Endpoint::of_registry(registry, &settings).unwrap();
+        let endpoint = Endpoint::of(registry, "a", &settings).unwrap();
         Realm::new(realm, None, &endpoint).is_ok()
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Method, Response, StatusCode, Url};
 
 use crate::authentication::Authentication;
@@ -12,7 +12,8 @@ use crate::challenge::Challenge;
 use crate::endpoint::{Endpoint, authority};
 use crate::error::{Cause, Error, Result};
 use crate::http::{Http, Payload, Request};
-use crate::retry::{Fault, retry_of_status};
+use crate::retry::{Attempts, Fault, retry_of_status};
+use crate::settings::LazySettings;
 use crate::{ClientOptions, Observer, RetryPolicy};
 
 /// How often a registry may answer 401 to one request before it is believed.
@@ -61,6 +62,8 @@ impl<'a> Call<'a> {
             Method::HEAD => "HEAD",
             Method::POST => "POST",
             Method::PUT => "PUT",
+            Method::PATCH => "PATCH",
+            Method::DELETE => "DELETE",
             _ => "ask",
         };
         let (host, path) = (authority(&self.url), self.url.path().to_owned());
@@ -75,42 +78,49 @@ impl<'a> Call<'a> {
 }
 
 impl Transport {
-    pub fn new(options: &ClientOptions) -> Arc<Self> {
+    pub fn new(options: &ClientOptions, settings: Arc<LazySettings>) -> Arc<Self> {
         Arc::new(Self {
-            http: Http::new(options.registries.clone(), options.timeouts),
+            http: Http::new(settings, options.timeouts),
             policy: options.retries,
-            authentication: Authentication::new(options.docker_config.clone(), options.retries),
+            authentication: Authentication::new(options),
             observer: options.observer.clone(),
         })
     }
 
     /// Returns the answer to `call`, after as many attempts as the policy allows.
     pub async fn send(&self, call: &Call<'_>) -> Result<Response> {
-        for attempt in 1.. {
+        let mut attempts = Attempts::default();
+        loop {
             let fault = match self.attempt(call).await {
                 Ok(response) => return Ok(response),
                 Err(fault) => fault,
             };
-            match fault.pause(attempt, &self.policy) {
-                Some(pause) => self.wait(call, pause, &fault).await,
-                None => return Err(call.error(attempt, fault.cause)),
-            }
+            self.pause_or_fail(call, &mut attempts, fault).await?;
         }
-        Err(call.error(0, Cause::Protocol("it was never asked".to_owned())))
     }
 
-    /// Sleeps, and says why.
-    pub async fn wait(&self, call: &Call<'_>, pause: Duration, fault: &Fault) {
-        self.pause(&call.url, pause, fault).await;
+    /// Sleeps before another attempt, or returns the error of the last.
+    pub async fn pause_or_fail(
+        &self,
+        call: &Call<'_>,
+        attempts: &mut Attempts,
+        fault: Fault,
+    ) -> Result<()> {
+        match attempts.failed(&fault, &self.policy) {
+            Some(pause) => {
+                self.pause(&call.url, pause, &fault).await;
+                Ok(())
+            }
+            None => Err(call.error(attempts.count(), fault.cause)),
+        }
     }
 
     /// Sleeps before `url` is asked again, and says why.
     pub async fn pause(&self, url: &Url, pause: Duration, fault: &Fault) {
         if let Some(observer) = &self.observer {
-            let (host, path) = (authority(url), url.path());
-            let seconds = pause.as_secs_f32();
+            let (host, path, seconds) = (authority(url), url.path(), in_seconds(pause));
             observer(&format!(
-                "{host}{path}: {}; trying again in {seconds:.1} s",
+                "retrying in {seconds} s: {host}{path}: {}",
                 fault.cause
             ));
         }
@@ -123,7 +133,7 @@ impl Transport {
             method: call.method.clone(),
             url: call.url.clone(),
             headers: call.headers.clone(),
-            payload: call.payload,
+            payload: call.payload.clone(),
         };
         // An upload may go elsewhere: that host gets neither credentials nor tokens.
         let is_home = call.endpoint.is_origin_of(&call.url);
@@ -173,7 +183,10 @@ pub(crate) async fn refusal(response: Response, timeout: Duration) -> Fault {
     let host = authority(response.url());
     let message = read_message(response, timeout).await;
     let cause = match status {
-        StatusCode::TOO_MANY_REQUESTS => Cause::RateLimited { host, message },
+        StatusCode::TOO_MANY_REQUESTS => Cause::RateLimited {
+            host,
+            message: with_wish(message, asked),
+        },
         _ => Cause::Status {
             code: status.as_u16(),
             message,
@@ -182,6 +195,16 @@ pub(crate) async fn refusal(response: Response, timeout: Duration) -> Fault {
     Fault {
         cause,
         retry: retry_of_status(status, asked),
+    }
+}
+
+/// Adds when the server wants to be asked again.
+fn with_wish(message: String, asked: Option<Duration>) -> String {
+    let seconds = asked.map_or(0, |asked| asked.as_secs());
+    match (seconds, message.is_empty()) {
+        (0, _) => message,
+        (_, true) => format!("it asks to come back in {seconds} s"),
+        (_, false) => format!("{message} (it asks to come back in {seconds} s)"),
     }
 }
 
@@ -198,8 +221,76 @@ fn with_message(fault: Fault, message: &str) -> Fault {
     }
 }
 
-/// Returns the seconds of `Retry-After`; its other form, a date, is taken as no advice.
+/// Returns `pause` in seconds, with one digit below the point if that says something.
+pub(crate) fn in_seconds(pause: Duration) -> String {
+    let tenths = pause.as_millis().div_ceil(100);
+    match (tenths / 10, tenths % 10) {
+        (seconds, 0) => seconds.to_string(),
+        (seconds @ 10.., _) => (seconds + 1).to_string(),
+        (seconds, tenth) => format!("{seconds}.{tenth}"),
+    }
+}
+
+/// Returns how long `Retry-After` says to wait: in seconds, or until a date on the clock that
+/// `Date` shows.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
-    text.trim().parse().ok().map(Duration::from_secs)
+    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
+    let after = text(RETRY_AFTER)?;
+    if let Ok(seconds) = after.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let time = |text: &str| {
+        jiff::fmt::rfc2822::parse(text)
+            .ok()
+            .map(|time| time.timestamp())
+    };
+    let now = text(DATE)
+        .and_then(time)
+        .unwrap_or_else(jiff::Timestamp::now);
+    let left = time(after)?.duration_since(now);
+    Some(left.try_into().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_ask_for_time_in_seconds_or_by_date() {
+        let cases = [
+            ("7", None, Some(7)),
+            (
+                "Tue, 24 Nov 2026 08:00:09 GMT",
+                Some("Tue, 24 Nov 2026 08:00:01 GMT"),
+                Some(8),
+            ),
+            (
+                "Tue, 24 Nov 2026 08:00:00 GMT",
+                Some("Tue, 24 Nov 2026 08:00:01 GMT"),
+                Some(0),
+            ),
+            ("Tue, 24 Nov 1998 08:00:00 GMT", None, Some(0)),
+            ("soon", None, None),
+        ];
+        for (after, date, expected) in cases {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, after.parse().unwrap());
+            if let Some(date) = date {
+                headers.insert(DATE, date.parse().unwrap());
+            }
+            assert_eq!(
+                retry_after(&headers),
+                expected.map(Duration::from_secs),
+                "{after}"
+            );
+        }
+    }
+
+    #[test]
+    fn pauses_are_told_as_people_say_them() {
+        let cases = [(40, "0.1"), (2000, "2"), (2410, "2.5"), (14_300, "15")];
+        for (milliseconds, expected) in cases {
+            assert_eq!(in_seconds(Duration::from_millis(milliseconds)), expected);
+        }
+    }
 }

@@ -3,23 +3,22 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use reqwest::header::{
     DATE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
     LAST_MODIFIED, RANGE,
 };
 use reqwest::{Method, Response, StatusCode, Url};
 
-use crate::download::{PROGRESS_BYTES, Pace, stalled, starts_at};
 use crate::endpoint::authority;
 use crate::error::{Cause, Error, Result};
 use crate::http::{Payload, Request};
-use crate::retry::{Fault, Retry};
+use crate::retry::{Attempts, Fault};
 use crate::runtime::Driver;
+use crate::stream::{Broken, Flow, Opened, Outcome, Stream, Supply, starts_at};
 use crate::transport::{Transport, refusal};
 
 /// What is asked for.
@@ -46,31 +45,21 @@ pub enum WebAnswer {
 
 /// A file on its way: its content is read from this.
 pub struct WebFile {
-    driver: Driver,
-    transport: Arc<Transport>,
-    target: Target,
-    headers: HeaderMap,
     size: Option<u64>,
-    state: State,
-    /// How many bytes have come, the ones in the chunk included.
-    position: u64,
-    chunk: Bytes,
-    attempts: u32,
-    position_of_attempt: u64,
-    pace: Pace,
+    stream: Stream<Rest>,
+}
+
+/// The rest of a file whose beginning came already.
+struct Rest {
+    target: Target,
+    /// The headers of the first answer.
+    headers: HeaderMap,
 }
 
 /// Where a file is, and who asks.
 struct Target {
     url: Url,
     authorization: Option<String>,
-}
-
-enum State {
-    /// Not connected any more.
-    Idle,
-    Open(Box<Response>),
-    Done,
 }
 
 /// Returns the answer to `request`, after as many attempts as the policy allows.
@@ -82,17 +71,17 @@ pub(crate) fn fetch(
     let target = Target::new(request)?;
     let conditions = conditions(request);
     let response = driver.run(async {
-        for attempt in 1.. {
+        let mut attempts = Attempts::default();
+        loop {
             let fault = match target.ask(transport, conditions.clone()).await {
                 Ok(response) => return Ok(response),
                 Err(fault) => fault,
             };
-            match fault.pause(attempt, &transport.policy) {
+            match attempts.failed(&fault, &transport.policy) {
                 Some(pause) => transport.pause(&target.url, pause, &fault).await,
-                None => return Err(target.error(attempt, fault.cause)),
+                None => return Err(target.error(attempts.count(), fault.cause)),
             }
         }
-        Err(target.error(0, Cause::Protocol("it was never asked".to_owned())))
     })?;
     if is_unchanged(&response, request) {
         return Ok(WebAnswer::Unchanged);
@@ -101,19 +90,10 @@ pub(crate) fn fetch(
         let text = "it says that nothing changed, but was not asked that".to_owned();
         return Err(target.error(1, Cause::Protocol(text)));
     }
-    Ok(WebAnswer::File(Box::new(WebFile {
-        driver: driver.clone(),
-        transport: Arc::clone(transport),
-        headers: response.headers().clone(),
-        size: response.content_length(),
-        target,
-        state: State::Open(Box::new(response)),
-        position: 0,
-        chunk: Bytes::new(),
-        attempts: 0,
-        position_of_attempt: 0,
-        pace: Pace::default(),
-    })))
+    let (headers, size) = (response.headers().clone(), response.content_length());
+    let rest = Rest { target, headers };
+    let stream = Stream::new(driver, transport, rest, 0).opened(response);
+    Ok(WebAnswer::File(Box::new(WebFile { size, stream })))
 }
 
 fn conditions(request: &WebRequest<'_>) -> HeaderMap {
@@ -228,144 +208,99 @@ fn basic(url: &Url) -> Option<String> {
 impl WebFile {
     /// Returns the `ETag`.
     pub fn etag(&self) -> Option<String> {
-        text_of(&self.headers, &ETAG)
+        text_of(&self.stream.supply.headers, &ETAG)
     }
 
     /// Returns `Last-Modified`.
     pub fn last_modified(&self) -> Option<String> {
-        text_of(&self.headers, &LAST_MODIFIED)
+        text_of(&self.stream.supply.headers, &LAST_MODIFIED)
     }
 
     /// Returns `Date`: the time of the answer.
     pub fn date(&self) -> Option<String> {
-        text_of(&self.headers, &DATE)
+        text_of(&self.stream.supply.headers, &DATE)
     }
 
     /// Returns how many bytes the file has, if the server said.
     pub fn size(&self) -> Option<u64> {
         self.size
     }
+}
 
-    /// Fetches the next bytes into the empty `chunk`; leaves it empty at the end.
-    fn advance(&mut self) -> Result<()> {
-        let driver = self.driver.clone();
-        driver.run(async {
-            while self.chunk.is_empty() && !matches!(self.state, State::Done) {
-                if let Err(fault) = self.step().await {
-                    self.recover(fault).await?;
-                }
-            }
-            Ok(())
-        })
+impl Read for WebFile {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
     }
+}
 
-    /// Connects again or takes one chunk.
-    async fn step(&mut self) -> Result<(), Fault> {
-        let State::Open(response) = &mut self.state else {
-            return self.resume().await;
-        };
-        let began = Instant::now();
-        let timeouts = &self.transport.http.timeouts;
-        let chunk = match tokio::time::timeout(timeouts.idle, response.chunk()).await {
-            Ok(chunk) => chunk.map_err(crate::http::fault)?,
-            Err(_) => return Err(stalled(timeouts.idle)),
-        };
-        let Some(chunk) = chunk else {
-            self.state = State::Done;
-            return Ok(());
-        };
-        self.position += chunk.len() as u64;
-        let (waited, slowest) = (began.elapsed(), timeouts.slowest_bytes_per_idle);
-        let keeps_up = self
-            .pace
-            .keeps_up(waited, chunk.len(), timeouts.idle, slowest);
-        self.chunk = chunk;
-        match keeps_up {
-            true => Ok(()),
-            false => Err(stalled(timeouts.idle)),
-        }
-    }
-
+impl Supply for Rest {
     /// Asks for the rest, of the same file only.
-    async fn resume(&mut self) -> Result<(), Fault> {
-        self.position_of_attempt = self.position;
-        self.pace = Pace::default();
+    async fn connect(&mut self, transport: &Transport, position: u64) -> Outcome<Opened> {
         let mut headers = HeaderMap::new();
-        if self.position > 0 {
-            let range = HeaderValue::from_str(&format!("bytes={}-", self.position));
+        if position > 0 {
+            let range = HeaderValue::from_str(&format!("bytes={position}-"));
             let (Some(same), Ok(range)) = (self.validator(), range) else {
-                return Err(changed());
+                return Ok(Err(changed()));
             };
             headers.insert(IF_RANGE, same);
             headers.insert(RANGE, range);
         }
-        let response = self.target.ask(&self.transport, headers).await?;
+        let response = match self.target.ask(transport, headers).await {
+            Ok(response) => response,
+            Err(fault) => return Ok(Err(fault)),
+        };
         let continues = match response.status() {
-            StatusCode::PARTIAL_CONTENT => starts_at(&response, self.position),
-            StatusCode::OK => self.position == 0,
+            StatusCode::PARTIAL_CONTENT => starts_at(&response, position),
+            StatusCode::OK => position == 0,
             _ => false,
         };
-        if !continues {
-            return Err(changed());
-        }
-        self.state = State::Open(Box::new(response));
-        Ok(())
+        Ok(match continues {
+            true => Ok(Opened { response, skip: 0 }),
+            false => Err(changed()),
+        })
     }
 
+    fn accept(&mut self, _: u64, _: &mut Bytes) -> Result<Flow> {
+        Ok(Flow::Continue)
+    }
+
+    fn end(&mut self, _: u64) -> Outcome<()> {
+        Ok(Ok(()))
+    }
+
+    fn url(&self) -> Url {
+        self.target.url.clone()
+    }
+
+    fn give_up(&mut self, broken: Broken) -> Option<Error> {
+        Some(Error::Interrupted {
+            host: authority(&self.target.url),
+            path: self.target.url.path().to_owned(),
+            received: broken.position,
+            cause: broken.cause,
+        })
+    }
+}
+
+impl Rest {
     /// Returns what makes sure that the rest is that of the same file.
     fn validator(&self) -> Option<HeaderValue> {
         let tag = self.headers.get(ETAG);
         let strong = tag.filter(|tag| !tag.as_bytes().starts_with(b"W/"));
         strong.or_else(|| self.headers.get(LAST_MODIFIED)).cloned()
     }
-
-    /// Waits for another attempt, or gives up.
-    async fn recover(&mut self, fault: Fault) -> Result<()> {
-        self.state = State::Idle;
-        if self.position - self.position_of_attempt >= PROGRESS_BYTES {
-            self.attempts = 0;
-        }
-        self.attempts += 1;
-        if let Some(pause) = fault.pause(self.attempts, &self.transport.policy) {
-            self.transport.pause(&self.target.url, pause, &fault).await;
-            return Ok(());
-        }
-        Err(Error::Interrupted {
-            host: authority(&self.target.url),
-            path: self.target.url.path().to_owned(),
-            received: self.position,
-            cause: fault.cause,
-        })
-    }
 }
 
 fn changed() -> Fault {
     let text = "the rest of the file cannot be had: it may have changed".to_owned();
-    Fault {
-        cause: Cause::Connection(text),
-        retry: Retry::Never,
-    }
-}
-
-impl Read for WebFile {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        if self.chunk.is_empty() {
-            self.advance().map_err(io::Error::other)?;
-        }
-        let count = self.chunk.len().min(buffer.len());
-        self.chunk.copy_to_slice(&mut buffer[..count]);
-        Ok(count)
-    }
+    Fault::never(Cause::Connection(text))
 }
 
 impl std::fmt::Debug for WebFile {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("WebFile")
-            .field("url", &self.target.url.as_str())
+            .field("url", &self.stream.supply.target.url.as_str())
             .field("size", &self.size)
             .finish_non_exhaustive()
     }

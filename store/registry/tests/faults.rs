@@ -27,6 +27,7 @@ fn password() -> String {
 
 fn client_with(registries: RegistrySettings, config: &TempDir) -> Client {
     let retries = RetryPolicy {
+        longest_wait: Duration::from_secs(1),
         attempts: 4,
         first_pause: Duration::from_millis(1),
         longest_pause: Duration::from_millis(5),
@@ -301,7 +302,7 @@ fn blobs_are_sent_only_if_they_are_nowhere() {
     let target: Reference = format!("{}/c", bench.registry.address()).parse().unwrap();
     let content = bench.content.clone();
     let push = |blob: &Descriptor, content: &[u8], from: Option<&Reference>| {
-        let open = || Ok(Box::new(Cursor::new(content.to_vec())) as Box<dyn Read + Send>);
+        let open = |_| Ok(Box::new(Cursor::new(content.to_vec())) as Box<dyn Read + Send>);
         bench.client.push_blob(&target, blob, open, from).unwrap()
     };
     assert_eq!(
@@ -348,7 +349,7 @@ fn manifests_go_under_the_tag() {
 fn sources_that_cannot_be_read_are_told_from_connections_that_break() {
     let bench = bench();
     let target: Reference = format!("{}/c", bench.registry.address()).parse().unwrap();
-    let open = || Err(io::Error::other("disk on fire"));
+    let open = |_| Err(io::Error::other("disk on fire"));
     let error = bench
         .client
         .push_blob(&target, &bench.blob, open, None)

@@ -4,7 +4,7 @@
 //! it was pulled from. The tag moves last: it never names something incomplete.
 
 use std::fmt;
-use std::io::{self, Cursor, Read};
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
@@ -184,7 +184,7 @@ impl Pushing<'_> {
             .filter(|(_, pulled)| pulled.digest == blob.digest)
             .map(|(name, _)| name);
         (self.observer)(PushEvent::Pushing(blob.clone()));
-        let open = || self.open(part, source.as_ref());
+        let open = |position| self.open(part, source.as_ref(), position);
         let outcome = self
             .client
             .push_blob(self.target, blob, open, source.as_ref());
@@ -196,23 +196,28 @@ impl Pushing<'_> {
         Ok(())
     }
 
-    /// Opens the blob: in memory, in the store, or where it was pulled from.
+    /// Opens the blob from `position` on: in memory, in the store, or where it was pulled from.
     fn open(
         &self,
         part: &Part<'_>,
         source: Option<&Reference>,
+        position: u64,
     ) -> io::Result<Box<dyn Read + Send>> {
         if let Content::Bytes(bytes) = part.content {
-            return Ok(Box::new(Cursor::new(bytes.to_vec())));
+            let mut cursor = Cursor::new(bytes.to_vec());
+            cursor.set_position(position);
+            return Ok(Box::new(cursor));
         }
-        match (self.store.blobs().open(&part.descriptor.digest), source) {
-            (Ok(file), _) => Ok(Box::new(file)),
+        let blob = part.descriptor;
+        match (self.store.blobs().open(&blob.digest), source) {
+            (Ok(mut file), _) => {
+                file.seek(SeekFrom::Start(position))?;
+                Ok(Box::new(file))
+            }
             (Err(kiln_disk::Error::BlobMissing(_)), Some(source)) => {
-                let reader = self
-                    .client
-                    .blob(source, part.descriptor)
-                    .map_err(io::Error::other)?;
-                Ok(Box::new(reader))
+                let range = position..blob.size;
+                let reader = self.client.blob_part(source, blob, range);
+                Ok(Box::new(reader.map_err(io::Error::other)?))
             }
             (Err(error), _) => Err(io::Error::other(error)),
         }

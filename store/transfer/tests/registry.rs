@@ -5,13 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use kiln_disk::{LayerId, Store};
-use kiln_layer::compress::Compression;
 use kiln_oci::{Platform, Reference};
 use kiln_registry::{Client, ClientOptions, RetryPolicy};
 use kiln_testdata::registry::{FakeRegistry, Fault, Layer, digest_of};
 use kiln_transfer::image::Listing;
+use kiln_transfer::pack::{Absent, Packing};
 use kiln_transfer::pull::{PullError, PullPolicy, pull, resolve, unpack_layers};
-use kiln_transfer::push::push;
+use kiln_transfer::push::{Naming, push};
 use tempfile::TempDir;
 
 struct Bench {
@@ -24,6 +24,7 @@ struct Bench {
 fn client(docker_config: &Path) -> Client {
     let short = Duration::from_millis(1);
     let retries = RetryPolicy {
+        longest_wait: Duration::from_secs(1),
         attempts: 3,
         first_pause: short,
         longest_pause: short,
@@ -230,14 +231,19 @@ fn pushed_images_are_mounted_where_they_were_pulled_and_sent_elsewhere() {
     bench.pull(&name).unwrap();
     let named = bench.store.images().get(&name).unwrap().unwrap();
     let images = kiln_transfer::image::load_all(&bench.store, &named.target).unwrap();
+    let packing = Packing {
+        absent: Absent::Describe,
+        listing: Listing::of(&named.target),
+        ..Packing::standard()
+    };
     let send = |target: &Reference| {
         push(
             &bench.store,
             &bench.client,
             &images,
             target,
-            Compression::GZIP,
-            Listing::of(&named.target),
+            &packing,
+            Naming::Reference,
             &|_| {},
         )
         .unwrap()

@@ -53,7 +53,7 @@ pub struct GlobalArguments {
         value_delimiter = ','
     )]
     pub registry_mirror: Vec<String>,
-    /// Speak plain HTTP to this registry (repeatable)
+    /// Accept any certificate of this registry, or none (repeatable)
     #[arg(long, global = true, value_name = "HOST[:PORT]")]
     pub insecure_registry: Vec<String>,
     /// Configuration file [default: /etc/kiln/config.toml, $XDG_CONFIG_HOME/kiln/config.toml]

@@ -115,6 +115,7 @@ impl Backend for RegistryCache {
         open: OpenBlob<'_>,
         mount_from: Option<&Reference>,
     ) -> Result<(), CacheError> {
+        let open = |position| kiln_registry::skipping(open()?, position);
         let pushed = self
             .client
             .push_blob(&self.reference, descriptor, open, mount_from);

@@ -57,7 +57,7 @@ pub(super) fn of_git(
         hosts,
         ssh_agent: request.ssh_agents.get("default").cloned(),
         known_hosts: Some(store.trust_path("ssh-known-hosts")?),
-        certificate_files: client.certificate_files().to_vec(),
+        certificate_files: client.certificate_files(),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use kiln_disk::At;
@@ -64,7 +64,11 @@ impl Place for InRegistry<'_> {
     }
 
     fn put(&self, blob: &Descriptor, content: &Path) -> Result<bool> {
-        let open = || Ok(Box::new(File::open(content)?) as Box<dyn Read + Send>);
+        let open = |position| {
+            let mut file = File::open(content)?;
+            file.seek(SeekFrom::Start(position))?;
+            Ok(Box::new(file) as Box<dyn Read + Send>)
+        };
         let pushed = self.client.push_blob(self.reference, blob, open, None)?;
         Ok(pushed != Pushed::Existed)
     }
