@@ -62,6 +62,12 @@ pub enum ProcessorArchitecture {
     X86_64,
     /// 64-bit ARM.
     Aarch64,
+    /// 64-bit RISC-V.
+    Riscv64,
+    /// Little-endian 64-bit PowerPC.
+    Powerpc64Le,
+    /// 64-bit s390; it also runs 31-bit programs.
+    S390x,
     /// Any other.
     Other,
 }

@@ -6,6 +6,7 @@
 //! sandbox, is tested by comparing lists.
 
 mod assemble;
+pub mod capability;
 pub mod defaults;
 pub mod filter;
 mod host;

@@ -73,6 +73,9 @@ fn architecture() -> ProcessorArchitecture {
     match std::env::consts::ARCH {
         "x86_64" => ProcessorArchitecture::X86_64,
         "aarch64" => ProcessorArchitecture::Aarch64,
+        "riscv64" => ProcessorArchitecture::Riscv64,
+        "powerpc64" if cfg!(target_endian = "little") => ProcessorArchitecture::Powerpc64Le,
+        "s390x" => ProcessorArchitecture::S390x,
         _ => ProcessorArchitecture::Other,
     }
 }

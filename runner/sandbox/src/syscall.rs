@@ -7,6 +7,13 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use kiln_runspec::MountAttributes;
 use rustix::process::Pid;
 
+mod notify;
+
+pub(crate) use notify::{
+    Notification, hand_over, is_still_waiting, make_socket, next_notification, read_words,
+    receive_descriptor, respond, send_descriptor,
+};
+
 /// Which side of a fork this is.
 pub(crate) enum Fork {
     /// The caller, which has a child now.
@@ -219,8 +226,9 @@ pub(crate) fn set_limit(resource: impl Into<i64>, soft: u64, hard: u64) -> io::R
     check(result as libc::c_int)
 }
 
-/// Loads a filter of system calls: instructions of 8 bytes in the kernel's layout.
-pub(crate) fn load_filter(program: &[u8]) -> io::Result<()> {
+/// Loads a filter of system calls: instructions of 8 bytes in the kernel's layout. When it asks
+/// somebody, the descriptor is returned through which questions come.
+pub(crate) fn load_filter(program: &[u8], asks: bool) -> io::Result<Option<OwnedFd>> {
     let instructions: Vec<libc::sock_filter> = program
         .chunks_exact(8)
         .map(|bytes| libc::sock_filter {
@@ -236,17 +244,23 @@ pub(crate) fn load_filter(program: &[u8]) -> io::Result<()> {
         len: length,
         filter: instructions.as_ptr().cast_mut(),
     };
+    let flags = match asks {
+        true => libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+        false => 0,
+    };
     // SAFETY: `program` and the instructions it points to live until the call returns; the
     // kernel checks the instructions and does not write to them.
     let result = unsafe {
         libc::syscall(
             libc::SYS_seccomp,
             libc::SECCOMP_SET_MODE_FILTER,
-            0,
+            flags,
             &program,
         )
     };
-    check(result as libc::c_int)
+    check(result as libc::c_int)?;
+    // SAFETY: with that flag, a success is a new descriptor that nobody else owns.
+    Ok(asks.then(|| unsafe { OwnedFd::from_raw_fd(result as libc::c_int) }))
 }
 
 /// Sets attributes of a mount and of all below it, and keeps it from propagating.

@@ -1,5 +1,7 @@
 //! Programs of the kernel's packet filter machine, as far as a filter needs them.
 
+use super::profile::Action;
+
 /// One instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Instruction {
@@ -9,12 +11,14 @@ pub(super) struct Instruction {
     pub(super) operand: u32,
 }
 
-/// Load a word of the call's description; jump; jump if equal, at least, any bit set; return.
+/// Load a word of the call's description; keep some bits; jump; jump if equal, at least, greater;
+/// return.
 pub(super) const LOAD: u16 = 0x20;
 pub(super) const JUMP: u16 = 0x05;
 pub(super) const JUMP_EQUAL: u16 = 0x15;
 pub(super) const JUMP_AT_LEAST: u16 = 0x35;
-pub(super) const JUMP_ANY_BIT: u16 = 0x45;
+pub(super) const JUMP_GREATER: u16 = 0x25;
+pub(super) const AND: u16 = 0x54;
 pub(super) const RETURN: u16 = 0x06;
 
 impl Instruction {
@@ -39,12 +43,30 @@ impl Instruction {
         Self::new(JUMP_EQUAL, if_true, if_false, value)
     }
 
-    const fn jump_if_at_least(value: u32, if_true: u8, if_false: u8) -> Self {
+    pub(super) const fn jump_if_at_least(value: u32, if_true: u8, if_false: u8) -> Self {
         Self::new(JUMP_AT_LEAST, if_true, if_false, value)
     }
 
-    pub(super) const fn jump_if_any_bit(bits: u32, if_true: u8, if_false: u8) -> Self {
-        Self::new(JUMP_ANY_BIT, if_true, if_false, bits)
+    pub(super) const fn jump_if_greater(value: u32, if_true: u8, if_false: u8) -> Self {
+        Self::new(JUMP_GREATER, if_true, if_false, value)
+    }
+
+    pub(super) const fn and(bits: u32) -> Self {
+        Self::new(AND, 0, 0, bits)
+    }
+
+    /// The end: what becomes of the call.
+    pub(super) const fn act(action: Action) -> Self {
+        let value = match action {
+            Action::Allow => 0x7fff_0000,
+            Action::Log => 0x7ffc_0000,
+            Action::Ask => 0x7fc0_0000,
+            Action::Fail(errno) => 0x0005_0000 | errno as u32,
+            Action::Trap => 0x0003_0000,
+            Action::KillThread => 0x0000_0000,
+            Action::Kill => 0x8000_0000,
+        };
+        Self::new(RETURN, 0, 0, value)
     }
 
     /// `struct sock_filter`, in the byte order of this machine.
@@ -52,28 +74,6 @@ impl Instruction {
         let [code_0, code_1] = self.code.to_ne_bytes();
         let [a, b, c, d] = self.operand.to_ne_bytes();
         [code_0, code_1, self.if_true, self.if_false, a, b, c, d]
-    }
-}
-
-/// What becomes of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
-    /// It is carried out.
-    Allow,
-    /// It fails with an error number.
-    Fail(u16),
-    /// The process is killed.
-    Kill,
-}
-
-impl Action {
-    pub(super) const fn instruction(self) -> Instruction {
-        let value = match self {
-            Action::Allow => 0x7fff_0000,
-            Action::Fail(errno) => 0x0005_0000 | errno as u32,
-            Action::Kill => 0x8000_0000,
-        };
-        Instruction::new(RETURN, 0, 0, value)
     }
 }
 

@@ -11,6 +11,7 @@ mod overlay;
 mod perform;
 mod process;
 mod resolve;
+mod sockets;
 
 use std::fs::File;
 use std::io;
@@ -128,13 +129,25 @@ fn fork_init(control: &UnixStream) -> Result<(), StepFailure> {
 
 fn fork_command(context: &mut Context, control: &UnixStream) -> Result<(), StepFailure> {
     let (ours, theirs) = UnixStream::pair().map_err(failed("make a socket for reports"))?;
+    let asking = match context.asks() {
+        true => Some(UnixStream::pair().map_err(failed("make a socket for questions"))?),
+        false => None,
+    };
     match syscall::fork().map_err(failed("fork the command"))? {
         Fork::Parent(command) => {
             drop(theirs);
+            if let Some((questions, of_command)) = asking {
+                drop(of_command);
+                // Without it, who asks waits for ever: better to end.
+                std::thread::Builder::new()
+                    .spawn(move || sockets::answer(&questions))
+                    .map_err(failed("start answering"))?;
+            }
             process::reap(command, ours, control, std::mem::take(&mut context.stubs))
         }
         Fork::Child => {
             context.exec_report = Some(theirs);
+            context.answering = asking.map(|(_, questions)| questions);
             syscall::reset_signals();
             Ok(())
         }

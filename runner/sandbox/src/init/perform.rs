@@ -34,9 +34,16 @@ pub(super) struct Context {
     pub(super) files: usize,
     /// In the command: where failures are told. Closes on exec.
     pub(super) exec_report: Option<UnixStream>,
+    /// In the command: where the questions of its filter go. Closes on exec.
+    pub(super) answering: Option<UnixStream>,
 }
 
 impl Context {
+    /// Whether somebody must answer the filter.
+    pub(super) fn asks(&self) -> bool {
+        kiln_runspec::filter::asks(&self.filter)
+    }
+
     pub(super) fn new(filter: Vec<u8>) -> Self {
         Self {
             filter,
@@ -48,6 +55,7 @@ impl Context {
             stubs: Vec::new(),
             files: 0,
             exec_report: None,
+            answering: None,
         }
     }
 
@@ -133,7 +141,7 @@ fn perform_in_command(step: &SetupStep, context: &mut Context) -> Result<(), Ste
         SetupStep::LimitResources { limits } => limits.iter().try_for_each(limit_resource),
         SetupStep::FilterSystemCalls if context.filter.is_empty() => Ok(()),
         SetupStep::FilterSystemCalls => {
-            syscall::load_filter(&context.filter).map_err(failed("load the system call filter"))
+            filter_system_calls(context).map_err(failed("load the system call filter"))
         }
         SetupStep::LimitCapabilities { bounding } => {
             limit_capabilities(*bounding).map_err(failed("limit capabilities"))
@@ -233,6 +241,24 @@ fn limit_resource(limit: &ResourceLimit) -> Result<(), StepFailure> {
     };
     let action = format!("set limit {}={}:{}", limit.name, limit.soft, limit.hard);
     syscall::set_limit(number, limit.soft, limit.hard).map_err(failed(action))
+}
+
+/// A filter that asks hands its questions to process 1. Where kernels are older, or one further
+/// out asks already, what would be asked is denied.
+fn filter_system_calls(context: &Context) -> io::Result<()> {
+    let Some(answering) = &context.answering else {
+        return syscall::load_filter(&context.filter, false).map(drop);
+    };
+    match syscall::load_filter(&context.filter, true) {
+        Ok(listener) => listener
+            .iter()
+            .try_for_each(|listener| syscall::send_descriptor(answering, listener.as_fd())),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EBUSY)) => {
+            let filter = kiln_runspec::filter::without_questions(&context.filter);
+            syscall::load_filter(&filter, false).map(drop)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn limit_capabilities(bounding: u64) -> io::Result<()> {

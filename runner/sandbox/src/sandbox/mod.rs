@@ -9,7 +9,7 @@ mod watch;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use kiln_runspec::{Host, RunSpec};
+use kiln_runspec::{Host, RunSpec, filter};
 
 use crate::{Cancellation, SandboxError, protocol};
 use groups::RunGroups;
@@ -81,7 +81,8 @@ impl Sandbox {
     fn filter(&self) -> &[u8] {
         self.filter.get_or_init(|| {
             groups::remove_leftovers(&self.host);
-            kiln_runspec::filter::compile(self.host.architecture)
+            let subject = filter::Subject::of(&self.host);
+            filter::compile(&filter::default_profile(), &subject)
         })
     }
 

@@ -1,6 +1,7 @@
 //! Whole runs in a tiny root. They need root of the machine and a static busybox;
 //! as root they also start themselves again as an unprivileged user.
 
+mod calls;
 mod fixture;
 mod isolation;
 mod lifetime;
@@ -35,6 +36,7 @@ fn main() {
     let cases = [
         lifetime::CASES,
         isolation::CASES,
+        calls::CASES,
         mounts::CASES,
         limits::CASES,
         rootless::CASES,
