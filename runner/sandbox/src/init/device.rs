@@ -28,7 +28,7 @@ const LINKS: [(&str, &str); 5] = [
 
 const DIRECTORIES: [&str; 3] = ["pts", "shm", "mqueue"];
 
-/// Returns a mount of `/dev`, attached nowhere.
+/// Returns a mount of `/dev`, not yet attached there.
 ///
 /// It is made on a handle of its own, so whatever the image has at `/dev` plays no part.
 pub(super) fn devices(
@@ -38,6 +38,11 @@ pub(super) fn devices(
 ) -> io::Result<OwnedFd> {
     let size = Some(defaults::DEV_SIZE_BYTES);
     let devices = mount::tmpfs(size, Some(0o755), attributes)?;
+    if nodes == DeviceSource::Host {
+        // Kernels before 6.15 mount nothing on what is attached nowhere.
+        let place = mount::scratch_directory("devices", context)?;
+        mount::attach(&devices, place.as_fd())?;
+    }
     for name in DIRECTORIES {
         rustix::fs::mkdirat(&devices, name, Mode::from_raw_mode(0o755))?;
     }

@@ -14,7 +14,7 @@ mod resolve;
 mod sockets;
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -142,10 +142,16 @@ fn fork_command(context: &mut Context, control: &UnixStream) -> Result<(), StepF
                 std::thread::Builder::new()
                     .spawn(move || sockets::answer(&questions))
                     .map_err(failed("start answering"))?;
+                let told = (&ours).write_all(&[0]);
+                told.map_err(failed("tell the command that it is answered"))?;
             }
             process::reap(command, ours, control, std::mem::take(&mut context.stubs))
         }
         Fork::Child => {
+            // Else it could use up the processes it may have before there is one who answers.
+            if asking.is_some() && (&theirs).read_exact(&mut [0]).is_err() {
+                syscall::exit_now(127)
+            }
             context.exec_report = Some(theirs);
             context.answering = asking.map(|(_, questions)| questions);
             syscall::reset_signals();

@@ -1,5 +1,7 @@
 //! Overlay mounts over any number of layers.
 
+mod classic;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -108,38 +110,62 @@ fn overlay_over(
         .collect::<Result<_, _>>()?;
     lowers.push(base);
     let scratch = match &overlay.scratch {
-        Some(scratch) => Some((open(&scratch.upper)?, open(&scratch.work)?)),
+        Some(scratch) => Some(Scratch {
+            upper: open(&scratch.upper)?,
+            work: open(&scratch.work)?,
+        }),
         None => None,
     };
-    let mounted = mount_overlay(&lowers, scratch.as_ref(), overlay.user_xattrs, attributes);
+    let user_xattrs = overlay.user_xattrs;
+    let mounted = match mount_overlay(&lowers, scratch.as_ref(), user_xattrs, attributes) {
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+            let scratch = scratch.as_ref();
+            context.scratch().and_then(|beside| {
+                classic::mount_overlay(&lowers, scratch, user_xattrs, attributes, beside)
+            })
+        }
+        mounted => mounted,
+    };
     mounted.map_err(failed(format!(
         "mount an overlay of {} layers",
         lowers.len() - 1
     )))
 }
 
+/// Opened directories that take the changes of an overlay.
+struct Scratch {
+    upper: OwnedFd,
+    work: OwnedFd,
+}
+
+/// Layers may not speak overlayfs: no renamed directories, no data elsewhere.
+const MARKS: [(&str, &str); 3] = [
+    ("redirect_dir", "nofollow"),
+    ("metacopy", "off"),
+    ("index", "off"),
+];
+
+/// Errors: `EOPNOTSUPP` when the kernel takes no layers one by one (before 6.7).
 fn mount_overlay(
     lowers: &[OwnedFd],
-    scratch: Option<&(OwnedFd, OwnedFd)>,
+    scratch: Option<&Scratch>,
     user_xattrs: bool,
     attributes: MountAttributes,
 ) -> io::Result<OwnedFd> {
     let overlay = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     for lower in lowers {
-        set_directory(overlay.as_fd(), "lowerdir+", lower)?;
+        set_directory(overlay.as_fd(), "lowerdir+", lower).map_err(|error| match error {
+            Errno::INVAL => Errno::OPNOTSUPP,
+            error => error,
+        })?;
     }
-    if let Some((upper, work)) = scratch {
+    if let Some(Scratch { upper, work }) = scratch {
         set_directory(overlay.as_fd(), "upperdir", upper)?;
         set_directory(overlay.as_fd(), "workdir", work)?;
         // What is kept is hashed and synced later by those who keep it.
         rustix::mount::fsconfig_set_flag(&overlay, "volatile")?;
     }
-    // Layers may not speak overlayfs: no renamed directories, no data elsewhere.
-    for (key, value) in [
-        ("redirect_dir", "nofollow"),
-        ("metacopy", "off"),
-        ("index", "off"),
-    ] {
+    for (key, value) in MARKS {
         rustix::mount::fsconfig_set_string(&overlay, key, value)?;
     }
     if user_xattrs {
@@ -149,12 +175,16 @@ fn mount_overlay(
 }
 
 /// By handle where the kernel takes one (6.13), else by a path that is always short.
-fn set_directory(overlay: BorrowedFd<'_>, key: &str, directory: &OwnedFd) -> io::Result<()> {
+fn set_directory(
+    overlay: BorrowedFd<'_>,
+    key: &str,
+    directory: &OwnedFd,
+) -> rustix::io::Result<()> {
     match rustix::mount::fsconfig_set_fd(overlay, key, directory) {
         Err(Errno::INVAL | Errno::BADF) => {
             let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
-            Ok(rustix::mount::fsconfig_set_string(overlay, key, path)?)
+            rustix::mount::fsconfig_set_string(overlay, key, path)
         }
-        result => Ok(result?),
+        result => result,
     }
 }

@@ -118,7 +118,7 @@ fn attach_program(directory: &Path) -> Result<(), SandboxError> {
 fn prepare_own(group: &RunGroup) -> Result<(), SandboxError> {
     let directory = &group.directory;
     let parent = directory.parent().unwrap_or(directory);
-    if group.settings.iter().any(|(name, _)| is_unified(name)) {
+    if parent.join("cgroup.subtree_control").exists() {
         enable(parent, &group.controllers)?;
     }
     fs::create_dir(directory).map_err(|error| failure("make", directory, error))?;
@@ -133,13 +133,6 @@ fn prepare_own(group: &RunGroup) -> Result<(), SandboxError> {
         .settings
         .iter()
         .try_for_each(|(name, value)| write(directory, name, value))
-}
-
-fn is_unified(setting: &str) -> bool {
-    matches!(
-        setting,
-        "memory.max" | "memory.swap.max" | "cpu.max" | "cpu.weight"
-    )
 }
 
 /// Hands controllers down to the groups of runs.

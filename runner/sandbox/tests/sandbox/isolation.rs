@@ -199,11 +199,11 @@ fn refuse_devices(fixture: &Fixture) {
 fn mounts_cannot_be_changed() {
     let script = "umount /proc; umount /etc/hosts; mount -o remount,rw /sys
         mount -t tmpfs none /tmp; touch /sys/x; echo 1 >/proc/sys/vm/drop_caches
-        mkdir /sys/fs/cgroup/x; head -c1 /proc/kcore | wc -c; ls /sys/firmware | wc -l
-        cat /proc/timer_list | wc -c; exit 0";
+        mkdir /sys/fs/cgroup/x; head -c1 /proc/kcore 2>/dev/null | wc -c; ls /sys/firmware 2>/dev/null | wc -l
+        cat /proc/timer_list 2>/dev/null | wc -c; exit 0";
     let ran = Fixture::new().run(script);
     assert_eq!(ran.succeeded(), "0\n0\n0\n");
-    assert_eq!(ran.stderr.lines().count(), 8, "{}", ran.stderr);
+    assert_eq!(ran.stderr.lines().count(), 7, "{}", ran.stderr);
 }
 
 fn program_is_out_of_reach() {

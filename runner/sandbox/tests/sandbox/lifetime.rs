@@ -213,5 +213,10 @@ fn run_costs_milliseconds() {
         .collect();
     times.sort();
     println!("  fastest {:?}, median {:?}", times[0], times[10]);
-    assert!(times[0] < Duration::from_millis(50), "{times:?}");
+    // A processor that is emulated says nothing about costs.
+    let is_emulated = std::env::var_os("KILN_EMULATED").is_some();
+    assert!(
+        is_emulated || times[0] < Duration::from_millis(50),
+        "{times:?}"
+    );
 }
