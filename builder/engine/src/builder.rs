@@ -3,6 +3,7 @@
 use crate::cache::{AbsentLayers, ExportContext, Exporter, Offers, Records, RemoteCache};
 use crate::context::Contexts;
 use crate::history::History;
+use crate::packing::{Packing, TakeLayers};
 use crate::remote::{self, Fetcher, Remotes};
 use crate::settle::Settler;
 use crate::worker::{BuildWorker, Product};
@@ -19,7 +20,7 @@ use kiln_sandbox::{Cancellation, Sandbox};
 use kiln_solver::{Failure, Options};
 use kiln_transfer::image::Image;
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -147,12 +148,15 @@ impl<'store> Builder<'store> {
             absent: attempt.remote.absent(),
             epoch: request.source_date_epoch,
         };
+        let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let caches = &request.cache_to;
             let (exporter, offers) =
                 Exporter::start(scope, context, caches, &request.plan, targets);
             let (settler, history) = (Settler::new(self.store), History::new());
-            let worker = self.worker(attempt, &settler, &history, &offers);
+            let cancellation = attempt.cancellation;
+            let packing = Packing::new(scope, self.store, request, targets, cancellation, &is_over);
+            let worker = self.worker(attempt, &settler, &history, &offers, &packing);
             let products = self.solve(&worker, targets);
             let definitions = std::mem::take(&mut *lock(&worker.definitions));
             let records = Records {
@@ -166,6 +170,8 @@ impl<'store> Builder<'store> {
             let done = products.and_then(|products| then(&worker, &products, &records));
             drop(worker);
             drop(offers);
+            is_over.store(true, Ordering::Relaxed);
+            drop(packing);
             let records = done.is_ok().then_some(&records);
             export::caches(exporter.finish(records), attempt.observer).and(done)
         })
@@ -196,6 +202,7 @@ impl<'store> Builder<'store> {
         settler: &'a Settler<'a>,
         history: &'a History,
         offers: &'a Offers,
+        packing: &'a dyn TakeLayers,
     ) -> BuildWorker<'a> {
         BuildWorker {
             request: attempt.request,
@@ -212,6 +219,7 @@ impl<'store> Builder<'store> {
             settler,
             remote: attempt.remote,
             offers,
+            packing,
             imported: Mutex::default(),
             definitions: Mutex::default(),
             held: Mutex::default(),

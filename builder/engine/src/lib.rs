@@ -17,6 +17,7 @@ mod history;
 mod load;
 mod op;
 mod output;
+mod packing;
 mod remote;
 mod request;
 mod retry;

@@ -5,6 +5,7 @@ use crate::cache::{Offers, RemoteCache};
 use crate::context::Contexts;
 use crate::history::{self, History};
 use crate::op::content::Origin;
+use crate::packing::TakeLayers;
 use crate::remote::{Fetcher, Remotes};
 use crate::settle::{Entry, Note, Settler};
 use crate::{BuildRequest, Event, Owners, StepChange, StepError, op};
@@ -67,6 +68,7 @@ pub(crate) struct BuildWorker<'build> {
     pub settler: &'build Settler<'build>,
     pub remote: &'build RemoteCache<'build>,
     pub offers: &'build Offers,
+    pub packing: &'build dyn TakeLayers,
     /// Remote records that the store shall have once their layers are here.
     pub imported: Mutex<Vec<Entry>>,
     /// The definition keys of all vertices, once all is solved.
@@ -195,6 +197,7 @@ impl BuildWorker<'_> {
         let output = op::execute(self, vertex, self.op(vertex), inputs).inspect_err(|_| {
             self.note(vertex, keys).keep(self.store, key);
         })?;
+        self.packing.offer(vertex, &output);
         Ok(Executed { output, canonical })
     }
 

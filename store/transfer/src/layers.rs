@@ -3,15 +3,17 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use kiln_disk::{LayerFacts, LayerId, LayerOrigin, Patience, Store, whiteout_format};
-use kiln_layer::blob::write_layer_blob;
+use kiln_disk::{
+    BlobWriter, KeyLock, LayerFacts, LayerId, LayerOrigin, Patience, Store, whiteout_format,
+};
+use kiln_layer::blob::{LayerBlob, write_layer_blob};
 use kiln_layer::capture::{CaptureOptions, capture};
 use kiln_layer::compress::Compression;
 use kiln_layer::digest::DigestWriter;
 use kiln_oci::{Descriptor, DiffId, MediaFamily};
 
 use crate::error::{Error, Result};
-use crate::image::ImageLayer;
+use crate::image::{self, ImageLayer};
 
 /// The name under which the index of compressed layers has the blob that a layer was pulled
 /// as: how its publisher compressed it is not known.
@@ -35,11 +37,58 @@ pub fn facts(
     if let Some(facts) = known_facts(store, layer, clamp_mtime_seconds)? {
         return Ok(facts);
     }
-    let _lock = store.lock_key(&format!("capture {layer}"), |_| Patience::Wait)?;
+    let _lock = lock_capture(store, layer)?;
     match known_facts(store, layer, clamp_mtime_seconds)? {
         Some(facts) => Ok(facts),
-        None => captured_facts(store, layer, clamp_mtime_seconds),
+        None => captured_facts(store, layer, clamp_mtime_seconds, &|| false),
     }
+}
+
+fn lock_capture(store: &Store, layer: &LayerId) -> Result<KeyLock> {
+    Ok(store.lock_key(&format!("capture {layer}"), |_| Patience::Wait)?)
+}
+
+/// Makes what an image of the layer will need: what is known about it and its blobs, by each of
+/// `compressions`. The files are read once for the first of them.
+///
+/// For whoever has time for it before the image is made: `is_stopped` is asked again and again,
+/// and when it says so, this ends with an error.
+pub fn prepare(
+    store: &Store,
+    layer: &LayerId,
+    clamp_mtime_seconds: Option<i64>,
+    compressions: &[Compression],
+    is_stopped: Stop<'_>,
+) -> Result<()> {
+    prepare_facts(store, layer, clamp_mtime_seconds, compressions, is_stopped)?;
+    if compressions.is_empty() {
+        return Ok(());
+    }
+    let described = image::describe(store, layer, None, clamp_mtime_seconds)?;
+    for compression in compressions {
+        ensure(store, &described, *compression, is_stopped)?;
+    }
+    Ok(())
+}
+
+fn prepare_facts(
+    store: &Store,
+    layer: &LayerId,
+    clamp_mtime_seconds: Option<i64>,
+    compressions: &[Compression],
+    is_stopped: Stop<'_>,
+) -> Result<()> {
+    let _lock = lock_capture(store, layer)?;
+    if known_facts(store, layer, clamp_mtime_seconds)?.is_some() {
+        return Ok(());
+    }
+    let Some(compression) = compressions.first() else {
+        return captured_facts(store, layer, clamp_mtime_seconds, is_stopped).map(drop);
+    };
+    let (writer, blob) = write_blob(store, layer, clamp_mtime_seconds, *compression, is_stopped)?;
+    keep_blob(store, writer, &blob, *compression)?;
+    let (diff_id, size) = (blob.diff_id, blob.uncompressed_size);
+    keep_facts(store, layer, clamp_mtime_seconds, diff_id, size).map(drop)
 }
 
 fn known_facts(
@@ -71,11 +120,22 @@ fn captured_facts(
     store: &Store,
     layer: &LayerId,
     clamp_mtime_seconds: Option<i64>,
+    is_stopped: Stop<'_>,
+) -> Result<LayerFacts> {
+    let mut digest = DigestWriter::new(io::sink());
+    capture_layer(store, layer, clamp_mtime_seconds, is_stopped, &mut digest)?;
+    let (_, digest, size) = digest.finish();
+    keep_facts(store, layer, clamp_mtime_seconds, DiffId(digest), size)
+}
+
+fn keep_facts(
+    store: &Store,
+    layer: &LayerId,
+    clamp_mtime_seconds: Option<i64>,
+    diff_id: DiffId,
+    uncompressed_size: u64,
 ) -> Result<LayerFacts> {
     let first = store.layers().facts(layer)?;
-    let mut digest = DigestWriter::new(io::sink());
-    capture_layer(store, layer, clamp_mtime_seconds, &mut digest)?;
-    let (_, digest, uncompressed_size) = digest.finish();
     let origin = LayerOrigin::Captured {
         clamp_mtime_seconds,
     };
@@ -83,7 +143,7 @@ fn captured_facts(
         created_seconds: first
             .as_ref()
             .map_or_else(now_seconds, |first| first.created_seconds),
-        diff_id: DiffId(digest),
+        diff_id,
         uncompressed_size,
         origin,
     };
@@ -96,16 +156,43 @@ fn captured_facts(
     Ok(facts)
 }
 
+/// Whether what is being done is not wanted any more.
+pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
+
+/// A sink that fails once nobody wants what it takes.
+struct Stoppable<'a> {
+    inner: &'a mut dyn Write,
+    is_stopped: Stop<'a>,
+}
+
+impl Write for Stoppable<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match (self.is_stopped)() {
+            true => Err(io::Error::other("it was stopped")),
+            false => self.inner.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
 fn capture_layer(
     store: &Store,
     layer: &LayerId,
     clamp_mtime_seconds: Option<i64>,
+    is_stopped: Stop<'_>,
     sink: &mut dyn Write,
 ) -> Result<()> {
     let options = CaptureOptions {
         clamp_mtime_seconds,
     };
     let path = store.layers().diff_path(layer);
+    let sink = Stoppable {
+        inner: sink,
+        is_stopped,
+    };
     let captured = capture(&path, whiteout_format(), sink, &options);
     captured
         .map(drop)
@@ -132,6 +219,15 @@ pub fn ensure_blob(
     layer: &ImageLayer,
     compression: Compression,
 ) -> Result<Descriptor> {
+    ensure(store, layer, compression, &|| false)
+}
+
+fn ensure(
+    store: &Store,
+    layer: &ImageLayer,
+    compression: Compression,
+    is_stopped: Stop<'_>,
+) -> Result<Descriptor> {
     if let Some(descriptor) = existing(store, layer, compression)? {
         return Ok(descriptor);
     }
@@ -140,7 +236,7 @@ pub fn ensure_blob(
     let _lock = store.lock_key(&lock, |_| Patience::Wait)?;
     match existing(store, layer, compression)? {
         Some(descriptor) => Ok(descriptor),
-        None => compress(store, layer, compression),
+        None => compress(store, layer, compression, is_stopped),
     }
 }
 
@@ -167,7 +263,12 @@ fn existing(
     Ok(candidates.into_iter().flatten().find(is_here))
 }
 
-fn compress(store: &Store, layer: &ImageLayer, compression: Compression) -> Result<Descriptor> {
+fn compress(
+    store: &Store,
+    layer: &ImageLayer,
+    compression: Compression,
+    is_stopped: Stop<'_>,
+) -> Result<Descriptor> {
     let missing = || Error::ArchiveMissing(layer.diff_id.clone());
     let id = layer.layer.as_ref().ok_or_else(missing)?;
     let clamp_mtime_seconds = match facts_of(store, id, &layer.diff_id)? {
@@ -180,13 +281,7 @@ fn compress(store: &Store, layer: &ImageLayer, compression: Compression) -> Resu
         // Whether the layer still has that archive is seen when it has been written.
         None => None,
     };
-    let mut writer = store.blobs().ingest()?;
-    let path = writer.path();
-    let produce = |sink: &mut dyn Write| {
-        capture_layer(store, id, clamp_mtime_seconds, sink).map_err(Failure::Capture)
-    };
-    let written = write_layer_blob(produce, compression, &mut writer);
-    let (blob, ()) = written.map_err(|failure| failure.into_error(&path))?;
+    let (writer, blob) = write_blob(store, id, clamp_mtime_seconds, compression, is_stopped)?;
     if blob.diff_id != layer.diff_id {
         let (expected, found) = (layer.diff_id.clone(), blob.diff_id.0);
         return Err(Error::LayerChanged {
@@ -195,11 +290,39 @@ fn compress(store: &Store, layer: &ImageLayer, compression: Compression) -> Resu
             found,
         });
     }
+    keep_blob(store, writer, &blob, compression)
+}
+
+/// Reads, hashes and compresses a layer in one pass.
+fn write_blob(
+    store: &Store,
+    layer: &LayerId,
+    clamp_mtime_seconds: Option<i64>,
+    compression: Compression,
+    is_stopped: Stop<'_>,
+) -> Result<(BlobWriter, LayerBlob)> {
+    let mut writer = store.blobs().ingest()?;
+    let path = writer.path();
+    let produce = |sink: &mut dyn Write| {
+        let captured = capture_layer(store, layer, clamp_mtime_seconds, is_stopped, sink);
+        captured.map_err(Failure::Capture)
+    };
+    let written = write_layer_blob(produce, compression, &mut writer);
+    let (blob, ()) = written.map_err(|failure| failure.into_error(&path))?;
+    Ok((writer, blob))
+}
+
+fn keep_blob(
+    store: &Store,
+    writer: BlobWriter,
+    blob: &LayerBlob,
+    compression: Compression,
+) -> Result<Descriptor> {
     writer.commit(Some((&blob.digest, blob.size)))?;
     let descriptor = blob.descriptor(MediaFamily::Oci);
     store
         .compressed()
-        .put(&layer.diff_id, &compression.to_string(), &descriptor)?;
+        .put(&blob.diff_id, &compression.to_string(), &descriptor)?;
     Ok(descriptor)
 }
 

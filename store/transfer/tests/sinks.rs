@@ -92,6 +92,31 @@ fn layer_is_compressed_once_per_compression() {
 }
 
 #[test]
+fn layer_prepared_in_one_pass_is_the_one_that_is_made_in_two() {
+    let (early, late) = (Fixture::new("early"), Fixture::new("late"));
+    let id = &early.stack()[0];
+    let compressions = [Compression::GZIP, Compression::ZSTD];
+    let stopped = layers::prepare(&early.store, id, Some(9), &compressions, &|| true);
+    assert!(matches!(stopped, Err(Error::Capture { .. })), "{stopped:?}");
+    assert_eq!(early.store.layers().facts(id).unwrap(), None);
+    layers::prepare(&early.store, id, Some(9), &compressions, &|| false).unwrap();
+    let known = early.store.layers().facts(id).unwrap().unwrap();
+    let found = layers::facts(&late.store, &late.stack()[0], Some(9)).unwrap();
+    assert_eq!(known.diff_id, found.diff_id);
+    assert_eq!(known.uncompressed_size, found.uncompressed_size);
+    for compression in compressions {
+        let blob = |fixture: &Fixture| {
+            let layer = image::describe(&fixture.store, &fixture.stack()[0], None, Some(9));
+            layers::ensure_blob(&fixture.store, &layer.unwrap(), compression).unwrap()
+        };
+        let name = compression.to_string();
+        let prepared = early.store.compressed().get(&known.diff_id, &name);
+        assert_eq!(prepared.unwrap(), Some(blob(&late)));
+        assert_eq!(blob(&early), blob(&late));
+    }
+}
+
+#[test]
 fn changed_layer_is_named_by_verify() {
     let fixture = Fixture::new("verify");
     let image = fixture.image();

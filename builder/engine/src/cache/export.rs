@@ -80,7 +80,7 @@ impl Records<'_> {
 }
 
 /// Returns the vertices whose results `mode` keeps, inputs first.
-fn kept(plan: &Plan, targets: &[VertexId], mode: CacheMode) -> Vec<VertexId> {
+pub(crate) fn kept(plan: &Plan, targets: &[VertexId], mode: CacheMode) -> Vec<VertexId> {
     let mut is_kept = vec![false; plan.len()];
     let mut wanted = targets.to_vec();
     while let Some(vertex) = wanted.pop() {

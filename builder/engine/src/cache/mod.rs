@@ -18,7 +18,7 @@ mod registry;
 mod tests;
 
 pub(crate) use absent::AbsentLayers;
-pub(crate) use export::{ExportContext, Exporter, Offers, Records, inline_document};
+pub(crate) use export::{ExportContext, Exporter, Offers, Records, inline_document, kept};
 pub(crate) use import::{RemoteCache, with_causes};
 
 use document::Document;

@@ -1,4 +1,8 @@
 //! One block of a layer, compressed on its own.
+//!
+//! deflate is slowest where it gains nothing. A block that looks like noise in every part of it
+//! is tried in one place, and if nothing is gained there, it is stored as it is. That depends on
+//! the block alone, as all of its bytes do.
 
 use std::io;
 
@@ -8,9 +12,22 @@ use super::Compression;
 
 /// Compresses blocks; every thread has one.
 pub(super) enum BlockCompressor {
-    Gzip(Compressor),
+    Gzip(Box<GzipCompressor>),
     Zstd(i32),
 }
+
+/// Makes gzip members.
+pub(super) struct GzipCompressor {
+    compressor: Compressor,
+    /// Stores what cannot be compressed.
+    storing: Compressor,
+}
+
+/// A part of a block, of which the beginning is looked at.
+const PART_BYTES: usize = 64 << 10;
+const SAMPLE_BYTES: usize = 4 << 10;
+/// What is compressed to see whether that gains anything.
+const TRIAL_BYTES: usize = 96 << 10;
 
 const GZIP_BLOCK_BYTES: usize = 1 << 20;
 // Larger than gzip's, as a frame looks back over the whole block.
@@ -24,7 +41,12 @@ impl BlockCompressor {
             Compression::Gzip { level } => {
                 let level = CompressionLvl::new(level.unwrap_or_default())
                     .map_err(|_| io::Error::other("gzip level out of range"))?;
-                Ok(Some(Self::Gzip(Compressor::new(level))))
+                let none = CompressionLvl::new(0)
+                    .map_err(|_| io::Error::other("gzip level out of range"))?;
+                Ok(Some(Self::Gzip(Box::new(GzipCompressor {
+                    compressor: Compressor::new(level),
+                    storing: Compressor::new(none),
+                }))))
             }
             Compression::Zstd { level } => Ok(Some(Self::Zstd(level.unwrap_or_default()))),
         }
@@ -36,17 +58,53 @@ impl BlockCompressor {
     /// zstd a new context per block makes sure of the same.
     pub(super) fn compress(&mut self, block: &[u8]) -> io::Result<Vec<u8>> {
         match self {
-            Self::Gzip(compressor) => {
-                let mut output = vec![0; compressor.gzip_compress_bound(block.len())];
-                let length = compressor
-                    .gzip_compress(block, &mut output)
-                    .map_err(|error| io::Error::other(format!("gzip failed: {error}")))?;
-                output.truncate(length);
-                Ok(output)
-            }
+            Self::Gzip(gzip) => gzip.compress(block),
             Self::Zstd(level) => zstd::bulk::compress(block, *level),
         }
     }
+}
+
+impl GzipCompressor {
+    fn compress(&mut self, block: &[u8]) -> io::Result<Vec<u8>> {
+        match looks_like_noise(block) && self.gains_nothing(block)? {
+            true => member(&mut self.storing, block),
+            false => member(&mut self.compressor, block),
+        }
+    }
+
+    /// Whether the middle of the block is not made smaller.
+    fn gains_nothing(&mut self, block: &[u8]) -> io::Result<bool> {
+        let start = (block.len() / 2).saturating_sub(TRIAL_BYTES / 2);
+        let trial = &block[start..block.len().min(start + TRIAL_BYTES)];
+        Ok(member(&mut self.compressor, trial)?.len() > trial.len() - trial.len() / 64)
+    }
+}
+
+fn member(compressor: &mut Compressor, block: &[u8]) -> io::Result<Vec<u8>> {
+    let mut output = vec![0; compressor.gzip_compress_bound(block.len())];
+    let length = compressor
+        .gzip_compress(block, &mut output)
+        .map_err(|error| io::Error::other(format!("gzip failed: {error}")))?;
+    output.truncate(length);
+    Ok(output)
+}
+
+/// Whether all byte values are about as frequent as each other wherever it is looked.
+fn looks_like_noise(block: &[u8]) -> bool {
+    let mut parts = block.chunks(PART_BYTES);
+    block.len() >= TRIAL_BYTES && parts.all(|part| is_even(&part[..part.len().min(SAMPLE_BYTES)]))
+}
+
+/// Whether the counts of byte values deviate from even ones no more than chance lets them: the
+/// sum of their squares, which is n²/256 + n for noise, is at most a quarter more.
+fn is_even(sample: &[u8]) -> bool {
+    let mut counts = [0_u64; 256];
+    sample
+        .iter()
+        .for_each(|byte| counts[usize::from(*byte)] += 1);
+    let squares: u64 = counts.iter().map(|count| count * count).sum();
+    let length = sample.len() as u64;
+    squares * 4 <= (length * length / 256 + length) * 5
 }
 
 /// Returns the fixed size of a block; part of the format's determinism.
@@ -54,5 +112,48 @@ pub(super) fn block_bytes(compression: Compression) -> usize {
     match compression {
         Compression::Zstd { .. } => ZSTD_BLOCK_BYTES,
         Compression::Gzip { .. } | Compression::None => GZIP_BLOCK_BYTES,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(length: usize) -> Vec<u8> {
+        let mut state = 1_u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u8
+        };
+        (0..length).map(|_| next()).collect()
+    }
+
+    fn gzip(block: &[u8]) -> usize {
+        let compression = Compression::GZIP;
+        let mut compressor = BlockCompressor::new(compression).unwrap().unwrap();
+        compressor.compress(block).unwrap().len()
+    }
+
+    #[test]
+    fn noise_is_stored_and_what_repeats_is_not() {
+        let noise = noise(GZIP_BLOCK_BYTES);
+        assert!(looks_like_noise(&noise));
+        let stored = gzip(&noise);
+        assert!(stored > noise.len() && stored < noise.len() + 1000);
+        let repeated = noise[..20_000].repeat(60)[..GZIP_BLOCK_BYTES].to_vec();
+        assert!(looks_like_noise(&repeated));
+        assert!(gzip(&repeated) < 100_000);
+    }
+
+    #[test]
+    fn block_that_is_noise_in_part_is_compressed() {
+        let mut block = noise(GZIP_BLOCK_BYTES);
+        block[600_000..800_000].fill(b'x');
+        assert!(!looks_like_noise(&block));
+        assert!(gzip(&block) < 900_000);
+        assert!(!looks_like_noise(&noise(1000)));
+        assert!(!looks_like_noise(&b"some text ".repeat(100_000)));
     }
 }
