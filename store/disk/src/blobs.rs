@@ -24,6 +24,11 @@ impl<'store> Blobs<'store> {
         Self { store }
     }
 
+    /// Returns the store.
+    pub(crate) fn store(&self) -> &'store Store {
+        self.store
+    }
+
     /// Returns the path of the blob, whether it is there or not.
     pub fn path(&self, digest: &Digest) -> PathBuf {
         let folder = digest.algorithm().as_str();

@@ -13,6 +13,7 @@
 //! | `layers/<id>/diff/` | a committed layer: one overlay directory; `layer.json` beside it |
 //! | `chains/<hex>` | chain ID → the layer that ends the chain |
 //! | `active/<session>/` | unfinished files and layers, and the `lock` of their owner |
+//! | `partial/<algorithm>-<hex>` | what has come of a blob that is being fetched |
 //! | `records/<2>/<hex>` | cache records |
 //! | `recipes/<2>/<hex>`, `listings/<2>/<hex>` | what the keys of records were made of |
 //! | `builds/<id>` | what the latest builds did |
@@ -38,6 +39,7 @@ mod layers;
 mod lease;
 mod lock;
 mod logs;
+mod partial;
 mod random;
 mod records;
 mod session;
@@ -63,6 +65,7 @@ pub use layer_id::{InvalidLayerId, LayerId};
 pub use layers::{ActiveLayer, Chains, LayerFacts, LayerOrigin, Layers, whiteout_format};
 pub use lock::{KeyLock, Patience, Waiting};
 pub use logs::Logs;
+pub use partial::PartialBlob;
 pub use records::{Fact, InputContent, Recipe, RecipeInput, Recipes, Record, Records};
 pub use store::Store;
 pub use turns::WaitingForTurn;

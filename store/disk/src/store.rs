@@ -18,13 +18,14 @@ use crate::{
 };
 
 /// The directories of a store, below its root.
-const DIRECTORIES: [&str; 13] = [
+const DIRECTORIES: [&str; 14] = [
     "blobs",
     "blobs/sha256",
     "blobs/sha512",
     "layers",
     "chains",
     "active",
+    "partial",
     "records",
     "images",
     "compressed",

@@ -42,7 +42,7 @@ pub struct Usage {
     pub blobs: DiskUsage,
     /// Committed layers.
     pub layers: DiskUsage,
-    /// Layers and files that are being written.
+    /// Layers and files that are being written, blobs that have come in part.
     pub active: DiskUsage,
     /// Cache mounts.
     pub cache_mounts: DiskUsage,
@@ -76,10 +76,12 @@ impl Store {
     pub fn usage(&self) -> Result<Usage> {
         let mut counted = Counted::default();
         let mut of = |folder: &str| counted.usage(&self.path(folder));
+        let mut active = of("active")?;
+        active += of("partial")?;
         let mut usage = Usage {
             layers: of("layers")?,
             blobs: of("blobs")?,
-            active: of("active")?,
+            active,
             cache_mounts: of("cache-mounts")?,
             logs: of("logs")?,
             indexes: DiskUsage::default(),

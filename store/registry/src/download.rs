@@ -103,7 +103,7 @@ impl BlobReader {
         }
     }
 
-    /// Makes the reader of a part go on to the end of the blob.
+    /// Makes the reader of a part, while it has not come to its end, go on to that of the blob.
     pub fn go_on_to_end(&mut self) {
         self.stream.supply.end = self.stream.supply.descriptor.size;
     }

@@ -116,7 +116,10 @@ impl Upload<'_> {
                 session.chunk_bytes = self.descriptor.size;
                 continue;
             }
-            let call = self.part(&session, begun_at..self.descriptor.size, scopes);
+            let mut call = self.part(&session, begun_at..self.descriptor.size, scopes);
+            if self.descriptor.size - begun_at <= session.chunk_bytes {
+                call.method = Method::PUT;
+            }
             let waited = self.transport.pause_or_fail(&call, &mut attempts, fault);
             waited.await?;
             session = self.go_on(&session, scopes).await?;

@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// A request as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,12 +16,32 @@ pub struct Request {
     pub authorization: Option<String>,
     /// The header `Range`.
     pub range: Option<String>,
+    /// The header `Content-Range`.
+    pub content_range: Option<String>,
+    /// How many bytes the body has.
+    pub length: usize,
     pub(super) content_type: Option<String>,
     pub(super) body: Vec<u8>,
 }
 
-/// Reads a request; `None` if the client sent none.
-pub(super) fn read(stream: &TcpStream) -> io::Result<Option<Request>> {
+/// A request whose body has not been read.
+pub(super) struct Incoming<'a> {
+    pub request: Request,
+    reader: BufReader<&'a TcpStream>,
+}
+
+impl Incoming<'_> {
+    /// Reads the body, or as much of it as said.
+    pub fn read_body(&mut self, most: usize) -> io::Result<()> {
+        let mut body = vec![0; self.request.length.min(most)];
+        self.reader.read_exact(&mut body)?;
+        self.request.body = body;
+        Ok(())
+    }
+}
+
+/// Reads the head of a request; `None` if the client sent none.
+pub(super) fn read(stream: &TcpStream) -> io::Result<Option<Incoming<'_>>> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line)?;
@@ -37,18 +59,19 @@ pub(super) fn read(stream: &TcpStream) -> io::Result<Option<Request>> {
     let length = header("content-length")
         .and_then(|text| text.parse().ok())
         .unwrap_or(0);
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
     let (authorization, range) = (header("authorization"), header("range"));
-    let content_type = header("content-type");
-    Ok(Some(Request {
+    let (content_type, content_range) = (header("content-type"), header("content-range"));
+    let request = Request {
         method,
         path,
         authorization,
         range,
+        content_range,
+        length,
         content_type,
-        body,
-    }))
+        body: Vec::new(),
+    };
+    Ok(Some(Incoming { request, reader }))
 }
 
 fn read_headers(reader: &mut impl BufRead) -> io::Result<Vec<(String, String)>> {
@@ -71,6 +94,18 @@ pub(super) struct Answer {
     pub body: Vec<u8>,
     /// How many bytes are announced, if not as many as are sent.
     pub announced: Option<usize>,
+    pub pace: Pace,
+}
+
+/// How fast a body is sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) enum Pace {
+    #[default]
+    Full,
+    /// So many bytes every ten milliseconds.
+    Slow(usize),
+    /// Nothing, for so long.
+    Stalled(Duration),
 }
 
 impl Answer {
@@ -91,8 +126,9 @@ impl Answer {
         self
     }
 
-    /// Sends the answer to `method`, and nothing more on this connection.
-    pub fn send(self, mut stream: &TcpStream, method: &str) -> io::Result<()> {
+    /// Sends the answer to `method`, and nothing more on this connection. Counts the bytes of
+    /// the body in `sent`.
+    pub fn send(self, mut stream: &TcpStream, method: &str, sent: &AtomicU64) -> io::Result<()> {
         let length = self.announced.unwrap_or(self.body.len());
         let mut head = format!("HTTP/1.1 {} Test\r\nconnection: close\r\n", self.status);
         head.push_str(&format!("content-length: {length}\r\n"));
@@ -101,9 +137,24 @@ impl Answer {
         }
         head.push_str("\r\n");
         stream.write_all(head.as_bytes())?;
-        match method {
-            "HEAD" => Ok(()),
-            _ => stream.write_all(&self.body),
+        if method == "HEAD" {
+            return Ok(());
         }
+        let chunk = match self.pace {
+            Pace::Full => 64 << 10,
+            Pace::Slow(bytes) => bytes,
+            Pace::Stalled(time) => {
+                std::thread::sleep(time);
+                return Ok(());
+            }
+        };
+        for chunk in self.body.chunks(chunk) {
+            stream.write_all(chunk)?;
+            sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+            if matches!(self.pace, Pace::Slow(_)) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        Ok(())
     }
 }

@@ -6,11 +6,14 @@
 mod http;
 mod image;
 mod serve;
+mod uploads;
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
+use std::time::Duration;
 
 pub use http::Request;
 pub use image::{Layer, digest_of};
@@ -47,6 +50,48 @@ pub enum Fault {
     EndlessManifests,
     /// Manifests come as this media type.
     ManifestType(String),
+    /// Every request is answered with 429 and this `Retry-After`.
+    RateLimit {
+        /// Seconds or a date.
+        after: String,
+        /// How often.
+        times: u32,
+    },
+    /// Blobs come slowly.
+    SlowBlobs {
+        /// So many bytes every ten milliseconds.
+        bytes: usize,
+    },
+    /// Nothing of a blob comes, for so long.
+    StalledBlobs(Duration),
+    /// The connection is reset instead of an answer.
+    Reset {
+        /// How often.
+        times: u32,
+    },
+    /// Blobs always come whole, whatever is asked for.
+    NoRanges,
+    /// A token is good for so many requests.
+    ShortTokens(u32),
+    /// The token endpoint answers with this status and body.
+    TokenAnswer {
+        /// The status.
+        code: u16,
+        /// The body.
+        body: String,
+    },
+    /// Only the first half of what is sent of a blob arrives, and then the connection ends.
+    CutUploads {
+        /// How often.
+        times: u32,
+    },
+    /// Blobs are taken in one request only.
+    NoUploadsInParts,
+    /// Uploads that broke are forgotten.
+    ForgottenUploads {
+        /// How often uploads break.
+        times: u32,
+    },
     /// Sends of blobs are refused with this status.
     RefuseUploads {
         /// The status.
@@ -80,6 +125,12 @@ struct State {
     manifests: BTreeMap<(String, String), (String, Vec<u8>)>,
     /// Repository and digest → bytes.
     blobs: BTreeMap<(String, String), Vec<u8>>,
+    /// What has come of uploads, by their number.
+    uploads: BTreeMap<u64, Vec<u8>>,
+    begun_uploads: u64,
+    /// How many requests the present token was used for, and its number.
+    token_uses: u32,
+    token_number: u32,
     requests: Vec<Request>,
 }
 
@@ -88,6 +139,7 @@ struct State {
 pub struct FakeRegistry {
     port: u16,
     state: Arc<Mutex<State>>,
+    sent: Arc<AtomicU64>,
 }
 
 impl FakeRegistry {
@@ -96,15 +148,21 @@ impl FakeRegistry {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port");
         let port = listener.local_addr().expect("a bound port").port();
         let state = Arc::new(Mutex::new(State::default()));
-        let shared = Arc::clone(&state);
+        let sent = Arc::new(AtomicU64::new(0));
+        let shared = (Arc::clone(&state), Arc::clone(&sent));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let state = Arc::clone(&shared);
+                let (state, sent) = shared.clone();
                 // A client that goes away is no failure of the registry.
-                thread::spawn(move || drop(serve::answer(&state, stream, port)));
+                thread::spawn(move || drop(serve::answer(&state, &sent, stream, port)));
             }
         });
-        Self { port, state }
+        Self { port, state, sent }
+    }
+
+    /// Returns how many bytes of bodies have been sent so far.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Returns host and port, as they stand in image names.

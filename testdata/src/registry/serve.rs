@@ -3,26 +3,58 @@
 use std::io;
 use std::net::TcpStream;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
 
-use super::http::{self, Answer, Request};
-use super::{Fault, Guard, State, digest_of};
+use super::http::{self, Answer, Pace, Request};
+use super::{Fault, Guard, State, digest_of, uploads};
 
 const TOKEN: &str = "a-good-token";
 const ENDLESS_BYTES: usize = 64 << 20;
 
 /// Reads one request from `stream` and answers it.
-pub(super) fn answer(state: &Mutex<State>, stream: TcpStream, port: u16) -> io::Result<()> {
-    let Some(request) = http::read(&stream)? else {
+pub(super) fn answer(
+    state: &Mutex<State>,
+    sent: &AtomicU64,
+    stream: TcpStream,
+    port: u16,
+) -> io::Result<()> {
+    let Some(mut incoming) = http::read(&stream)? else {
         return Ok(());
     };
+    let is_reset = {
+        let mut state = state.lock().expect("no request handler panics");
+        state.requests.push(incoming.request.clone());
+        match &mut state.fault {
+            Fault::Reset { times } => used(times),
+            _ => false,
+        }
+    };
+    if is_reset {
+        // What was not read makes the kernel send a reset.
+        return Ok(());
+    }
+    let method = incoming.request.method.clone();
+    if matches!(method.as_str(), "PUT" | "PATCH") && incoming.request.path.contains("/uploads/") {
+        let mut locked = state.lock().expect("no request handler panics");
+        let (is_cut, keeps) = match &mut locked.fault {
+            Fault::CutUploads { times } => (used(times), true),
+            Fault::ForgottenUploads { times } => (used(times), false),
+            _ => (false, true),
+        };
+        drop(locked);
+        if is_cut {
+            incoming.read_body(incoming.request.length / 2)?;
+            let mut state = state.lock().expect("no request handler panics");
+            uploads::keep_half(&mut state, &incoming.request, keeps);
+            return Ok(());
+        }
+    }
+    incoming.read_body(usize::MAX)?;
     let answer = {
         let mut state = state.lock().expect("no request handler panics");
-        let mut noted = request.clone();
-        noted.body.clear();
-        state.requests.push(noted);
-        respond(&mut state, &request, port)
+        respond(&mut state, &incoming.request, port)
     };
-    answer.send(&stream, &request.method)
+    answer.send(&stream, &method, sent)
 }
 
 fn respond(state: &mut State, request: &Request, port: u16) -> Answer {
@@ -35,11 +67,8 @@ fn respond(state: &mut State, request: &Request, port: u16) -> Answer {
     }
     let parts: Vec<_> = path.trim_start_matches("/v2/").split('/').collect();
     match (request.method.as_str(), parts.as_slice()) {
-        ("POST", [repository @ .., "blobs", "uploads", ""]) => {
-            begin_upload(state, &repository.join("/"), query)
-        }
-        ("PUT", [repository @ .., "blobs", "uploads", _]) => {
-            upload(state, &repository.join("/"), query, request)
+        (_, [repository @ .., "blobs", "uploads", number]) => {
+            uploads::respond(state, &repository.join("/"), number, query, request)
         }
         ("PUT", [repository @ .., "manifests", name]) => {
             put_manifest(state, &repository.join("/"), name, request)
@@ -52,15 +81,38 @@ fn respond(state: &mut State, request: &Request, port: u16) -> Answer {
     }
 }
 
-fn token(state: &State, request: &Request) -> Answer {
+fn token(state: &mut State, request: &Request) -> Answer {
+    if let Fault::TokenAnswer { code, body } = &state.fault {
+        return Answer::status(*code).body(body.clone());
+    }
     let is_known = match &state.guard {
         Guard::Token(expected) => request.authorization == Some(format!("Basic {expected}")),
         _ => true,
     };
-    match is_known {
-        true => Answer::status(200).body(format!(r#"{{"token":"{TOKEN}","expires_in":300}}"#)),
-        false => Answer::status(401),
+    if !is_known {
+        return Answer::status(401);
     }
+    state.token_number += 1;
+    state.token_uses = 0;
+    let token = present_token(state);
+    Answer::status(200).body(format!(r#"{{"token":"{token}","expires_in":300}}"#))
+}
+
+/// Returns the token that is good now.
+fn present_token(state: &State) -> String {
+    match state.fault {
+        Fault::ShortTokens(_) => format!("{TOKEN}-{}", state.token_number),
+        _ => TOKEN.to_owned(),
+    }
+}
+
+/// Whether the token has been used too often by now.
+fn is_used_up(state: &mut State) -> bool {
+    let Fault::ShortTokens(most) = state.fault else {
+        return false;
+    };
+    state.token_uses += 1;
+    state.token_uses > most
 }
 
 /// Returns the answer to a request that gets no further.
@@ -74,16 +126,24 @@ fn refuse(state: &mut State, request: &Request, port: u16) -> Option<Answer> {
         Some(Answer::status(401).header("www-authenticate", challenge))
     };
     let given = request.authorization.as_deref();
-    let refused = match &state.guard {
+    let guard = state.guard.clone();
+    let refused = match &guard {
         Guard::Open => None,
         Guard::Basic(expected) if given == Some(&format!("Basic {expected}")) => None,
         Guard::Basic(_) => Some(Answer::status(401).header("www-authenticate", "Basic realm=test")),
-        Guard::Token(_) if given == Some(&format!("Bearer {TOKEN}")) => None,
+        Guard::Token(_)
+            if given == Some(&format!("Bearer {}", present_token(state))) && !is_used_up(state) =>
+        {
+            None
+        }
         Guard::Token(_) | Guard::Nobody | Guard::Realm(_) => bearer(),
     };
     refused.or_else(|| match &mut state.fault {
         Fault::Status { code, times } => {
             used(times).then(|| Answer::status(*code).header("retry-after", "0"))
+        }
+        Fault::RateLimit { after, times } => {
+            used(times).then(|| Answer::status(429).header("retry-after", after.clone()))
         }
         Fault::RedirectLoop => Some(Answer::status(307).header("location", request.path.clone())),
         _ => None,
@@ -91,7 +151,7 @@ fn refuse(state: &mut State, request: &Request, port: u16) -> Option<Answer> {
 }
 
 /// Counts one use of a fault; whether it is still there.
-fn used(times: &mut u32) -> bool {
+pub(super) fn used(times: &mut u32) -> bool {
     let is_left = *times > 0;
     *times = times.saturating_sub(1);
     is_left
@@ -126,17 +186,23 @@ fn blob(state: &mut State, repository: &str, digest: &str, request: &Request) ->
     if let Fault::RedirectBlobs(address) = &state.fault {
         return Answer::status(307).header("location", format!("{address}{}", request.path));
     }
-    let start = request.range.as_deref().and_then(|range| {
-        range
-            .strip_prefix("bytes=")?
-            .strip_suffix('-')?
-            .parse()
-            .ok()
-    });
-    let (status, mut rest) = match start {
-        Some(start) if start >= bytes.len() => return Answer::status(416),
-        Some(start) => (206, bytes[start..].to_vec()),
-        None => (200, bytes.clone()),
+    let range = match state.fault {
+        Fault::NoRanges => None,
+        _ => request.range.as_deref().and_then(range_of),
+    };
+    let (status, start, mut rest) = match range {
+        Some((start, _)) if start >= bytes.len() => return Answer::status(416),
+        Some((start, end)) => {
+            let end = end.map_or(bytes.len(), |last| bytes.len().min(last + 1));
+            (206, Some(start), bytes[start..end].to_vec())
+        }
+        None => (200, None, bytes.clone()),
+    };
+    let last = start.unwrap_or(0) + rest.len().max(1) - 1;
+    let pace = match state.fault {
+        Fault::SlowBlobs { bytes } => Pace::Slow(bytes),
+        Fault::StalledBlobs(time) => Pace::Stalled(time),
+        _ => Pace::Full,
     };
     let is_cut = match &mut state.fault {
         Fault::CutBlobs { times } => request.method == "GET" && used(times),
@@ -155,51 +221,22 @@ fn blob(state: &mut State, repository: &str, digest: &str, request: &Request) ->
     }
     let answer = Answer {
         announced,
+        pace,
         ..Answer::status(status).body(rest)
     };
     match start {
         Some(start) => {
-            let range = format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len());
+            let range = format!("bytes {start}-{last}/{}", bytes.len());
             answer.header("content-range", range)
         }
         None => answer,
     }
 }
 
-/// Returns the value of `name` in a query; digests are the only values with escapes.
-fn parameter(query: &str, name: &str) -> Option<String> {
-    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let found = pairs.into_iter().find(|(key, _)| *key == name);
-    found.map(|(_, value)| value.replace("%3A", ":").replace("%2F", "/"))
-}
-
-fn begin_upload(state: &mut State, repository: &str, query: &str) -> Answer {
-    if let (Some(digest), Some(from)) = (parameter(query, "mount"), parameter(query, "from"))
-        && let Some(bytes) = state.blobs.get(&(from, digest.clone())).cloned()
-    {
-        state.blobs.insert((repository.to_owned(), digest), bytes);
-        return Answer::status(201);
-    }
-    Answer::status(202).header(
-        "location",
-        format!("/v2/{repository}/blobs/uploads/1?state=x"),
-    )
-}
-
-fn upload(state: &mut State, repository: &str, query: &str, request: &Request) -> Answer {
-    if let Fault::RefuseUploads { code, times } = &mut state.fault
-        && used(times)
-    {
-        return Answer::status(*code);
-    }
-    let digest = digest_of(&request.body);
-    if parameter(query, "digest").as_ref() != Some(&digest) {
-        return Answer::status(400);
-    }
-    state
-        .blobs
-        .insert((repository.to_owned(), digest), request.body.clone());
-    Answer::status(201)
+/// Returns where a range begins, and its last byte if it names one.
+fn range_of(text: &str) -> Option<(usize, Option<usize>)> {
+    let (start, last) = text.strip_prefix("bytes=")?.split_once('-')?;
+    Some((start.parse().ok()?, last.parse().ok()))
 }
 
 fn put_manifest(state: &mut State, repository: &str, name: &str, request: &Request) -> Answer {

@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::{At, Result};
 use crate::usage::DiskUsage;
-use crate::{Patience, Store, Waiting};
+use crate::{Patience, Store, Waiting, partial};
 use choose::Choice;
 use inventory::{Inventory, Sizes};
 pub use item::{Item, ItemFilter, ItemKind, ItemState, meets};
@@ -63,6 +63,9 @@ pub struct FileSystemSpace {
     pub available_bytes: u64,
 }
 
+/// What has come of a blob is kept that long for whoever goes on with it.
+const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3600);
+
 /// The lock under which one process at a time collects.
 const LOCK: &str = "garbage collection";
 
@@ -87,7 +90,11 @@ impl Store {
         for rule in rules {
             choice.apply(rule, now_seconds(), space);
         }
-        sweep::sweep(self, choice)
+        let mut report = sweep::sweep(self, choice)?;
+        let all = rules.iter().any(|rule| rule.all);
+        let unused_for = if all { Duration::ZERO } else { ABANDONED_AFTER };
+        report.freed += partial::remove_abandoned(self, unused_for)?;
+        Ok(report)
     }
 
     /// Whether nobody has collected for `interval`, in a store that is older than that.

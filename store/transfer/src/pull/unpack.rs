@@ -1,13 +1,11 @@
 //! From a resolved image to a stack of layers in the store.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize};
-
 use kiln_disk::{KeyLock, LayerFacts, LayerId, LayerOrigin, Patience, Store};
 use kiln_oci::{ChainId, Descriptor, DiffId, MediaKind, chain_ids};
 use kiln_registry::Client;
 
 use super::arrival::{Arrival, Follower};
-use super::download::{Downloads, PARALLEL_DOWNLOADS};
+use super::download::Downloads;
 use super::error::{PullError, Result};
 use super::{PullEvent, PullObserver, ResolvedImage, waiting};
 use crate::arrival::{set_source, unpack_archive};
@@ -30,16 +28,7 @@ pub fn unpack_layers(
         .map(|one| (*one, Arrival::default()))
         .collect();
     let reference = &image.reference;
-    let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let downloads = Downloads {
-        store,
-        client,
-        reference,
-        observer,
-        wanted: &wanted,
-        next,
-        stopped,
-    };
+    let downloads = Downloads::new(store, client, reference, observer, &wanted);
     let mut unpacking = Unpacking {
         store,
         image,
@@ -48,7 +37,7 @@ pub fn unpack_layers(
         finished: Vec::new(),
     };
     let unpacked = std::thread::scope(|scope| {
-        for _ in 0..wanted.len().min(PARALLEL_DOWNLOADS) {
+        for _ in 0..downloads.connections() {
             scope.spawn(|| downloads.work());
         }
         let unpacked = unpacking.run(&chain_ids, &wanted);
