@@ -4,6 +4,7 @@
 //! ```toml
 //! [build]
 //! context-modes = "normalize"
+//! reproducible = true
 //!
 //! [registry."docker.io"]
 //! mirrors = ["http://127.0.0.1:5000"]
@@ -82,6 +83,8 @@ pub fn garbage_collection(arguments: &GlobalArguments) -> Result<GarbageCollecti
 struct Build {
     #[serde(default)]
     context_modes: Modes,
+    #[serde(default)]
+    reproducible: bool,
 }
 
 /// Permissions of files of build contexts.
@@ -197,6 +200,14 @@ pub fn context_modes(
         Modes::Keep => ContextModes::Kept,
         Modes::Normalize => ContextModes::Normalized,
     })
+}
+
+/// Returns whether images depend on their sources alone: as `asked`, else as the file says.
+pub fn is_reproducible(arguments: &GlobalArguments, asked: Option<bool>) -> Result<bool, Failure> {
+    match asked {
+        Some(asked) => Ok(asked),
+        None => Ok(read(arguments.config.as_deref())?.build.reproducible),
+    }
 }
 
 /// Reads the file that was named, which must exist, or the one at the usual place.

@@ -54,8 +54,8 @@ fn inline_failure(source: CacheError) -> BuildError {
     }
 }
 
-/// Returns a layer as the image describes it, and when it was made, at most the epoch; 0 for
-/// one of the base, `known`: nobody asks. A layer from the cache keeps its time, so that a
+/// Returns a layer as the image describes it, and when it is said to have been made; of one of
+/// the base, `known`, nobody asks. A layer from the cache keeps its time, so that a
 /// build that changes nothing gives the same image.
 fn describe(
     store: &Store,
@@ -64,23 +64,20 @@ fn describe(
     known: Option<&DiffId>,
     absent: &AbsentLayers<'_>,
 ) -> Result<(ImageLayer, i64), BuildError> {
-    let epoch = request.source_date_epoch;
+    let times = request.times;
     if let Some(absent) = absent.get(layer) {
         return Ok((
             absent.as_image_layer(),
-            clamped(absent.created_seconds(), epoch),
+            times.of_layer(absent.created_seconds()),
         ));
     }
-    let described = image::describe(store, layer, known, epoch)?;
+    let latest = times.latest_in_layers();
+    let described = image::describe(store, layer, known, latest)?;
     let made = match known {
         Some(_) => 0,
-        None => kiln_transfer::layers::facts(store, layer, epoch)?.created_seconds,
+        None => kiln_transfer::layers::facts(store, layer, latest)?.created_seconds,
     };
-    Ok((described, clamped(made, epoch)))
-}
-
-fn clamped(seconds: i64, epoch: Option<i64>) -> i64 {
-    epoch.map_or(seconds, |epoch| seconds.min(epoch))
+    Ok((described, times.of_layer(made)))
 }
 
 /// Returns the configuration with its history, one entry that is not empty per layer.

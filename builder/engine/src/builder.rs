@@ -146,7 +146,7 @@ impl<'store> Builder<'store> {
             store: self.store,
             client: self.client,
             absent: attempt.remote.absent(),
-            epoch: request.source_date_epoch,
+            epoch: request.times.latest_in_layers(),
         };
         let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -165,7 +165,7 @@ impl<'store> Builder<'store> {
                 plan: &request.plan,
                 targets,
                 definitions: &definitions,
-                epoch: request.source_date_epoch,
+                epoch: request.times.latest_in_layers(),
             };
             let done = products.and_then(|products| then(&worker, &products, &records));
             drop(worker);

@@ -241,7 +241,7 @@ impl Export<'_> {
             true => self.request.names.clone(),
             false => self.output_names()?,
         };
-        let created = self.request.source_date_epoch.and_then(kiln_oci::timestamp);
+        let created = self.request.times.of_export().and_then(kiln_oci::timestamp);
         Ok(ArchiveOptions {
             names,
             packing,
@@ -262,7 +262,7 @@ impl Export<'_> {
             WhiteoutFormat::Trusted => Ownership::Image,
             WhiteoutFormat::User => Ownership::Caller,
         };
-        let epoch = self.request.source_date_epoch;
+        let epoch = self.request.times.latest_of_files();
         for root in self.roots()? {
             let directory = directory.join(root.directory);
             sink::local::write(self.store, &root.stack, ownership, epoch, &directory)?;
@@ -276,7 +276,7 @@ impl Export<'_> {
         Ok(sink::rootfs_tar::write(
             self.store,
             &self.roots()?,
-            self.request.source_date_epoch,
+            self.request.times.latest_of_files(),
             destination,
         )?)
     }

@@ -24,6 +24,7 @@ mod retry;
 mod secrets;
 mod settle;
 mod source;
+mod times;
 mod worker;
 
 pub use builder::{Builder, EngineOptions, new_build_id};
@@ -49,3 +50,4 @@ pub use request::{
 };
 pub use secrets::{SecretSource, Secrets};
 pub use source::{ArchiveContext, ArchiveContextError, ContextFiles, is_archive};
+pub use times::ImageTimes;

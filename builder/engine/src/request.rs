@@ -1,6 +1,6 @@
 //! What the caller asks of a build, and what comes of it.
 
-use crate::{CacheSource, CacheTarget, Output, Secrets};
+use crate::{CacheSource, CacheTarget, ImageTimes, Output, Secrets};
 use kiln_layer::pattern::IgnorePatterns;
 use kiln_oci::{Annotations, Descriptor, HistoryEntry, ImageConfig, Platform, Reference};
 use kiln_plan::{Plan, VertexId};
@@ -44,8 +44,8 @@ pub struct BuildRequest {
     pub device_directories: Vec<PathBuf>,
     /// Whether steps may ask for a sandbox that does not hold.
     pub allow_insecure: bool,
-    /// The latest time stamp in what is built, in seconds since 1970.
-    pub source_date_epoch: Option<i64>,
+    /// Which times are named in what is built.
+    pub times: ImageTimes,
 }
 
 /// An image that a plan leads to.

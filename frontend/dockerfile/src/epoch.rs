@@ -5,6 +5,8 @@
 //! | `context`, the name of a context | of its commit, its last change, the newest file of its archive |
 //! | a stage `FROM scratch` with one ADD from elsewhere | of what that adds |
 //!
+//! Without any value the time of a context in git is that of its commit.
+//!
 //! A name is replaced by its time before anything else is done, so that steps see a number.
 
 use crate::compile::{CompileOptions, ImageResolver, ResolveError, compile};
@@ -29,7 +31,7 @@ pub(crate) fn with_time(
     resolver: &dyn ImageResolver,
 ) -> Result<Option<CompileOptions>, Diagnostics> {
     let Some((name, span)) = named(dockerfile, options) else {
-        return Ok(None);
+        return Ok(with_commit_time(dockerfile, options, resolver));
     };
     let found = match context(&name, options) {
         Some(context) => match context.modified_seconds {
@@ -43,11 +45,33 @@ pub(crate) fn with_time(
     };
     let seconds = found.map_err(|error| refused(&name, &reason_of(&error), span))?;
     let seconds = seconds.ok_or_else(|| refused(&name, "it has no time of its own", span))?;
+    Ok(Some(at(options, seconds)))
+}
+
+/// Returns `options` with the time of the commit that the build context is, where nothing else
+/// is said: a commit has a time that says more than that of the build.
+fn with_commit_time(
+    dockerfile: &Dockerfile,
+    options: &CompileOptions,
+    resolver: &dyn ImageResolver,
+) -> Option<CompileOptions> {
+    let context = &options.contexts.main;
+    let is_said = options.build_args.iter().any(|(name, _)| name == EPOCH);
+    if is_said || default(dockerfile).is_some() || !matches!(context.source, ContextSource::Git(_))
+    {
+        return None;
+    }
+    let known = context.modified_seconds;
+    let seconds = known.or_else(|| resolver.source_time(&context.source).ok().flatten());
+    seconds.map(|seconds| at(options, seconds))
+}
+
+fn at(options: &CompileOptions, seconds: i64) -> CompileOptions {
     let mut options = options.clone();
     options.build_args.retain(|(given, _)| given != EPOCH);
     let value = Some(seconds.to_string());
     options.build_args.push((EPOCH.to_owned(), value));
-    Ok(Some(options))
+    options
 }
 
 /// Returns the value that was given, or that the Dockerfile has before its first FROM, if it is

@@ -30,6 +30,11 @@ pub struct BuildArguments {
     /// configuration's `[build]`]
     #[arg(long, value_name = "MODES", value_parser = ["keep", "normalize"])]
     pub context_modes: Option<String>,
+    /// Let the times in the image depend on the sources alone, not on clocks and checkouts
+    /// [default: no, or `reproducible` of the configuration's `[build]`]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = boolean, action = ArgAction::Set, value_name = "BOOL")]
+    pub reproducible: Option<bool>,
     /// Stage to build
     #[arg(long, value_name = "STAGE")]
     pub target: Option<String>,

@@ -16,7 +16,9 @@ mod outputs;
 mod platforms;
 mod projects;
 mod remote;
+
 mod remote_cache;
+mod reproducible;
 mod rootless;
 mod secrets;
 mod store;

@@ -62,6 +62,14 @@ pub fn annotations(arguments: &BuildArguments) -> Result<Vec<(String, String)>, 
     }
 }
 
+/// Returns the time of the commit that the build context is a checkout of, in seconds since
+/// 1970; nothing if it is none.
+pub fn commit_seconds(arguments: &BuildArguments) -> Option<i64> {
+    let repository = Repository::of(arguments).ok()?;
+    let time = repository.ask(&["show", "--no-patch", "--format=%ct", "HEAD"]);
+    time.ok()?.parse().ok()
+}
+
 /// The checkout that a build context lies in.
 struct Repository {
     context: PathBuf,

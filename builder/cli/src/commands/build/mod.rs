@@ -7,6 +7,7 @@ mod ignored;
 mod inputs;
 mod options;
 mod results;
+mod times;
 
 use super::cache_mount;
 use super::call;
@@ -26,6 +27,7 @@ use kiln_engine::sandbox::{Cancellation, host};
 use kiln_engine::{BuildOutcome, BuildRequest, Builder, EngineOptions, PlannedImage};
 use kiln_oci::{Annotation, AnnotationLevel, Annotations};
 use kiln_transfer::pull::PullPolicy;
+use times::Times;
 
 pub fn run(global: &GlobalArguments, arguments: &BuildArguments) -> Result<(), Failure> {
     arguments.docker.examine()?;
@@ -172,6 +174,7 @@ fn request(
     inputs: &Inputs,
     compilation: Compilation,
 ) -> Result<BuildRequest, Failure> {
+    let times = Times::of(global, arguments)?;
     let modes = configuration::context_modes(global, arguments.context_modes.as_deref())?;
     let images = compilation.images.into_iter().map(|image| PlannedImage {
         platform: image.platform,
@@ -199,7 +202,7 @@ fn request(
             .allow
             .iter()
             .any(|allowed| allowed == "security.insecure"),
-        source_date_epoch: compilation.source_date_epoch_seconds,
+        times: times.of_image(compilation.source_date_epoch_seconds),
     };
     check_annotations(&request)?;
     Ok(request)

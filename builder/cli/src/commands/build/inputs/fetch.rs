@@ -91,7 +91,7 @@ impl Fetcher<'_> {
             ssh_agents: options::ssh_agents(self.arguments)?,
             device_directories: Vec::new(),
             allow_insecure: false,
-            source_date_epoch: None,
+            times: Default::default(),
         };
         Ok((request, vertex))
     }
