@@ -71,7 +71,7 @@ impl<'scope, 'env> Packing<'scope, 'env> {
             work: Work {
                 store,
                 compressions: compressions(request),
-                epoch: request.source_date_epoch,
+                epoch: request.times.latest_in_layers(),
             },
             is_kept,
             queue: unbounded(),
