@@ -4,7 +4,7 @@ use crate::{CacheSource, CacheTarget, ImageTimes, Output, Secrets};
 use kiln_layer::pattern::IgnorePatterns;
 use kiln_oci::{Annotations, Descriptor, HistoryEntry, ImageConfig, Platform, Reference};
 use kiln_plan::{Plan, VertexId};
-use kiln_sandbox::runspec::Limits;
+use kiln_sandbox::runspec::{Confinement, Limits};
 use kiln_transfer::image::Listing;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -42,6 +42,8 @@ pub struct BuildRequest {
     pub ssh_agents: BTreeMap<String, PathBuf>,
     /// Directories in which devices of this machine are described.
     pub device_directories: Vec<PathBuf>,
+    /// What else holds steps than their sandbox always has.
+    pub confinement: Confinement,
     /// Whether steps may ask for a sandbox that does not hold.
     pub allow_insecure: bool,
     /// Which times are named in what is built.

@@ -38,8 +38,9 @@ pub fn capability_set() -> u64 {
     CAPABILITIES.iter().fold(0, |set, number| set | 1 << number)
 }
 
-/// Paths that are hidden because they tell about the host or reach into it.
-pub const MASKED_PATHS: [&str; 12] = [
+/// Paths that are hidden because they tell about the host or reach into it; `*` stands for the
+/// rest of a name.
+pub const MASKED_PATHS: [&str; 13] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -50,6 +51,7 @@ pub const MASKED_PATHS: [&str; 12] = [
     "/proc/scsi",
     "/proc/timer_list",
     "/proc/timer_stats",
+    "/sys/devices/system/cpu/cpu*/thermal_throttle",
     "/sys/devices/virtual/powercap",
     "/sys/firmware",
 ];

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::confinement::SecurityModules;
 use crate::rung::{NextRung, Rung};
 
 /// What the machine can do.
@@ -27,6 +28,8 @@ pub struct Host {
     pub terminal_group_mapped: bool,
     /// Whether the kernel filters system calls.
     pub filters_system_calls: bool,
+    /// Further walls of the kernel.
+    pub security_modules: SecurityModules,
     /// The processor.
     pub architecture: ProcessorArchitecture,
     /// Release of the kernel, such as `6.12.1`.

@@ -7,6 +7,7 @@
 
 mod assemble;
 pub mod capability;
+mod confinement;
 pub mod defaults;
 pub mod filter;
 mod host;
@@ -15,6 +16,9 @@ mod spec;
 mod step;
 
 pub use assemble::{GroupPlan, RunGroup, SpecError, device_group, group_plan, steps};
+pub use confinement::{
+    Confinement, Landlock, LandlockRules, Profile, SecurityModules, SystemCalls, Users,
+};
 pub use host::{ControlGroups, Host, ProcessorArchitecture};
 pub use rung::{NextRung, Rung};
 pub use spec::{

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::confinement::Confinement;
+
 /// A command and everything it can see.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunSpec {
@@ -38,6 +40,8 @@ pub struct RunSpec {
     pub shm_size_bytes: Option<u64>,
     /// Name of the control group, `[A-Za-z0-9_.-]+`, unique among live runs.
     pub cgroup_name: String,
+    /// What else holds the command.
+    pub confinement: Confinement,
 }
 
 /// The file system that a command sees as `/`.

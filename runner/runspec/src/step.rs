@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::confinement::LandlockRules;
 use crate::spec::{OverlayScratch, ResourceLimit, SecretData};
 
 /// One step of setting up a sandbox.
@@ -28,6 +29,32 @@ pub enum SetupStep {
     IsolateMounts,
     /// Bring the loopback interface up.
     BringLoopbackUp,
+    /// Let users take low ports and send pings in their own network.
+    OpenNetwork,
+    /// Make a user namespace, to be entered later.
+    MakeUserNamespace {
+        /// The host's number for root.
+        start: u32,
+        /// How many users and groups there are.
+        count: u32,
+    },
+    /// Mount, attached nowhere and mapped to the user namespace, what it has no right to mount.
+    Prepare {
+        /// The root.
+        root: OverlayMount,
+        /// How it is mounted.
+        attributes: MountAttributes,
+        /// As for [`SetupStep::MountRoot`].
+        stubs: Vec<Stub>,
+        /// The host's number for root of the user namespace.
+        owner: u32,
+        /// What [`MountSource::Prepared`] counts.
+        mounts: Vec<(MountSource, MountAttributes)>,
+    },
+    /// Become root of the user namespace.
+    EnterUserNamespace,
+    /// Attach the root that was prepared, not yet as `/`.
+    AttachRoot,
     /// Set the host name.
     SetHostname {
         /// The name.
@@ -93,6 +120,23 @@ pub enum SetupStep {
     LimitResources {
         /// The limits.
         limits: Vec<ResourceLimit>,
+    },
+    /// Have programs give no rights.
+    ForbidNewPrivileges,
+    /// Have the program run under an AppArmor profile.
+    SetAppArmorProfile {
+        /// Its name.
+        profile: String,
+    },
+    /// Have the program run with an SELinux label.
+    SetSelinuxLabel {
+        /// The label.
+        label: String,
+    },
+    /// Put Landlock's wall around the command.
+    Landlock {
+        /// What it is told.
+        rules: LandlockRules,
     },
     /// Load the filter of system calls. While still privileged: without
     /// `no_new_privs` the kernel asks for `CAP_SYS_ADMIN`.
@@ -223,6 +267,8 @@ pub enum MountSource {
         /// Where device nodes come from.
         nodes: DeviceSource,
     },
+    /// What [`SetupStep::Prepare`] mounted, by its place in the list.
+    Prepared(usize),
     /// A file or directory of the host.
     Bind {
         /// Path on the host.
@@ -268,6 +314,7 @@ impl fmt::Debug for MountSource {
             MountSource::File { mode, uid, gid, .. } => {
                 write!(formatter, "File({mode:o}, {uid}:{gid})")
             }
+            MountSource::Prepared(number) => write!(formatter, "Prepared({number})"),
             MountSource::Proc => formatter.write_str("Proc"),
             MountSource::Sysfs => formatter.write_str("Sysfs"),
             MountSource::HostSys => formatter.write_str("HostSys"),

@@ -1,6 +1,7 @@
 //! Finds out what the machine can do.
 
 mod groups;
+mod modules;
 mod rung;
 
 use std::fs;
@@ -26,6 +27,7 @@ pub fn probe() -> Host {
         last_capability: read_number("/proc/sys/kernel/cap_last_cap").unwrap_or(40),
         terminal_group_mapped: is_mapped("/proc/self/gid_map", defaults::TERMINAL_GROUP),
         filters_system_calls: status_line("Seccomp").is_some(),
+        security_modules: modules::probe(),
         architecture: architecture(),
         kernel_release: rustix::system::uname()
             .release()
@@ -65,6 +67,10 @@ pub fn describe(host: &Host) -> Vec<(&'static str, String)> {
         ("control groups", groups),
         ("device filter", devices.to_owned()),
         ("system call filter", filter.to_owned()),
+        (
+            "security modules",
+            modules::describe(&host.security_modules),
+        ),
     ]);
     found
 }

@@ -7,8 +7,13 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use kiln_runspec::MountAttributes;
 use rustix::process::Pid;
 
+mod confine;
 mod notify;
 
+pub(crate) use confine::{
+    enter_namespace, landlock_allow, landlock_restrict, landlock_ruleset, landlock_version,
+    map_mount, own_files_as,
+};
 pub(crate) use notify::{
     Notification, hand_over, is_still_waiting, make_socket, next_notification, read_words,
     receive_descriptor, respond, send_descriptor,

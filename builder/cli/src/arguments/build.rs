@@ -134,6 +134,13 @@ pub struct BuildArguments {
         value_parser = entitlement
     )]
     pub allow: Vec<String>,
+    /// How steps are confined, as with docker: seccomp=FILE|unconfined, no-new-privileges,
+    /// apparmor=PROFILE|unconfined, label=LABEL|disable, landlock=root|off (repeatable)
+    #[arg(long, value_name = "OPTION")]
+    pub security_opt: Vec<String>,
+    /// Users of RUN: host, or auto for users of its own, whose root is not the machine's
+    #[arg(long, value_name = "USERS", default_value = "host", value_parser = ["auto", "host"])]
+    pub userns: String,
     /// Directory in which devices for RUN --device are described (repeatable)
     #[arg(long, value_name = "DIRECTORY")]
     pub cdi_spec_dir: Vec<PathBuf>,

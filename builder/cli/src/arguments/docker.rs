@@ -31,8 +31,6 @@ pub struct DockerArguments {
     #[arg(long, hide = true)]
     isolation: Option<String>,
     #[arg(long, hide = true)]
-    security_opt: Vec<String>,
-    #[arg(long, hide = true)]
     builder: Option<String>,
     #[arg(long, hide = true)]
     attest: Vec<String>,
@@ -102,11 +100,6 @@ impl DockerArguments {
                 "isolation",
                 self.isolation.is_some(),
                 "steps run in sandboxes of one kind",
-            ),
-            (
-                "security-opt",
-                !self.security_opt.is_empty(),
-                "RUN --security and --allow say how steps are confined",
             ),
             (
                 "builder",

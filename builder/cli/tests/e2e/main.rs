@@ -5,6 +5,7 @@
 mod caching;
 mod changing;
 mod check;
+mod confinement;
 mod contexts;
 mod devices;
 mod errors;

@@ -134,6 +134,7 @@ fn specification(
         resource_limits: resource_limits(exec),
         shm_size_bytes: exec.shm_size_bytes,
         cgroup_name: format!("{}-{}", &worker.request.build_id, &layer_name(layer)),
+        confinement: worker.request.confinement.clone(),
     })
 }
 

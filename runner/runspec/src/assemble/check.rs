@@ -70,6 +70,14 @@ pub enum SpecError {
         /// Why it cannot be used.
         reason: String,
     },
+    /// A wall that this host does not have.
+    #[error("cannot confine the command by {what}: {reason}")]
+    ConfinementUnsupported {
+        /// What is asked for.
+        what: String,
+        /// Why it cannot be had.
+        reason: &'static str,
+    },
     /// No rung of isolation.
     #[error("cannot set up a sandbox here: {reason}")]
     NoIsolation {
@@ -107,6 +115,7 @@ pub(super) fn check(spec: &RunSpec, host: &Host) -> Result<(), SpecError> {
     check_command(spec)?;
     check_paths(spec)?;
     check_limits(spec)?;
+    super::confine::check(spec, host)?;
     if spec.hostname.len() > 64 {
         return Err(SpecError::Hostname {
             hostname: spec.hostname.clone(),

@@ -4,8 +4,10 @@
 //! the filter is loaded while that is still allowed, rights are given up last.
 
 mod check;
+mod confine;
 mod groups;
 mod mounts;
+mod users;
 
 use std::path::{Path, PathBuf};
 
@@ -30,35 +32,52 @@ pub fn steps(spec: &RunSpec, host: &Host) -> Result<Vec<SetupStep>, SpecError> {
         let group = device_group(host).and_then(|group| group.parent().map(Path::to_owned));
         directories.extend(group);
     }
-    let mut steps = isolate(spec, directories);
-    steps.extend(mounts::mount_everything(spec, host));
-    steps.extend(enter(spec));
+    let mut steps = match users::own(spec, host) {
+        Some(own) => users::isolate_and_mount(spec, host, own, directories),
+        None => {
+            let mut steps = isolate(spec, directories);
+            steps.extend(mounts::mount_everything(spec, host));
+            steps
+        }
+    };
+    steps.extend(enter(spec, host));
     steps.extend(become_command(spec, host));
     Ok(steps)
 }
 
 fn isolate(spec: &RunSpec, groups: Vec<PathBuf>) -> Vec<SetupStep> {
-    let mut namespaces = vec![Namespace::Mount, Namespace::HostName, Namespace::Ipc];
-    if spec.network == NetworkSpec::None {
-        namespaces.push(Namespace::Network);
-    }
-    let mut steps = vec![
-        SetupStep::Unshare {
-            namespaces: vec![Namespace::Process],
-        },
-        SetupStep::ForkInit,
-    ];
+    let mut steps = new_process_namespace();
     if !groups.is_empty() {
         // As process 1: what only waits outside is not counted.
         steps.push(SetupStep::JoinControlGroups {
             directories: groups,
         });
     }
-    steps.push(SetupStep::Unshare { namespaces });
-    steps.push(SetupStep::UnshareControlGroups);
-    steps.push(SetupStep::IsolateMounts);
+    steps.extend(other_namespaces(spec));
+    steps
+}
+
+fn new_process_namespace() -> Vec<SetupStep> {
+    vec![
+        SetupStep::Unshare {
+            namespaces: vec![Namespace::Process],
+        },
+        SetupStep::ForkInit,
+    ]
+}
+
+fn other_namespaces(spec: &RunSpec) -> Vec<SetupStep> {
+    let mut namespaces = vec![Namespace::Mount, Namespace::HostName, Namespace::Ipc];
     if spec.network == NetworkSpec::None {
-        steps.push(SetupStep::BringLoopbackUp);
+        namespaces.push(Namespace::Network);
+    }
+    let mut steps = vec![
+        SetupStep::Unshare { namespaces },
+        SetupStep::UnshareControlGroups,
+        SetupStep::IsolateMounts,
+    ];
+    if spec.network == NetworkSpec::None {
+        steps.extend([SetupStep::BringLoopbackUp, SetupStep::OpenNetwork]);
     }
     steps.push(SetupStep::SetHostname {
         hostname: spec.hostname.clone(),
@@ -66,8 +85,8 @@ fn isolate(spec: &RunSpec, groups: Vec<PathBuf>) -> Vec<SetupStep> {
     steps
 }
 
-fn enter(spec: &RunSpec) -> Vec<SetupStep> {
-    vec![
+fn enter(spec: &RunSpec, host: &Host) -> Vec<SetupStep> {
+    let mut steps = vec![
         SetupStep::PivotRoot,
         SetupStep::EnterWorkingDirectory {
             path: spec.working_directory.clone(),
@@ -76,11 +95,14 @@ fn enter(spec: &RunSpec) -> Vec<SetupStep> {
         },
         SetupStep::ForkCommand,
         SetupStep::StartSession,
-        SetupStep::OwnOutput {
+    ];
+    if users::own(spec, host).is_none() {
+        steps.push(SetupStep::OwnOutput {
             uid: spec.user.uid,
             gid: spec.user.gid,
-        },
-    ]
+        });
+    }
+    steps
 }
 
 fn become_command(spec: &RunSpec, host: &Host) -> Vec<SetupStep> {
@@ -94,9 +116,7 @@ fn become_command(spec: &RunSpec, host: &Host) -> Vec<SetupStep> {
             limits: spec.resource_limits.clone(),
         });
     }
-    if spec.security == SecurityMode::Sandbox && host.filters_system_calls {
-        steps.push(SetupStep::FilterSystemCalls);
-    }
+    steps.extend(confine::confine(spec, host));
     steps.push(SetupStep::LimitCapabilities {
         bounding: capabilities,
     });

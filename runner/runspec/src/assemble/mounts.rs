@@ -11,21 +11,44 @@ use super::{in_user_namespace, root_overlay};
 
 pub(super) fn mount_everything(spec: &RunSpec, host: &Host) -> Vec<SetupStep> {
     let mut steps = mount_root(spec, host);
-    steps.extend(kernel_mounts(spec, host));
+    steps.extend(mount_on_root(spec, host, |_, source| source));
+    steps
+}
+
+/// Returns the mounts below the root; `place` may have the source of one of the specification's,
+/// which are counted, be another.
+pub(super) fn mount_on_root(
+    spec: &RunSpec,
+    host: &Host,
+    place: impl Fn(usize, MountSource) -> MountSource,
+) -> Vec<SetupStep> {
+    let mut steps = kernel_mounts(spec, host);
     steps.extend(file_mounts(spec));
+    let mounts = asked_for(spec, host).into_iter().enumerate();
     steps.extend(
-        sorted(&spec.mounts)
-            .into_iter()
-            .map(|mount| SetupStep::Mount {
-                target: Target::Resolved(mount.target.clone()),
-                source: source(&mount.kind, spec),
-                attributes: attributes(&mount.kind, spec, host),
-            }),
+        mounts.map(|(number, (target, source, attributes))| SetupStep::Mount {
+            target: Target::Resolved(target.to_owned()),
+            source: place(number, source),
+            attributes,
+        }),
     );
     if spec.security == SecurityMode::Sandbox {
         steps.extend(protect());
     }
     steps
+}
+
+/// Returns the mounts that the specification names, in order.
+pub(super) fn asked_for<'s>(
+    spec: &'s RunSpec,
+    host: &Host,
+) -> Vec<(&'s str, MountSource, MountAttributes)> {
+    let mounts = sorted(&spec.mounts).into_iter();
+    let all = mounts.map(|mount| {
+        let attributes = attributes(&mount.kind, spec, host);
+        (mount.target.as_str(), source(&mount.kind, spec), attributes)
+    });
+    all.collect()
 }
 
 fn mount_root(spec: &RunSpec, host: &Host) -> Vec<SetupStep> {
@@ -238,7 +261,7 @@ fn protect() -> impl Iterator<Item = SetupStep> {
     read_only.chain(masked)
 }
 
-fn stubs(spec: &RunSpec) -> Vec<Stub> {
+pub(super) fn stubs(spec: &RunSpec) -> Vec<Stub> {
     let mut stubs: Vec<Stub> = ["proc", "sys", "dev"]
         .map(|path| Stub::Directory(path.to_owned()))
         .into();

@@ -4,7 +4,7 @@ use super::*;
 use crate::host::{ControlGroups, ProcessorArchitecture};
 use crate::spec::{Limits, MountKind, MountSpec, ResourceLimit};
 use crate::step::{DeviceSource, MountAttributes, MountSource, Target};
-use crate::{RunGroup, Rung, SecretData};
+use crate::{Confinement, RunGroup, Rung, SecretData, SecurityModules};
 
 fn root_host() -> Host {
     let controllers = ["memory", "pids", "devices"];
@@ -22,6 +22,7 @@ fn root_host() -> Host {
         last_capability: 40,
         terminal_group_mapped: true,
         filters_system_calls: true,
+        security_modules: SecurityModules::default(),
         architecture: ProcessorArchitecture::X86_64,
         kernel_release: "6.12".into(),
     }
@@ -60,6 +61,7 @@ fn spec() -> RunSpec {
         resource_limits: Vec::new(),
         shm_size_bytes: None,
         cgroup_name: "step".into(),
+        confinement: Confinement::default(),
     }
 }
 
@@ -93,6 +95,7 @@ fn steps_come_in_the_order_that_carries_the_safety() {
         "UnshareControlGroups",
         "IsolateMounts",
         "BringLoopbackUp",
+        "OpenNetwork",
         "SetHostname",
         "MountScratch",
         "MountRoot",

@@ -5,13 +5,16 @@
 //! and reaps. What step leads to what is the caller's list, see [`kiln_runspec::steps`].
 
 mod command;
+mod confine;
 mod device;
 mod mount;
 mod overlay;
 mod perform;
 mod process;
+mod procfs;
 mod resolve;
 mod sockets;
+mod users;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -64,6 +67,7 @@ fn prepare() -> io::Result<UnixStream> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::thread::set_name(c"kiln-init")?;
+    procfs::give_up_protection()?;
     let control: OwnedFd = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     syscall::close_leaked_descriptors(control.as_fd());
     let null = File::open("/dev/null")?;

@@ -1,5 +1,6 @@
 //! Mounts: made detached, given their attributes, attached by handle.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -11,7 +12,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, O
 
 use super::perform::Context;
 use super::resolve::{self, Missing};
-use super::{device, failed, overlay};
+use super::{device, failed, overlay, users};
 use crate::error::StepFailure;
 use crate::syscall;
 
@@ -34,7 +35,7 @@ pub(super) fn mount(
     mounted.map_err(failed(action()))
 }
 
-fn name_of(source: &MountSource) -> String {
+pub(super) fn name_of(source: &MountSource) -> String {
     match source {
         MountSource::Proc => "proc".to_owned(),
         MountSource::Sysfs => "sysfs".to_owned(),
@@ -44,13 +45,14 @@ fn name_of(source: &MountSource) -> String {
         MountSource::Terminals { .. } => "devpts".to_owned(),
         MountSource::Tmpfs { .. } => "tmpfs".to_owned(),
         MountSource::Devices { .. } => "devices".to_owned(),
+        MountSource::Prepared(_) => "what was prepared".to_owned(),
         MountSource::Bind { source, subpath } => format!("{} {subpath}", source.display()),
         MountSource::Overlay { .. } => "overlay".to_owned(),
         MountSource::File { .. } => "a file".to_owned(),
     }
 }
 
-fn detached(
+pub(super) fn detached(
     source: &MountSource,
     attributes: MountAttributes,
     context: &mut Context,
@@ -67,9 +69,15 @@ fn detached(
             let sys = context.open_host(Path::new("/sys"))?;
             bind(sys.as_fd(), attributes)
         }
+        MountSource::Prepared(number) => {
+            let prepared = context.prepared.get(*number).ok_or(Errno::BADF)?;
+            Ok(prepared.try_clone()?)
+        }
         MountSource::Bind { source, subpath } => {
             let source = open_source(source, subpath, context)?;
-            bind(source.as_fd(), attributes)
+            let mounted = bind(source.as_fd(), attributes)?;
+            users::map(mounted.as_fd(), context)?;
+            Ok(mounted)
         }
         MountSource::Overlay { overlay, subpath } => {
             overlay::mount_below(overlay, subpath, attributes, context)
@@ -150,6 +158,14 @@ pub(super) fn bind(source: BorrowedFd<'_>, attributes: MountAttributes) -> io::R
     Ok(mount)
 }
 
+/// Makes a mount of what a handle names without the mounts below it, attached nowhere.
+pub(super) fn bind_alone(source: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    Ok(rustix::mount::open_tree(source, "", flags)?)
+}
+
 fn file(
     data: &[u8],
     mode: u32,
@@ -223,8 +239,31 @@ pub(super) fn mount_scratch(over: &Path, context: &mut Context) -> io::Result<()
     Ok(())
 }
 
-/// Hides a path below the root, where it exists.
+/// Hides a path below the root, where it exists; `*` stands for each directory whose name begins
+/// as written.
 pub(super) fn mask(path: &str, context: &mut Context) -> io::Result<()> {
+    let Some((before, after)) = path.split_once('*') else {
+        return mask_one(path, context);
+    };
+    let (parent, prefix) = before.rsplit_once('/').unwrap_or(("", before));
+    let Some(parent_handle) = existing(parent, context)? else {
+        return Ok(());
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let readable = rustix::fs::openat(&parent_handle, ".", flags, Mode::empty())?;
+    for entry in rustix::fs::Dir::read_from(&readable)? {
+        let entry = entry?;
+        match entry.file_name().to_str() {
+            Ok(name) if name.starts_with(prefix) => {
+                mask_one(&format!("{parent}/{name}{after}"), context)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn mask_one(path: &str, context: &mut Context) -> io::Result<()> {
     let Some(target) = existing(path, context)? else {
         return Ok(());
     };
@@ -295,6 +334,12 @@ pub(super) fn is_device(handle: BorrowedFd<'_>, major: u32, minor: u32) -> io::R
 
 /// Opens a path relative to a directory, without following a link at its end.
 pub(super) fn open_entry(directory: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(directory, name, flags, Mode::empty())?)
+}
+
+/// As [`open_entry`], for names that are no text.
+pub(super) fn open_entry_of(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(directory, name, flags, Mode::empty())?)
 }

@@ -4,15 +4,16 @@ mod classic;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
-use kiln_runspec::{MountAttributes, OverlayMount, Stub};
+use kiln_runspec::{MountAttributes, OverlayMount, OverlayScratch, Stub};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::mount::FsOpenFlags;
 
 use super::perform::Context;
 use super::resolve::{self, Missing};
-use super::{failed, mount};
+use super::{failed, mount, users};
 use crate::error::StepFailure;
 
 /// Mounts the root, over a layer of mount points.
@@ -28,6 +29,12 @@ pub(super) fn mount_root(
     attach_root(root, context).map_err(failed("attach the root"))
 }
 
+/// Attaches the root that lies at the end of what was prepared.
+pub(super) fn attach_prepared_root(context: &mut Context) -> io::Result<()> {
+    let root = context.prepared.pop().ok_or(Errno::BADF)?;
+    attach_root(root, context)
+}
+
 fn attach_root(root: OwnedFd, context: &mut Context) -> io::Result<()> {
     let place = mount::scratch_directory("root", context)?;
     mount::attach(&root, place.as_fd())?;
@@ -36,7 +43,7 @@ fn attach_root(root: OwnedFd, context: &mut Context) -> io::Result<()> {
 }
 
 /// Makes the layer below all others: it shows through where the image has nothing.
-fn stub_layer(stubs: &[Stub], context: &Context) -> io::Result<OwnedFd> {
+pub(super) fn stub_layer(stubs: &[Stub], context: &Context) -> io::Result<OwnedFd> {
     let base = mount::scratch_directory("base", context)?;
     for stub in stubs {
         let (path, missing) = match stub {
@@ -55,12 +62,12 @@ fn stub_layer(stubs: &[Stub], context: &Context) -> io::Result<OwnedFd> {
             }
         };
         // Mounts may lie below each other; the target is looked up again in the union.
-        match resolve::resolve(base.as_fd(), path, missing) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOTDIR) => {}
-            result if matches!(stub, Stub::OpenDirectory(_)) => {
-                mount::set_mode(result?.handle.as_fd(), ".", 0o1777)?;
-            }
-            result => drop(result?),
+        let made = match resolve::resolve(base.as_fd(), path, missing) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOTDIR) => continue,
+            made => made?,
+        };
+        if matches!(stub, Stub::OpenDirectory(_)) {
+            mount::set_mode(made.handle.as_fd(), ".", 0o1777)?;
         }
     }
     Ok(base)
@@ -88,32 +95,23 @@ pub(super) fn mount_below(
     mount::bind(inside.as_fd(), attributes)
 }
 
-fn overlay_over(
+pub(super) fn overlay_over(
     overlay: &OverlayMount,
     base: OwnedFd,
     attributes: MountAttributes,
-    context: &Context,
+    context: &mut Context,
 ) -> Result<OwnedFd, StepFailure> {
-    let open = |path: &std::path::PathBuf| {
-        let action = format!("open layer {}", path.display());
-        context.open_host(path).map_err(failed(action))
-    };
     if overlay.lowers.is_empty() && overlay.scratch.is_none() {
         return mount::bind(base.as_fd(), attributes).map_err(failed("mount an empty directory"));
     }
     // The kernel wants the top one first.
-    let mut lowers: Vec<OwnedFd> = overlay
-        .lowers
-        .iter()
-        .rev()
-        .map(open)
-        .collect::<Result<_, _>>()?;
+    let mut lowers = Vec::with_capacity(overlay.lowers.len() + 1);
+    for path in overlay.lowers.iter().rev() {
+        lowers.push(open_layer(path, context)?);
+    }
     lowers.push(base);
     let scratch = match &overlay.scratch {
-        Some(scratch) => Some(Scratch {
-            upper: open(&scratch.upper)?,
-            work: open(&scratch.work)?,
-        }),
+        Some(scratch) => Some(open_scratch(scratch, context)?),
         None => None,
     };
     let user_xattrs = overlay.user_xattrs;
@@ -144,6 +142,39 @@ const MARKS: [(&str, &str); 3] = [
     ("metacopy", "off"),
     ("index", "off"),
 ];
+
+fn open_layer(path: &Path, context: &mut Context) -> Result<OwnedFd, StepFailure> {
+    let opened = context.open_host(path);
+    let layer = opened.and_then(|layer| users::mapped(layer, context));
+    layer.map_err(failed(format!("open layer {}", path.display())))
+}
+
+/// Both must lie in one mount: what is mapped is the directory that they share.
+fn open_scratch(scratch: &OverlayScratch, context: &mut Context) -> Result<Scratch, StepFailure> {
+    if context.users.is_none() {
+        return Ok(Scratch {
+            upper: open_layer(&scratch.upper, context)?,
+            work: open_layer(&scratch.work, context)?,
+        });
+    }
+    let action = format!("open layer {}", scratch.upper.display());
+    let shared = (scratch.upper.parent(), scratch.work.parent());
+    let names = (scratch.upper.file_name(), scratch.work.file_name());
+    let opened = match (shared, names) {
+        ((Some(parent), Some(other)), (Some(upper), Some(work))) if parent == other => {
+            let parent = context.open_host(parent);
+            let parent = parent.and_then(|parent| users::mapped(parent, context));
+            parent.and_then(|parent| {
+                Ok(Scratch {
+                    upper: mount::open_entry_of(parent.as_fd(), upper)?,
+                    work: mount::open_entry_of(parent.as_fd(), work)?,
+                })
+            })
+        }
+        _ => Err(Errno::XDEV.into()),
+    };
+    opened.map_err(failed(action))
+}
 
 /// Errors: `EOPNOTSUPP` when the kernel takes no layers one by one (before 6.7).
 fn mount_overlay(

@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 
 use super::resolve::{self, CreatedStub, Missing};
-use super::{failed, mount, overlay};
+use super::{confine, failed, mount, overlay, procfs, users};
 use crate::error::StepFailure;
 use crate::syscall;
 
@@ -22,6 +22,10 @@ pub(super) struct Context {
     pub(super) hidden: HashMap<PathBuf, OwnedFd>,
     /// The file system in memory for what is handed in as bytes.
     pub(super) scratch: Option<OwnedFd>,
+    /// The user namespace that is entered later.
+    pub(super) users: Option<OwnedFd>,
+    /// Mounts that wait for their places.
+    pub(super) prepared: Vec<OwnedFd>,
     /// The root, mounted, before and after it becomes `/`.
     pub(super) root: Option<OwnedFd>,
     /// What hides directories.
@@ -49,6 +53,8 @@ impl Context {
             filter,
             hidden: HashMap::new(),
             scratch: None,
+            users: None,
+            prepared: Vec::new(),
             root: None,
             empty_directory: None,
             null_device: None,
@@ -78,7 +84,7 @@ impl Context {
     }
 }
 
-fn present(handle: &Option<OwnedFd>) -> io::Result<BorrowedFd<'_>> {
+pub(super) fn present(handle: &Option<OwnedFd>) -> io::Result<BorrowedFd<'_>> {
     let missing = || io::Error::from_raw_os_error(libc::EBADF);
     handle.as_ref().map(AsFd::as_fd).ok_or_else(missing)
 }
@@ -96,6 +102,37 @@ pub(super) fn perform(step: &SetupStep, context: &mut Context) -> Result<(), Ste
         SetupStep::IsolateMounts => isolate_mounts().map_err(failed("isolate mounts")),
         SetupStep::BringLoopbackUp => {
             syscall::bring_loopback_up().map_err(failed("bring the loopback interface up"))
+        }
+        SetupStep::OpenNetwork => {
+            procfs::open_network();
+            Ok(())
+        }
+        SetupStep::MakeUserNamespace { start, count } => users::make(*start, *count, context),
+        SetupStep::Prepare {
+            root,
+            attributes,
+            stubs,
+            owner,
+            mounts,
+        } => users::prepare(
+            &users::Root {
+                overlay: root,
+                attributes: *attributes,
+                stubs,
+                owner: *owner,
+            },
+            mounts,
+            context,
+        ),
+        SetupStep::EnterUserNamespace => {
+            users::enter(context).map_err(failed("enter the user namespace"))
+        }
+        SetupStep::AttachRoot => {
+            overlay::attach_prepared_root(context).map_err(failed("attach the root"))
+        }
+        SetupStep::OwnOutput { uid, gid } => {
+            own_output(*uid, *gid);
+            Ok(())
         }
         SetupStep::SetHostname { hostname } => rustix::system::sethostname(hostname.as_bytes())
             .map_err(|error| failed(format!("set host name `{hostname}`"))(error.into())),
@@ -134,9 +171,15 @@ fn perform_in_command(step: &SetupStep, context: &mut Context) -> Result<(), Ste
                 .map(drop)
                 .map_err(|error| failed("start a session")(error.into()))
         }
-        SetupStep::OwnOutput { uid, gid } => {
-            own_output(*uid, *gid);
-            Ok(())
+        SetupStep::ForbidNewPrivileges => {
+            confine::forbid_new_privileges().map_err(failed("forbid new privileges"))
+        }
+        SetupStep::SetAppArmorProfile { profile } => confine::set_apparmor_profile(profile)
+            .map_err(failed(format!("set the AppArmor profile `{profile}`"))),
+        SetupStep::SetSelinuxLabel { label } => confine::set_selinux_label(label)
+            .map_err(failed(format!("set the SELinux label `{label}`"))),
+        SetupStep::Landlock { rules } => {
+            confine::restrict(rules).map_err(failed("put Landlock's wall up"))
         }
         SetupStep::LimitResources { limits } => limits.iter().try_for_each(limit_resource),
         SetupStep::FilterSystemCalls if context.filter.is_empty() => Ok(()),

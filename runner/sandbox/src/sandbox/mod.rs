@@ -9,7 +9,7 @@ mod watch;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use kiln_runspec::{Host, RunSpec, filter};
+use kiln_runspec::{Host, RunSpec, SystemCalls, filter};
 
 use crate::{Cancellation, SandboxError, protocol};
 use groups::RunGroups;
@@ -113,7 +113,11 @@ impl Sandbox {
         };
         self.reaper.start_spare();
         // When nobody listens any more, a report tells why, or the end of the socket.
-        let _ = protocol::send_setup(&started.control, &steps, self.filter());
+        let filter = match &spec.confinement.system_calls {
+            SystemCalls::Filter(program) => program,
+            SystemCalls::Default | SystemCalls::Unconfined => self.filter(),
+        };
+        let _ = protocol::send_setup(&started.control, &steps, filter);
         let ended = watch::watch(&mut started, output, cancellation);
         let outcome = ended.map(|status| groups.outcome(status));
         // It ends by itself now; unmounting takes it a while.

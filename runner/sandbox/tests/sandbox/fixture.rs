@@ -107,6 +107,7 @@ impl Fixture {
             resource_limits: Vec::new(),
             shm_size_bytes: None,
             cgroup_name: format!("test-{}", std::process::id()),
+            confinement: Confinement::default(),
         }
     }
 

@@ -8,6 +8,7 @@ mod lifetime;
 mod limits;
 mod mounts;
 mod rootless;
+mod users;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -37,6 +38,7 @@ fn main() {
         lifetime::CASES,
         isolation::CASES,
         calls::CASES,
+        users::CASES,
         mounts::CASES,
         limits::CASES,
         rootless::CASES,

@@ -1,5 +1,6 @@
 //! `kiln build`: from arguments to an image, and what is said about it.
 
+mod confinement;
 mod emulation;
 mod failure;
 mod git;
@@ -198,6 +199,7 @@ fn request(
         secrets: options::secrets(arguments)?,
         ssh_agents: options::ssh_agents(arguments)?,
         device_directories: options::device_directories(arguments),
+        confinement: confinement::of(arguments)?,
         allow_insecure: arguments
             .allow
             .iter()

@@ -90,6 +90,7 @@ impl Fetcher<'_> {
             secrets: options::secrets(self.arguments)?,
             ssh_agents: options::ssh_agents(self.arguments)?,
             device_directories: Vec::new(),
+            confinement: Default::default(),
             allow_insecure: false,
             times: Default::default(),
         };

@@ -1,0 +1,134 @@
+//! Users of the command's own: the namespace, and what is mounted before it is entered.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use kiln_runspec::{MountAttributes, MountSource, OverlayMount, Stub};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::process::{Pid, Signal, WaitOptions};
+
+use super::perform::{Context, present};
+use super::{failed, mount, overlay, procfs};
+use crate::error::StepFailure;
+use crate::syscall::{self, Fork};
+
+/// Makes a user namespace that nobody is in: a child makes it and ends.
+pub(super) fn make(start: u32, count: u32, context: &mut Context) -> Result<(), StepFailure> {
+    let users = try_make(start, count).map_err(failed(format!(
+        "make a user namespace of {count} ids from {start}"
+    )))?;
+    context.users = Some(users);
+    Ok(())
+}
+
+fn try_make(start: u32, count: u32) -> io::Result<OwnedFd> {
+    let (mut ours, mut theirs) = UnixStream::pair()?;
+    let child = match syscall::fork()? {
+        Fork::Parent(child) => child,
+        Fork::Child => {
+            drop(ours);
+            let made = syscall::unshare(libc::CLONE_NEWUSER);
+            if made.is_ok() && theirs.write_all(b"x").is_ok() {
+                // Until the parent has what it wants.
+                let _ = theirs.read(&mut [0]);
+            }
+            syscall::exit_now(0)
+        }
+    };
+    drop(theirs);
+    let made = ours.read_exact(&mut [0]).and_then(|()| {
+        let process = child.as_raw_nonzero();
+        let map = format!("0 {start} {count}");
+        procfs::write(&format!("{process}/uid_map"), &map)?;
+        procfs::write(&format!("{process}/gid_map"), &map)?;
+        let path = format!("/proc/{process}/ns/user");
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        Ok(rustix::fs::open(path, flags, Mode::empty())?)
+    });
+    drop(ours);
+    end(child);
+    made
+}
+
+fn end(child: Pid) {
+    let _ = rustix::process::kill_process(child, Signal::KILL);
+    while let Err(rustix::io::Errno::INTR) =
+        rustix::process::waitpid(Some(child), WaitOptions::empty())
+    {}
+}
+
+/// Maps a mount that is attached nowhere, if there is a user namespace to map it to: its files
+/// have the numbers there that they have on disk.
+pub(super) fn map(mounted: BorrowedFd<'_>, context: &Context) -> io::Result<()> {
+    let Some(users) = &context.users else {
+        return Ok(());
+    };
+    match mount::kind_of(mounted)? {
+        // Whose it is matters to nobody who can open it at all.
+        FileType::CharacterDevice | FileType::BlockDevice => Ok(()),
+        _ => syscall::map_mount(mounted, users.as_fd()),
+    }
+}
+
+/// Returns a directory as the user namespace sees it.
+pub(super) fn mapped(directory: OwnedFd, context: &mut Context) -> io::Result<OwnedFd> {
+    if context.users.is_none() {
+        return Ok(directory);
+    }
+    // Alone: what is mounted below it is ours.
+    let mounted = mount::bind_alone(directory.as_fd())?;
+    map(mounted.as_fd(), context)?;
+    // Older kernels take no layers from mounts that are attached nowhere.
+    context.files += 1;
+    let place = mount::scratch_directory(&format!("mapped-{}", context.files), context)?;
+    mount::attach(&mounted, place.as_fd())?;
+    Ok(mounted)
+}
+
+/// The root that is prepared.
+pub(super) struct Root<'a> {
+    pub overlay: &'a OverlayMount,
+    pub attributes: MountAttributes,
+    pub stubs: &'a [Stub],
+    pub owner: u32,
+}
+
+/// Mounts, attached nowhere, what the user namespace may not mount; the root comes last.
+///
+/// An overlay makes files as the one who mounted it, and who is not mapped can make none. So
+/// this is done as the namespace's root, as far as files go.
+pub(super) fn prepare(
+    root: &Root<'_>,
+    mounts: &[(MountSource, MountAttributes)],
+    context: &mut Context,
+) -> Result<(), StepFailure> {
+    syscall::own_files_as(root.owner).map_err(failed("make files as another user"))?;
+    for (source, attributes) in mounts {
+        let action = format!("mount {}", mount::name_of(source));
+        let mounted = mount::detached(source, *attributes, context).map_err(failed(action))?;
+        context.prepared.push(mounted);
+    }
+    let base = overlay::stub_layer(root.stubs, context).map_err(failed("make mount points"))?;
+    let mounted = overlay::overlay_over(root.overlay, base, root.attributes, context)?;
+    context.prepared.push(mounted);
+    syscall::own_files_as(0).map_err(failed("make files as root"))
+}
+
+/// Becomes root of the user namespace; nothing of the host's root is left.
+pub(super) fn enter(context: &mut Context) -> io::Result<()> {
+    let users = present(&context.users)?;
+    syscall::enter_namespace(users.as_raw_fd(), libc::CLONE_NEWUSER)?;
+    syscall::set_groups(&[0])?;
+    syscall::set_gid(0)?;
+    syscall::set_uid(0)?;
+    // The kernel forgets both when the user changes.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let not_dumpable = rustix::process::DumpableBehavior::NotDumpable;
+    rustix::process::set_dumpable_behavior(not_dumpable)?;
+    context.users = None;
+    context.scratch = None;
+    context.empty_directory = None;
+    context.hidden.clear();
+    Ok(())
+}
