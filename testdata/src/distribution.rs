@@ -4,9 +4,24 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
+use crate::certificates::Certificates;
 use crate::command::stdout_of;
 use crate::keeper::{Service, free_port};
 use crate::needs::find_program;
+
+/// How a registry lets clients in.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// Whether the user `user` with the password `secret` is asked for.
+    pub asks_password: bool,
+    /// The certificates it shows; plain HTTP without any.
+    pub tls: Option<Certificates>,
+    /// Whether clients must show a certificate of the same authority.
+    pub asks_certificate: bool,
+}
+
+/// `user:secret`, as bcrypt.
+const PASSWORDS: &str = "user:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
 
 /// A running registry, empty at first; gone when dropped or when the test process ends.
 #[derive(Debug)]
@@ -18,10 +33,15 @@ pub struct Registry {
 impl Registry {
     /// Starts a registry over plain HTTP that lets everybody in.
     pub fn start() -> Registry {
+        Self::start_as(&Setup::default())
+    }
+
+    /// Starts a registry as `setup` says.
+    pub fn start_as(setup: &Setup) -> Registry {
         let port = free_port();
         let service = Service::start(
             "registry",
-            |directory| serve(directory, port),
+            |directory| serve(directory, port, setup),
             |_| TcpStream::connect(("127.0.0.1", port)).is_ok(),
         );
         Registry {
@@ -61,15 +81,31 @@ impl Registry {
     }
 }
 
-fn serve(directory: &Path, port: u16) -> Command {
+fn serve(directory: &Path, port: u16, setup: &Setup) -> Command {
     let config = directory.join("config.yml");
-    let content = format!(
+    let mut content = format!(
         "version: 0.1\n\
          log:\n  level: warn\n\
-         storage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n\
-         http:\n  addr: 127.0.0.1:{port}\n",
+         storage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n",
         directory.join("data").display()
     );
+    if setup.asks_password {
+        let passwords = directory.join("passwords");
+        std::fs::write(&passwords, PASSWORDS).expect("the passwords");
+        let path = passwords.display();
+        content += &format!("auth:\n  htpasswd:\n    realm: test\n    path: {path}\n");
+    }
+    content += &format!("http:\n  addr: 127.0.0.1:{port}\n");
+    if let Some(Certificates {
+        authority, server, ..
+    }) = &setup.tls
+    {
+        let (certificate, key) = (server.certificate.display(), server.key.display());
+        content += &format!("  tls:\n    certificate: {certificate}\n    key: {key}\n");
+        if setup.asks_certificate {
+            content += &format!("    clientcas:\n      - {}\n", authority.display());
+        }
+    }
     std::fs::write(&config, content).expect("the registry's configuration");
     let mut command = Command::new(find_program("docker-registry").expect("docker-registry"));
     command.arg("serve").arg(config);

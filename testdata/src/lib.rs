@@ -5,6 +5,7 @@
 
 pub mod archive;
 pub mod base;
+pub mod certificates;
 pub mod command;
 pub mod distribution;
 pub mod docker;
