@@ -33,6 +33,9 @@ use perform::Context;
 /// First argument of the hidden mode.
 pub(crate) const HIDDEN_ARGUMENT: &str = "kiln-sandbox-init";
 
+/// Names the control group that is entered first.
+pub(crate) const GROUP_VARIABLE: &str = "KILN_SANDBOX_GROUP";
+
 /// Returns whether this process was started as a sandbox's first one.
 pub fn is_requested() -> bool {
     std::env::args_os()
@@ -54,7 +57,7 @@ pub fn run_init() -> ! {
 
 fn set_up(control: &UnixStream) -> Result<Never, StepFailure> {
     // Before there is anything to do: this takes long, and steps may come much later.
-    for group in std::env::args_os().skip(2) {
+    if let Some(group) = std::env::var_os(GROUP_VARIABLE) {
         perform::join_control_group(Path::new(&group))?;
     }
     let (steps, filter) =

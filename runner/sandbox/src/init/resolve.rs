@@ -69,14 +69,7 @@ pub(super) fn resolve(root: BorrowedFd<'_>, path: &str, missing: Missing) -> io:
 pub(super) fn open_plain(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
     let path = path.trim_start_matches('/');
-    let flags = flags | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat2(
-        root,
-        path,
-        flags,
-        Mode::empty(),
-        resolve,
-    )?)
+    open_resolving(root, path, flags | OFlags::CLOEXEC, resolve)
 }
 
 /// Opens an existing path inside `root`; links are followed inside it.
@@ -86,14 +79,26 @@ pub(super) fn open_inside(root: BorrowedFd<'_>, path: &str) -> io::Result<OwnedF
         "" => ".",
         path => path,
     };
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat2(
-        root,
-        path,
-        flags,
-        Mode::empty(),
-        resolve,
-    )?)
+    open_resolving(root, path, OFlags::PATH | OFlags::CLOEXEC, resolve)
+}
+
+/// The kernel gives up when something is renamed meanwhile; who renames without end waits as
+/// long as this.
+const MAXIMUM_TRIES: usize = 128;
+
+fn open_resolving(
+    root: BorrowedFd<'_>,
+    path: &str,
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> io::Result<OwnedFd> {
+    for _ in 1..MAXIMUM_TRIES {
+        match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
+            Err(Errno::AGAIN) => {}
+            result => return Ok(result?),
+        }
+    }
+    Err(Errno::AGAIN.into())
 }
 
 struct Walk {

@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use super::groups;
 use super::program::Program;
 use crate::SandboxError;
-use crate::init::HIDDEN_ARGUMENT;
+use crate::init::{GROUP_VARIABLE, HIDDEN_ARGUMENT};
 
 /// A first process that waits for its steps.
 #[derive(Debug)]
@@ -93,8 +93,13 @@ impl Starter {
         let mut command = self.program().map_err(start)?.command();
         command
             .arg(HIDDEN_ARGUMENT)
-            .args(&self.device_group)
             .env_clear()
+            // Arguments of process 1 can be read from inside, its environment cannot.
+            .envs(
+                self.device_group
+                    .iter()
+                    .map(|group| (GROUP_VARIABLE, group)),
+            )
             // Out of reach of a terminal's interrupt, which is for the caller to handle.
             .process_group(0)
             .stdin(OwnedFd::from(theirs))

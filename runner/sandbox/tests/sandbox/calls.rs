@@ -7,16 +7,16 @@ use kiln_sandbox::runspec::ResolvedUser;
 use crate::Case;
 use crate::fixture::Fixture;
 
-pub const CASES: &[Case] = &[
-    (
-        "system_calls_end_as_the_table_says",
-        calls_end_as_the_table_says,
-    ),
-    (
-        "users_get_no_raw_sockets_by_any_way",
-        users_get_no_raw_sockets,
-    ),
-];
+pub const CASES: &[Case] = &[(
+    "users_get_no_raw_sockets_by_any_way",
+    users_get_no_raw_sockets,
+)];
+
+/// What holds for root and for users.
+pub const ON_EVERY_RUNG: &[Case] = &[(
+    "system_calls_end_as_the_table_says",
+    calls_end_as_the_table_says,
+)];
 
 const SOURCE: &str = include_str!("../../../../testdata/probe/calls.c");
 
@@ -33,7 +33,7 @@ const MAY_BE_ABSENT: [&str; 5] = [
 ];
 
 /// Compiles the probe into the root; `None` where no compiler is.
-pub fn install(fixture: &Fixture) -> Option<()> {
+fn install(fixture: &Fixture) -> Option<()> {
     let source = fixture.path("calls.c");
     std::fs::write(&source, SOURCE).expect("the source");
     let mut compiler = Command::new("gcc");
@@ -57,7 +57,7 @@ fn calls_end_as_the_table_says() {
 }
 
 /// Holds what the probe says to the table.
-pub fn check(fixture: &Fixture) {
+fn check(fixture: &Fixture) {
     let ran = fixture.run("calls");
     let found: Vec<String> = ran.succeeded().lines().map(judged).collect();
     let is_here = |line: &&str| cfg!(target_arch = "x86_64") && !line.is_empty();

@@ -2,6 +2,7 @@
 //! as root they also start themselves again as an unprivileged user.
 
 mod calls;
+mod escapes;
 mod fixture;
 mod isolation;
 mod lifetime;
@@ -38,7 +39,9 @@ fn main() {
         lifetime::CASES,
         isolation::CASES,
         calls::CASES,
+        calls::ON_EVERY_RUNG,
         users::CASES,
+        escapes::ON_EVERY_RUNG,
         mounts::CASES,
         limits::CASES,
         rootless::CASES,

@@ -8,7 +8,13 @@ use kiln_sandbox::user_namespace::{Entered, enter_if_unprivileged};
 use crate::Case;
 use crate::fixture::Fixture;
 
-pub const CASES: &[Case] = &[("unprivileged_user_can_run_steps", unprivileged_user_can_run)];
+pub const CASES: &[Case] = &[
+    ("unprivileged_user_can_run_steps", unprivileged_user_can_run),
+    (
+        "user_with_ranges_of_ids_can_run_steps",
+        user_with_ranges_can_run,
+    ),
+];
 
 /// Environment variable that says: this is the unprivileged one.
 pub const MARK: &str = "KILN_SANDBOX_UNPRIVILEGED";
@@ -16,8 +22,24 @@ pub const MARK: &str = "KILN_SANDBOX_UNPRIVILEGED";
 /// A user id without name and ranges; another one can be given for a try by hand.
 const NOBODY: &str = "65534";
 
+/// A user with name and ranges, where there is one.
+const USER_WITH_RANGES: &str = "kilntest";
+
 fn unprivileged_user_can_run() {
     let user = std::env::var("KILN_SANDBOX_TEST_USER").unwrap_or(NOBODY.to_owned());
+    run_as(&user);
+}
+
+fn user_with_ranges_can_run() {
+    let ranges = std::fs::read_to_string("/etc/subuid").unwrap_or_default();
+    let begins = format!("{USER_WITH_RANGES}:");
+    match ranges.lines().any(|line| line.starts_with(&begins)) {
+        true => run_as(USER_WITH_RANGES),
+        false => println!("  SKIPPED: no user {USER_WITH_RANGES} with subordinate ids"),
+    }
+}
+
+fn run_as(user: &str) {
     // Built programs may lie where other users cannot look.
     let directory = tempfile::Builder::new()
         .prefix("kiln-sandbox-program-")
@@ -27,7 +49,7 @@ fn unprivileged_user_can_run() {
     let program = directory.path().join("test");
     std::fs::copy("/proc/self/exe", &program).expect("a copy of this test");
     let output = Command::new("setpriv")
-        .args(["--reuid", &user, "--regid", &user, "--clear-groups"])
+        .args(["--reuid", user, "--regid", user, "--clear-groups"])
         .arg(&program)
         .env(MARK, "1")
         .env("TMPDIR", "/tmp")
@@ -53,6 +75,11 @@ pub fn run_as_unprivileged() -> ! {
     }
     for network in [NetworkSpec::None, NetworkSpec::Host] {
         steps_run(network);
+    }
+    let cases = crate::escapes::ON_EVERY_RUNG.iter();
+    for (name, case) in cases.chain(crate::calls::ON_EVERY_RUNG) {
+        println!("  {name}");
+        case();
     }
     println!("rootless: done");
     std::process::exit(0)
