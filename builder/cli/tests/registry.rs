@@ -325,6 +325,55 @@ fn eight_processes_pull_an_image_once() {
     }
 }
 
+#[test]
+fn bases_whose_files_nobody_reads_are_not_downloaded() {
+    let registry = FakeRegistry::start();
+    let address = registry.address();
+    let layer = Layer::of_files(&[("base", b"content")]);
+    registry.add_image("a", "1", std::slice::from_ref(&layer));
+    let digest = digest_of(&layer.archive);
+    // What follows FROM, where it goes, and how often the base comes.
+    let cases = [
+        ("ENV A=1", "--push", 0),
+        ("COPY --link Dockerfile /", "--push", 0),
+        ("ENV A=1\nLABEL b=2", "--quiet", 1),
+        ("ENV A=2", "--output=type=oci,dest=/dev/null", 1),
+        ("COPY Dockerfile /", "--push", 1),
+    ];
+    for (lines, output, downloads) in cases {
+        let place = Place::new();
+        let name = format!("{address}/new{}:1", lines.len());
+        place.write(
+            "context/Dockerfile",
+            &format!("FROM {address}/a:1\n{lines}\n"),
+        );
+        let context = place.path("context");
+        let arguments = ["build", output, "--tag", &name, context.to_str().unwrap()];
+        let before = registry.count("GET", &digest);
+        place.run(&arguments).succeeded();
+        assert_eq!(
+            registry.count("GET", &digest) - before,
+            downloads,
+            "{lines}"
+        );
+        place.run(&arguments).succeeded();
+        assert_eq!(
+            registry.count("GET", &digest) - before,
+            downloads,
+            "{lines}"
+        );
+        if output == "--push" {
+            assert!(registry.blob(name_of(&name), &digest).is_some());
+            Place::new().pull(&name).succeeded();
+        }
+    }
+}
+
+fn name_of(name: &str) -> &str {
+    let (_, repository) = name.split_once('/').unwrap();
+    repository.split(':').next().unwrap()
+}
+
 /// Waits until what has come of a blob has so many bytes.
 fn wait_for_partial(place: &Place, bytes: u64) {
     let began = Instant::now();

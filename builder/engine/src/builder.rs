@@ -242,7 +242,7 @@ impl<'store> Builder<'store> {
         }
         let absent = worker.remote.absent();
         for product in products.values() {
-            export::provide(request, absent, product)?;
+            export::provide(worker, product)?;
         }
         worker.record_imported()?;
         let images = self.images(request, products, absent, records)?;

@@ -1,7 +1,7 @@
 //! Hands finished images to the store's names and to the outputs.
 
-use crate::cache::{self, AbsentLayers, CacheError, CacheTarget, OnError};
-use crate::worker::Product;
+use crate::cache::{self, CacheError, CacheTarget, OnError};
+use crate::worker::{BuildWorker, Product};
 use crate::{BuildError, BuildRequest, Destination, Event, ImageFormat, Output, TaskId, load};
 use kiln_disk::Store;
 use kiln_layer::tree::WhiteoutFormat;
@@ -18,16 +18,17 @@ use std::path::{Path, PathBuf};
 /// Brings what the outputs need of `product`'s absent layers: their files for an image that
 /// stays in the store and for outputs of files, else their blobs. A push takes them from where
 /// they are, and a cache needs none of them.
-pub(crate) fn provide(
-    request: &BuildRequest,
-    absent: &AbsentLayers<'_>,
-    product: &Product,
-) -> Result<(), BuildError> {
+pub(crate) fn provide(worker: &BuildWorker<'_>, product: &Product) -> Result<(), BuildError> {
     let Product::Stack(stack) = product else {
         return Ok(());
     };
-    let brought = match need(request) {
-        Need::Files => absent.bring(stack),
+    let absent = worker.remote.absent();
+    let brought = match need(worker.request) {
+        Need::Files => {
+            let images = worker.bring_images(stack);
+            images.map_err(|failed| BuildError::Steps(vec![failed]))?;
+            absent.bring(stack)
+        }
         Need::Blobs => absent.bring_blobs(stack),
         Need::Origin => absent.offer(stack),
     };

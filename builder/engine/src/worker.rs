@@ -87,10 +87,20 @@ impl BuildWorker<'_> {
 
     /// Returns the directories of `stack`, bottom first; brings those that are not here.
     pub fn paths(&self, stack: &[LayerId]) -> Result<Vec<PathBuf>, StepError> {
+        self.bring_images(stack).map_err(|(_, error)| error)?;
         let brought = self.remote.absent().bring(stack);
         brought.map_err(StepError::CacheLayer)?;
         let layers = self.store.layers();
         Ok(stack.iter().map(|layer| layers.diff_path(layer)).collect())
+    }
+
+    /// Brings the layers of `stack` that belong to images and are not here.
+    pub fn bring_images(&self, stack: &[LayerId]) -> Result<(), (VertexId, StepError)> {
+        for image in self.remote.absent().images(stack) {
+            let unpacked = op::image::unpack(self, &image);
+            unpacked.map_err(|error| (image.vertex, error))?;
+        }
+        Ok(())
     }
 
     /// Returns who fetches for `vertex`.

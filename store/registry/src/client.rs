@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kiln_oci::{Descriptor, Digest, Document, MAX_DOCUMENT_BYTES, MediaType, Reference};
+use kiln_oci::{Descriptor, Digest, Document, MAX_DOCUMENT_BYTES, Manifest, MediaType, Reference};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Response, Url};
 
@@ -15,6 +15,7 @@ use crate::body::read_whole;
 use crate::endpoint::{Endpoint, authority};
 use crate::error::{Cause, Error, Result};
 use crate::http::Payload;
+use crate::listing;
 use crate::retry::Attempts;
 use crate::runtime::Driver;
 use crate::settings::LazySettings;
@@ -211,9 +212,49 @@ impl Client {
         call.headers.insert(CONTENT_TYPE, kind);
         let body = Bytes::copy_from_slice(bytes);
         call.payload = Payload::Bytes(&body);
-        self.driver
-            .run(async { self.transport.send(&call).await.map(drop) })?;
+        let is_listed = self.driver.run(async {
+            let response = self.transport.send(&call).await?;
+            Ok(response.headers().contains_key("oci-subject"))
+        })?;
+        if !is_listed
+            && let Ok(Document::Manifest(manifest)) = Document::parse(bytes, None)
+            && let Some(subject) = &manifest.subject
+        {
+            self.list_referrer(target, subject, referrer(&manifest, &descriptor))?;
+        }
         Ok(descriptor)
+    }
+
+    /// Adds `added` to what refers to `subject`, where the registry does not do so itself.
+    fn list_referrer(
+        &self,
+        target: &Reference,
+        subject: &Descriptor,
+        added: Descriptor,
+    ) -> Result<()> {
+        let known = self.referrers(target, &subject.digest)?;
+        if known.iter().any(|one| one.digest == added.digest) {
+            return Ok(());
+        }
+        let index = listing::with_referrer(known, added);
+        let name = listing::fallback_name(target, &subject.digest)?;
+        let media_type = index.media_type.clone();
+        self.push_manifest(&name, &media_type, &index.to_bytes())?;
+        Ok(())
+    }
+
+    /// Returns the tags of the repository of `reference`, from its registry itself.
+    pub fn tags(&self, reference: &Reference) -> Result<Vec<String>> {
+        let endpoint = self.endpoint_to_write(reference)?;
+        self.driver.run(listing::tags(&self.transport, &endpoint))
+    }
+
+    /// Returns what refers to the manifest `digest` of the repository of `reference`:
+    /// signatures, attestations and other artifacts that have it as their subject.
+    pub fn referrers(&self, reference: &Reference, digest: &Digest) -> Result<Vec<Descriptor>> {
+        let endpoint = self.endpoint_to_write(reference)?;
+        let referrers = listing::referrers(&self.transport, &endpoint, digest);
+        self.driver.run(referrers)
     }
 
     fn document(
@@ -283,6 +324,16 @@ impl Client {
             waited.await?;
         }
     }
+}
+
+/// Returns the manifest `descriptor` as lists of referrers have it.
+fn referrer(manifest: &Manifest, descriptor: &Descriptor) -> Descriptor {
+    let mut referrer = descriptor.clone();
+    let kind = manifest.artifact_type.clone();
+    let kind = kind.unwrap_or_else(|| manifest.config.media_type.to_string());
+    referrer.artifact_type = Some(kind);
+    referrer.annotations = manifest.annotations.clone();
+    referrer
 }
 
 fn content_type(response: &Response) -> Option<String> {

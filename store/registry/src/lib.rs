@@ -17,6 +17,7 @@ mod download;
 mod endpoint;
 mod error;
 mod http;
+mod listing;
 mod options;
 mod retry;
 mod runtime;
@@ -28,6 +29,7 @@ mod upload;
 mod web;
 
 pub use cancel::Canceller;
+pub use challenge::Challenge;
 pub use client::{Client, FetchedDocument};
 pub use download::BlobReader;
 pub use error::{Cause, Error, Result};

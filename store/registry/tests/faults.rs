@@ -4,7 +4,7 @@ use std::io::{self, Cursor, Read};
 use std::time::Duration;
 
 use base64::Engine as _;
-use kiln_oci::{Descriptor, MediaType, Reference};
+use kiln_oci::{Descriptor, Digest, Manifest, MediaFamily, MediaType, Reference};
 use kiln_registry::{Cause, Client, ClientOptions, Error, Pushed, RegistrySettings, RetryPolicy};
 use kiln_testdata::registry::{FakeRegistry, Fault, Guard, Layer};
 use tempfile::TempDir;
@@ -366,4 +366,47 @@ fn cancelled_clients_transfer_nothing_more() {
         Err(Error::Cancelled)
     ));
     assert!(matches!(*bench.read_blob().unwrap_err(), Error::Cancelled));
+}
+
+#[test]
+fn tags_come_page_by_page() {
+    let bench = bench();
+    for tag in ["2", "3", "4", "5"] {
+        let layer = Layer::of_files(&[("x", tag.as_bytes())]);
+        bench.registry.add_image("a/b", tag, &[layer]);
+    }
+    let tags = bench.client.tags(&bench.repository).unwrap();
+    assert_eq!(tags, ["1", "2", "3", "4", "5"]);
+    assert_eq!(bench.registry.count("GET", "/tags/list"), 3);
+}
+
+#[test]
+fn artifacts_are_listed_under_their_subject_where_the_registry_does_not() {
+    let bench = bench();
+    let subject = bench.client.resolve(&bench.repository).unwrap().descriptor;
+    let none = bench.client.referrers(&bench.repository, &subject.digest);
+    assert_eq!(none.unwrap(), []);
+    let artifact = |kind: &str| {
+        let config = Descriptor::of_bytes("application/vnd.oci.empty.v1+json", b"{}");
+        let mut manifest = Manifest::new(MediaFamily::Oci, config, Vec::new());
+        manifest.artifact_type = Some(kind.to_owned());
+        manifest.subject = Some(subject.clone());
+        let bytes = manifest.to_bytes();
+        let name = bench.repository.with_digest(Digest::sha256(&bytes));
+        let pushed = bench
+            .client
+            .push_manifest(&name, &manifest.media_type, &bytes);
+        pushed.unwrap()
+    };
+    let kinds = ["application/x.one", "application/x.two"];
+    let pushed = [artifact(kinds[0]), artifact(kinds[1])];
+    artifact(kinds[0]);
+    let referrers = bench.client.referrers(&bench.repository, &subject.digest);
+    let found: Vec<_> = referrers
+        .unwrap()
+        .into_iter()
+        .map(|one| (one.digest, one.artifact_type.unwrap()))
+        .collect();
+    let expected = [0, 1].map(|index| (pushed[index].digest.clone(), kinds[index].to_owned()));
+    assert_eq!(found, expected);
 }

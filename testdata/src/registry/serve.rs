@@ -74,6 +74,7 @@ fn respond(state: &mut State, request: &Request, port: u16) -> Answer {
             put_manifest(state, &repository.join("/"), name, request)
         }
         (_, [repository @ .., "manifests", name]) => manifest(state, &repository.join("/"), name),
+        ("GET", [repository @ .., "tags", "list"]) => tags(state, &repository.join("/"), query),
         (_, [repository @ .., "blobs", digest]) => {
             blob(state, &repository.join("/"), digest, request)
         }
@@ -237,6 +238,27 @@ fn blob(state: &mut State, repository: &str, digest: &str, request: &Request) ->
 fn range_of(text: &str) -> Option<(usize, Option<usize>)> {
     let (start, last) = text.strip_prefix("bytes=")?.split_once('-')?;
     Some((start.parse().ok()?, last.parse().ok()))
+}
+
+/// Lists two tags on each page.
+fn tags(state: &State, repository: &str, query: &str) -> Answer {
+    let last = query.strip_prefix("last=").unwrap_or_default();
+    let names = state.manifests.keys();
+    let mut tags: Vec<_> = names
+        .filter(|(known, name)| known == repository && !name.contains(':') && name.as_str() > last)
+        .map(|(_, name)| format!("\"{name}\""))
+        .collect();
+    let has_more = tags.len() > 2;
+    tags.truncate(2);
+    let answer = Answer::status(200).body(format!(r#"{{"tags":[{}]}}"#, tags.join(",")));
+    let Some(last) = tags.last().filter(|_| has_more) else {
+        return answer;
+    };
+    let next = format!(
+        "</v2/{repository}/tags/list?last={}>",
+        last.trim_matches('"')
+    );
+    answer.header("link", format!("{next}; rel=\"next\""))
 }
 
 fn put_manifest(state: &mut State, repository: &str, name: &str, request: &Request) -> Answer {

@@ -1,12 +1,18 @@
 //! Layers that are known but not here: brought when something reads their files.
+//!
+//! They are of a remote cache, or of an image whose files no step is sure to read.
 
 use super::document::StackedLayer;
+use super::registry::RegistryCache;
 use super::{Backend, LoadedCache};
 use kiln_disk::{LayerId, Store};
-use kiln_oci::{ChainId, Descriptor, DiffId, MediaFamily};
+use kiln_oci::{ChainId, Descriptor, DiffId, MediaFamily, Reference};
+use kiln_plan::VertexId;
+use kiln_registry::Client;
 use kiln_transfer::Error;
 use kiln_transfer::arrival::{self, Arriving};
 use kiln_transfer::image::{ImageLayer, in_family};
+use kiln_transfer::pull::ResolvedImage;
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,10 +32,27 @@ struct Names {
     chains: HashMap<(ChainId, i64), LayerId>,
 }
 
-/// A layer of a remote cache.
+/// A layer of a remote cache or of an image.
 pub(crate) struct AbsentLayer {
     arriving: Arriving,
     backend: Arc<dyn Backend>,
+    home: Home,
+}
+
+/// What a layer belongs to.
+enum Home {
+    Cache,
+    Image(Arc<AbsentImage>),
+}
+
+/// An image whose layers come when something reads their files.
+pub(crate) struct AbsentImage {
+    /// The image.
+    pub image: ResolvedImage,
+    /// Its name, as the plan has it.
+    pub reference: Reference,
+    /// The vertex that it is the result of.
+    pub vertex: VertexId,
 }
 
 impl AbsentLayer {
@@ -108,17 +131,83 @@ impl<'store> AbsentLayers<'store> {
             // A name of its own: what a power cut left under the chain's is not trusted.
             let layer = LayerId::random();
             let backend = Arc::clone(backend);
-            let absent = Arc::new(AbsentLayer { arriving, backend });
+            let absent = Arc::new(AbsentLayer {
+                arriving,
+                backend,
+                home: Home::Cache,
+            });
             names.layers.insert(layer.clone(), absent);
             names.chains.insert(chain, layer.clone());
             layer
         })
     }
 
+    /// Returns the stack of `image`, bottom first: layers that are here as they are here, the
+    /// others under the names that they will have.
+    pub fn image(&self, image: AbsentImage, client: &Client) -> kiln_disk::Result<Vec<LayerId>> {
+        let image = Arc::new(image);
+        let resolved = &image.image;
+        let reference = resolved.reference.clone();
+        let backend: Arc<dyn Backend> = Arc::new(RegistryCache::new(client.clone(), reference));
+        let diff_ids = &resolved.config.rootfs.diff_ids;
+        let chain_ids = kiln_oci::chain_ids(diff_ids);
+        let parts = diff_ids
+            .iter()
+            .zip(chain_ids)
+            .zip(&resolved.manifest.layers);
+        let mut stack = Vec::with_capacity(diff_ids.len());
+        for ((diff_id, chain_id), descriptor) in parts {
+            let known = self.store.chains().get(&chain_id)?;
+            if let Some(layer) = known.filter(|layer| self.store.layers().exists(layer)) {
+                stack.push(layer);
+                continue;
+            }
+            let layer = LayerId::of_chain(&chain_id);
+            let absent = AbsentLayer {
+                arriving: Arriving {
+                    diff_id: diff_id.clone(),
+                    chain_id,
+                    descriptor: descriptor.clone(),
+                    created_seconds: 0,
+                },
+                backend: Arc::clone(&backend),
+                home: Home::Image(Arc::clone(&image)),
+            };
+            self.names().layers.insert(layer.clone(), Arc::new(absent));
+            stack.push(layer);
+        }
+        Ok(stack)
+    }
+
     /// Returns what is known of the layer, if it is not here.
     pub fn get(&self, layer: &LayerId) -> Option<Arc<AbsentLayer>> {
         let absent = self.names().layers.get(layer).cloned()?;
-        (!self.store.layers().exists(layer)).then_some(absent)
+        (!self.is_here(layer, &absent)).then_some(absent)
+    }
+
+    fn is_here(&self, layer: &LayerId, absent: &AbsentLayer) -> bool {
+        let exists = self.store.layers().exists(layer);
+        match absent.home {
+            Home::Cache => exists,
+            // What a power cut left under the chain's name has not got that name.
+            Home::Image(_) => {
+                let chain = self.store.chains().get(&absent.arriving.chain_id);
+                exists && chain.is_ok_and(|known| known.as_ref() == Some(layer))
+            }
+        }
+    }
+
+    /// Returns the images that absent layers of `stack` belong to.
+    pub fn images(&self, stack: &[LayerId]) -> Vec<Arc<AbsentImage>> {
+        let mut images: Vec<Arc<AbsentImage>> = Vec::new();
+        for absent in stack.iter().filter_map(|layer| self.get(layer)) {
+            if let Home::Image(image) = &absent.home
+                && !images.iter().any(|known| Arc::ptr_eq(known, image))
+            {
+                images.push(Arc::clone(image));
+            }
+        }
+        images
     }
 
     /// Whether all layers of `stack` are here.

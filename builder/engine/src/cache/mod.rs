@@ -17,7 +17,7 @@ mod registry;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use absent::AbsentLayers;
+pub(crate) use absent::{AbsentImage, AbsentLayers};
 pub(crate) use export::{ExportContext, Exporter, Offers, Records, inline_document, kept};
 pub(crate) use import::{RemoteCache, with_causes};
 

@@ -9,7 +9,7 @@ mod exec;
 mod file;
 mod git;
 pub(crate) mod http;
-mod image;
+pub(crate) mod image;
 mod merge;
 mod mounts;
 
