@@ -1,15 +1,17 @@
-//! Images on their way to a registry: blobs side by side, manifests when all of them are there.
+//! Images on their way to a registry: blobs side by side, each as soon as it is compressed,
+//! manifests when all of them are there.
 //!
 //! A blob is sent only if the registry lacks it and cannot take it from the repository that
 //! it was pulled from. The tag moves last: it never names something incomplete.
 
+use std::cell::RefCell;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use kiln_disk::Store;
-use kiln_oci::{Descriptor, DiffId, Reference};
+use kiln_oci::{Descriptor, DiffId, Digest, Reference};
 use kiln_registry::{Client, Pushed};
 
 use crate::arrival::source_of;
@@ -88,9 +90,6 @@ pub fn push(
     naming: Naming,
     observer: PushObserver<'_>,
 ) -> Result<Descriptor> {
-    let observe = |progress| observer(PushEvent::Packing(progress));
-    let pack_one = |image| pack::pack(store, image, packing, &observe);
-    let packed = images.iter().map(pack_one).collect::<Result<Vec<_>>>()?;
     let pushing = Pushing {
         store,
         client,
@@ -99,47 +98,85 @@ pub fn push(
         packing,
         naming,
     };
-    pushing.blobs(&parts(&packed))?;
+    let packed = pushing.pack_and_push(images)?;
     pushing.manifests(&packed)
 }
 
 /// A blob to be pushed.
-struct Part<'a> {
-    descriptor: &'a Descriptor,
-    content: Content<'a>,
+struct Part {
+    descriptor: Descriptor,
+    content: Content,
 }
 
-enum Content<'a> {
-    Bytes(&'a [u8]),
-    Layer(&'a DiffId),
+enum Content {
+    Bytes(Vec<u8>),
+    Layer(DiffId),
 }
 
-/// Returns the blobs of all images, each once: layers first, for they take longest.
-fn parts(images: &[PackedImage]) -> Vec<Part<'_>> {
-    let layers = images
-        .iter()
-        .flat_map(|image| image.layers.iter().zip(&image.diff_ids));
-    let layers = layers.map(|(descriptor, diff_id)| Part {
-        descriptor,
-        content: Content::Layer(diff_id),
-    });
-    let configs = images.iter().map(|image| {
-        let content = Content::Bytes(&image.config_bytes);
-        Part {
-            descriptor: &image.config,
-            content,
-        }
-    });
-    let mut parts: Vec<Part<'_>> = Vec::new();
-    for part in layers.chain(configs) {
-        if !parts
-            .iter()
-            .any(|known| known.descriptor.digest == part.descriptor.digest)
-        {
-            parts.push(part);
+/// Blobs that are ready, each once, for those who push them.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<QueueState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct QueueState {
+    parts: VecDeque<Part>,
+    known: HashSet<Digest>,
+    is_complete: bool,
+    failure: Option<Error>,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, descriptor: &Descriptor, content: Content) {
+        let mut state = self.lock();
+        if state.known.insert(descriptor.digest.clone()) {
+            state.parts.push_back(Part {
+                descriptor: descriptor.clone(),
+                content,
+            });
+            self.changed.notify_one();
         }
     }
-    parts
+
+    /// Says that nothing more is added.
+    fn complete(&self) {
+        self.lock().is_complete = true;
+        self.changed.notify_all();
+    }
+
+    /// Keeps further blobs from being begun; the first failure counts.
+    fn fail(&self, error: Error) {
+        self.lock().failure.get_or_insert(error);
+        self.changed.notify_all();
+    }
+
+    fn has_failed(&self) -> bool {
+        self.lock().failure.is_some()
+    }
+
+    /// Waits for a blob; nothing at the end and after a failure.
+    fn next(&self) -> Option<Part> {
+        let mut state = self.lock();
+        loop {
+            if state.failure.is_some() {
+                return None;
+            }
+            if let Some(part) = state.parts.pop_front() {
+                return Some(part);
+            }
+            if state.is_complete {
+                return None;
+            }
+            let woken = self.changed.wait(state);
+            state = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
 }
 
 struct Pushing<'a> {
@@ -152,30 +189,69 @@ struct Pushing<'a> {
 }
 
 impl Pushing<'_> {
-    /// Pushes all blobs, a few at a time; the first failure keeps further ones from starting.
-    fn blobs(&self, parts: &[Part<'_>]) -> Result<()> {
-        let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
-        std::thread::scope(|scope| {
-            for _ in 0..parts.len().min(PARALLEL_UPLOADS) {
-                scope.spawn(|| {
-                    while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        if lock(&failure).is_some() {
-                            return;
-                        }
-                        if let Err(error) = self.blob(part) {
-                            lock(&failure).get_or_insert(error);
-                        }
-                    }
-                });
+    /// Makes the images ready, and pushes the blobs that are, a few at a time.
+    fn pack_and_push(&self, images: &[Image]) -> Result<Vec<PackedImage>> {
+        let queue = Queue::default();
+        let packed = std::thread::scope(|scope| {
+            for _ in 0..PARALLEL_UPLOADS {
+                scope.spawn(|| self.work(&queue));
             }
+            let packed = self.pack(images, &queue);
+            queue.complete();
+            packed
         });
-        let failure = lock(&failure).take();
-        failure.map_or(Ok(()), Err)
+        let failure = queue.lock().failure.take();
+        match failure {
+            Some(error) => Err(error),
+            None => packed,
+        }
     }
 
-    fn blob(&self, part: &Part<'_>) -> Result<()> {
-        let blob = part.descriptor;
-        let source = match part.content {
+    /// Makes the images ready, and hands blobs to `queue` as soon as they are.
+    fn pack(&self, images: &[Image], queue: &Queue) -> Result<Vec<PackedImage>> {
+        let layer = RefCell::new(None);
+        let observe = |progress: Progress| {
+            match &progress {
+                Progress::Packing(diff_id) => *layer.borrow_mut() = Some(diff_id.clone()),
+                Progress::Packed(blob) => {
+                    if let Some(diff_id) = layer.borrow_mut().take() {
+                        queue.add(blob, Content::Layer(diff_id));
+                    }
+                }
+                Progress::Writing(_) | Progress::Manifest(_) => {}
+            }
+            (self.observer)(PushEvent::Packing(progress));
+        };
+        let mut packed = Vec::with_capacity(images.len());
+        for image in images {
+            if queue.has_failed() {
+                break;
+            }
+            match pack::pack(self.store, image, self.packing, &observe) {
+                Ok(image) => {
+                    queue.add(&image.config, Content::Bytes(image.config_bytes.clone()));
+                    packed.push(image);
+                }
+                Err(error) => {
+                    queue.fail(error);
+                    break;
+                }
+            }
+        }
+        Ok(packed)
+    }
+
+    fn work(&self, queue: &Queue) {
+        while let Some(part) = queue.next() {
+            if let Err(error) = self.blob(&part) {
+                queue.fail(error);
+            }
+        }
+    }
+
+    fn blob(&self, part: &Part) -> Result<()> {
+        let blob = &part.descriptor;
+        let source = match &part.content {
             Content::Layer(diff_id) => source_of(self.store, diff_id)?,
             Content::Bytes(_) => None,
         };
@@ -199,16 +275,16 @@ impl Pushing<'_> {
     /// Opens the blob from `position` on: in memory, in the store, or where it was pulled from.
     fn open(
         &self,
-        part: &Part<'_>,
+        part: &Part,
         source: Option<&Reference>,
         position: u64,
     ) -> io::Result<Box<dyn Read + Send>> {
-        if let Content::Bytes(bytes) = part.content {
-            let mut cursor = Cursor::new(bytes.to_vec());
+        if let Content::Bytes(bytes) = &part.content {
+            let mut cursor = Cursor::new(bytes.clone());
             cursor.set_position(position);
             return Ok(Box::new(cursor));
         }
-        let blob = part.descriptor;
+        let blob = &part.descriptor;
         match (self.store.blobs().open(&blob.digest), source) {
             (Ok(mut file), _) => {
                 file.seek(SeekFrom::Start(position))?;
@@ -264,8 +340,4 @@ impl Pushing<'_> {
             source: Box::new(source),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poison| poison.into_inner())
 }
