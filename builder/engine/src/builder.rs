@@ -15,7 +15,7 @@ use kiln_disk::{StepEnd, Store};
 use kiln_layer::tree::WhiteoutFormat;
 use kiln_plan::{Op, VertexId};
 use kiln_registry::Client;
-use kiln_sandbox::runspec::{Host, Rung};
+use kiln_sandbox::runspec::Host;
 use kiln_sandbox::{Cancellation, Sandbox};
 use kiln_solver::{Failure, Options};
 use kiln_transfer::image::Image;
@@ -76,7 +76,7 @@ impl<'store> Builder<'store> {
         client: &'store Client,
         options: EngineOptions,
     ) -> Result<Self, BuildError> {
-        let whiteouts = whiteout_format(&options.host);
+        let whiteouts = kiln_disk::whiteout_format();
         let sandbox = Sandbox::new(options.host).map_err(BuildError::Sandbox)?;
         Ok(Builder {
             store,
@@ -543,14 +543,6 @@ fn built_image(image: &Image) -> BuiltImage {
         platform: image.config.platform(),
         manifest: image.manifest.clone(),
         config: image.config_descriptor.clone(),
-    }
-}
-
-/// In a user namespace the kernel takes overlay marks from `user.*` attributes only.
-fn whiteout_format(host: &Host) -> WhiteoutFormat {
-    match host.rung {
-        Rung::Root => WhiteoutFormat::Trusted,
-        _ => WhiteoutFormat::User,
     }
 }
 

@@ -260,7 +260,7 @@ impl Export<'_> {
 
     fn files(&self, directory: &Path) -> Result<(), BuildError> {
         let ownership = match kiln_disk::whiteout_format() {
-            WhiteoutFormat::Trusted => Ownership::Image,
+            WhiteoutFormat::Trusted | WhiteoutFormat::Contained => Ownership::Image,
             WhiteoutFormat::User => Ownership::Caller,
         };
         let epoch = self.request.times.latest_of_files();

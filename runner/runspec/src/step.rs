@@ -105,6 +105,14 @@ pub enum SetupStep {
     },
     /// Make the root `/` and let go of the host's file systems.
     PivotRoot,
+    /// Inherit the orphans of this process, where no process namespace holds them: they end
+    /// with the command.
+    BecomeSubreaper,
+    /// Make a directory `/`, where mounts cannot.
+    ChangeRoot {
+        /// The directory.
+        directory: PathBuf,
+    },
     /// Go on as the command's own process; process 1 reaps.
     ForkCommand,
     /// Start a session, so that no terminal of the caller is reached.

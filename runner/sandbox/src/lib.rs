@@ -9,6 +9,7 @@ mod device_program;
 mod error;
 pub mod host;
 pub mod init;
+mod placement;
 mod protocol;
 mod sandbox;
 mod syscall;

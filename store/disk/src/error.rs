@@ -48,6 +48,16 @@ pub enum Error {
         /// The first feature that is unknown.
         feature: String,
     },
+    /// The layers of the store have another form than those that this process makes.
+    #[error("cannot use store {}: it was made {made}, and this process runs {here}", path.display())]
+    OtherLayers {
+        /// The root of the store.
+        path: PathBuf,
+        /// Where it was made.
+        made: &'static str,
+        /// Where this process is.
+        here: &'static str,
+    },
     /// The root belongs to another user.
     #[error("cannot use store {}: it belongs to {owner}, not to {user}", path.display())]
     OwnedByAnother {

@@ -8,11 +8,12 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use kiln_layer::tree::WhiteoutFormat;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{At, Error, Result};
 use crate::session::Temporary;
-use crate::{durable, random};
+use crate::{durable, random, whiteout_format};
 
 /// The newest version that this program knows, and the one it makes.
 pub(crate) const VERSION: u64 = 1;
@@ -52,7 +53,8 @@ pub(crate) enum Presence {
 
 /// Checks that the store in `root` can be used.
 ///
-/// Errors: [`Error::NewerVersion`], [`Error::UnknownFeature`], [`Error::NotAStore`].
+/// Errors: [`Error::NewerVersion`], [`Error::UnknownFeature`], [`Error::OtherLayers`],
+/// [`Error::NotAStore`].
 pub(crate) fn check(root: &Path) -> Result<Presence> {
     let path = root.join(FILE_NAME);
     match std::fs::read(&path) {
@@ -83,12 +85,43 @@ fn check_bytes(root: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
     } = serde_json::from_slice::<Format>(bytes)
         .map_err(malformed)?
         .features;
-    match incompatible.into_iter().chain(read_only_compatible).next() {
-        Some(feature) => Err(Error::UnknownFeature {
+    let mut features = incompatible.into_iter().chain(read_only_compatible);
+    let (known, unknown): (Vec<_>, Vec<_>) = features
+        .by_ref()
+        .partition(|name| LAYER_FORMATS.contains(&name.as_str()));
+    if let Some(feature) = unknown.into_iter().next() {
+        return Err(Error::UnknownFeature {
             path: root.to_owned(),
             feature,
+        });
+    }
+    let found = known.into_iter().next();
+    match found.as_deref() == layer_feature() {
+        true => Ok(()),
+        false => Err(Error::OtherLayers {
+            path: root.to_owned(),
+            made: described(found.as_deref()),
+            here: described(layer_feature()),
         }),
-        None => Ok(()),
+    }
+}
+
+/// Layers that look different from what overlay mounts read.
+const LAYER_FORMATS: [&str; 1] = [CONTAINED];
+const CONTAINED: &str = "contained-layers";
+
+/// Returns the feature that stores of this process have, by the form of their layers.
+fn layer_feature() -> Option<&'static str> {
+    match whiteout_format() {
+        WhiteoutFormat::Trusted | WhiteoutFormat::User => None,
+        WhiteoutFormat::Contained => Some(CONTAINED),
+    }
+}
+
+fn described(feature: Option<&str>) -> &'static str {
+    match feature {
+        Some(_) => "in a container that may not mount",
+        None => "where overlay mounts can be made",
     }
 }
 
@@ -114,7 +147,10 @@ pub(crate) fn write(root: &Path) -> Result<()> {
     let temporary = Temporary::create(temporary)?;
     let format = Format {
         version: VERSION,
-        features: Features::default(),
+        features: Features {
+            incompatible: layer_feature().into_iter().map(str::to_owned).collect(),
+            ..Features::default()
+        },
     };
     let malformed = |source| Error::Malformed {
         path: path.clone(),

@@ -8,6 +8,7 @@ pub mod compress;
 pub mod copy;
 pub mod digest;
 pub mod pattern;
+pub mod plain;
 pub mod scan;
 pub mod tree;
 pub mod users;

@@ -120,7 +120,7 @@ fn mount_layers(layers: &[PathBuf], at: &Path) -> bool {
         .collect();
     let marks = match format() {
         WhiteoutFormat::Trusted => "",
-        WhiteoutFormat::User => ",userxattr",
+        _ => ",userxattr",
     };
     let options = format!("lowerdir={}{marks}", top_first.join(":"));
     let options = std::ffi::CString::new(options).unwrap();

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::host::Host;
 use crate::rung::Rung;
-use crate::spec::RunSpec;
+use crate::spec::{Root, RunSpec};
 
 /// Why no steps can be given for a specification.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -78,6 +78,22 @@ pub enum SpecError {
         /// Why it cannot be had.
         reason: &'static str,
     },
+    /// Something that a changed root cannot give.
+    #[error("cannot {what} in a changed root: it lacks {lacks}")]
+    ChangedRoot {
+        /// What was to be done.
+        what: &'static str,
+        /// What that takes.
+        lacks: &'static str,
+    },
+    /// The root cannot be had on this rung.
+    #[error("cannot take {kind} as root on the rung `{rung}`")]
+    RootOfAnotherRung {
+        /// What kind of root.
+        kind: &'static str,
+        /// The rung.
+        rung: Rung,
+    },
     /// No rung of isolation.
     #[error("cannot set up a sandbox here: {reason}")]
     NoIsolation {
@@ -112,6 +128,7 @@ pub(super) fn check(spec: &RunSpec, host: &Host) -> Result<(), SpecError> {
             reason: missing.unwrap_or_default(),
         });
     }
+    check_root(spec, host)?;
     check_command(spec)?;
     check_paths(spec)?;
     check_limits(spec)?;
@@ -122,6 +139,20 @@ pub(super) fn check(spec: &RunSpec, host: &Host) -> Result<(), SpecError> {
         });
     }
     Ok(())
+}
+
+fn check_root(spec: &RunSpec, host: &Host) -> Result<(), SpecError> {
+    let (kind, fits) = match &spec.root {
+        Root::Overlay { .. } => ("an overlay", host.rung.has_namespaces()),
+        Root::Directory { .. } => ("a plain directory", host.rung == Rung::Chroot),
+    };
+    match fits {
+        true => Ok(()),
+        false => Err(SpecError::RootOfAnotherRung {
+            kind,
+            rung: host.rung,
+        }),
+    }
 }
 
 fn check_command(spec: &RunSpec) -> Result<(), SpecError> {

@@ -4,6 +4,7 @@
 //! the filter is loaded while that is still allowed, rights are given up last.
 
 mod check;
+mod chroot;
 mod confine;
 mod groups;
 mod mounts;
@@ -25,6 +26,9 @@ pub use groups::{GroupPlan, RunGroup, device_group, group_plan};
 /// the host does not have.
 pub fn steps(spec: &RunSpec, host: &Host) -> Result<Vec<SetupStep>, SpecError> {
     check::check(spec, host)?;
+    if let Root::Directory { path, .. } = &spec.root {
+        return chroot::steps(spec, host, path);
+    }
     let groups = group_plan(spec, host)?;
     let mut directories = groups.directories();
     if spec.security == SecurityMode::Insecure || mounts::has_devices(spec) {
@@ -110,13 +114,21 @@ fn become_command(spec: &RunSpec, host: &Host) -> Vec<SetupStep> {
         SecurityMode::Sandbox => defaults::capability_set() & host.capabilities,
         SecurityMode::Insecure => host.capabilities,
     };
+    become_with(spec, capabilities, confine::confine(spec, host))
+}
+
+fn become_with(
+    spec: &RunSpec,
+    capabilities: u64,
+    confinement: Vec<SetupStep>,
+) -> Vec<SetupStep> {
     let mut steps = Vec::new();
     if !spec.resource_limits.is_empty() {
         steps.push(SetupStep::LimitResources {
             limits: spec.resource_limits.clone(),
         });
     }
-    steps.extend(confine::confine(spec, host));
+    steps.extend(confinement);
     steps.push(SetupStep::LimitCapabilities {
         bounding: capabilities,
     });
@@ -144,20 +156,27 @@ fn become_user(user: &ResolvedUser) -> SetupStep {
     }
 }
 
+/// A root that is a plain directory has no overlay, and never comes here.
 fn root_overlay(spec: &RunSpec) -> OverlayMount {
-    let Root::Overlay {
-        lowers,
-        upper,
-        work,
-        user_xattrs,
-    } = &spec.root;
-    OverlayMount {
-        lowers: lowers.clone(),
-        scratch: Some(crate::OverlayScratch {
-            upper: upper.clone(),
-            work: work.clone(),
-        }),
-        user_xattrs: *user_xattrs,
+    match &spec.root {
+        Root::Overlay {
+            lowers,
+            upper,
+            work,
+            user_xattrs,
+        } => OverlayMount {
+            lowers: lowers.clone(),
+            scratch: Some(crate::OverlayScratch {
+                upper: upper.clone(),
+                work: work.clone(),
+            }),
+            user_xattrs: *user_xattrs,
+        },
+        Root::Directory { .. } => OverlayMount {
+            lowers: Vec::new(),
+            scratch: None,
+            user_xattrs: false,
+        },
     }
 }
 

@@ -52,7 +52,9 @@ pub(super) fn asked_for<'s>(
 }
 
 fn mount_root(spec: &RunSpec, host: &Host) -> Vec<SetupStep> {
-    let Root::Overlay { work, .. } = &spec.root;
+    let Root::Overlay { work, .. } = &spec.root else {
+        return Vec::new();
+    };
     vec![
         SetupStep::MountScratch { over: work.clone() },
         SetupStep::MountRoot {
@@ -179,7 +181,13 @@ fn file_mounts(spec: &RunSpec) -> Vec<SetupStep> {
 }
 
 fn source(kind: &MountKind, spec: &RunSpec) -> MountSource {
-    let Root::Overlay { user_xattrs, .. } = &spec.root;
+    let user_xattrs = &matches!(
+        &spec.root,
+        Root::Overlay {
+            user_xattrs: true,
+            ..
+        }
+    );
     match kind.clone() {
         MountKind::Bind {
             source, subpath, ..

@@ -374,3 +374,81 @@ fn secrets_do_not_show_in_debug_output() {
     let text = format!("{spec:?} {:?}", steps(&spec, &root_host()));
     assert!(!text.contains("hidden") && !text.contains(&bytes), "{text}");
 }
+
+fn chroot_host() -> Host {
+    Host {
+        rung: Rung::Chroot,
+        ..rootless_host()
+    }
+}
+
+fn chroot_spec() -> RunSpec {
+    RunSpec {
+        root: Root::Directory {
+            path: "/a/upper".into(),
+            aside: "/a/work".into(),
+        },
+        network: NetworkSpec::Host,
+        ..spec()
+    }
+}
+
+#[test]
+fn changed_root_takes_no_namespaces_mounts_or_filter() {
+    let expected = [
+        "BecomeSubreaper",
+        "ForkCommand",
+        "ChangeRoot",
+        "EnterWorkingDirectory",
+        "StartSession",
+        "OwnOutput",
+        "LimitCapabilities",
+        "BecomeUser",
+        "SetCapabilities",
+        "CheckWorkingDirectory",
+        "Exec",
+    ];
+    assert_eq!(words(&chroot_spec(), &chroot_host()), expected);
+    let steps = steps(&chroot_spec(), &chroot_host()).expect("steps");
+    let effective = defaults::capability_set() & !(1 << 18);
+    assert!(steps.contains(&SetupStep::SetCapabilities { effective }));
+}
+
+#[test]
+fn changed_root_refuses_what_it_cannot_give() {
+    let tmpfs = |size_bytes| MountSpec {
+        target: "/t".into(),
+        kind: MountKind::Tmpfs { size_bytes },
+    };
+    type Change = Box<dyn Fn(&mut RunSpec)>;
+    let table: [(Change, &str); 5] = [
+        (
+            Box::new(|s| s.network = NetworkSpec::None),
+            "lacks network namespaces",
+        ),
+        (
+            Box::new(|s| s.security = SecurityMode::Insecure),
+            "cannot run an insecure command",
+        ),
+        (
+            Box::new(|s| s.shm_size_bytes = Some(1)),
+            "cannot limit /dev/shm",
+        ),
+        (
+            Box::new(move |s| s.mounts.push(tmpfs(Some(1)))),
+            "cannot limit a file system",
+        ),
+        (Box::new(|s| s.root = spec().root), "cannot take an overlay"),
+    ];
+    for (change, expected) in table {
+        let mut spec = chroot_spec();
+        change(&mut spec);
+        let error = steps(&spec, &chroot_host())
+            .expect_err(expected)
+            .to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let mut spec = chroot_spec();
+    spec.mounts.push(tmpfs(None));
+    assert!(steps(&spec, &chroot_host()).is_ok());
+}

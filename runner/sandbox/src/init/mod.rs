@@ -12,7 +12,7 @@ mod overlay;
 mod perform;
 mod process;
 mod procfs;
-mod resolve;
+pub(crate) mod resolve;
 mod sockets;
 mod users;
 
@@ -141,6 +141,10 @@ fn fork_command(context: &mut Context, control: &UnixStream) -> Result<(), StepF
         false => None,
     };
     match syscall::fork().map_err(failed("fork the command"))? {
+        Fork::Parent(command) if context.is_subreaper => {
+            drop(theirs);
+            process::keep(command, ours, control)
+        }
         Fork::Parent(command) => {
             drop(theirs);
             if let Some((questions, of_command)) = asking {
@@ -158,6 +162,10 @@ fn fork_command(context: &mut Context, control: &UnixStream) -> Result<(), StepF
             // Else it could use up the processes it may have before there is one who answers.
             if asking.is_some() && (&theirs).read_exact(&mut [0]).is_err() {
                 syscall::exit_now(127)
+            }
+            if context.is_subreaper {
+                rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+                    .map_err(|error| failed("watch the parent process")(error.into()))?;
             }
             context.exec_report = Some(theirs);
             context.answering = asking.map(|(_, questions)| questions);

@@ -40,6 +40,8 @@ pub(super) struct Context {
     pub(super) exec_report: Option<UnixStream>,
     /// In the command: where the questions of its filter go. Closes on exec.
     pub(super) answering: Option<UnixStream>,
+    /// Whether orphans come to this process, without a process namespace.
+    pub(super) is_subreaper: bool,
 }
 
 impl Context {
@@ -62,6 +64,7 @@ impl Context {
             files: 0,
             exec_report: None,
             answering: None,
+            is_subreaper: false,
         }
     }
 
@@ -154,6 +157,14 @@ pub(super) fn perform(step: &SetupStep, context: &mut Context) -> Result<(), Ste
         SetupStep::MakeReadOnly { path } => {
             mount::make_read_only(path, context).map_err(failed(format!("make {path} read-only")))
         }
+        SetupStep::BecomeSubreaper => {
+            context.is_subreaper = true;
+            rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+                .map_err(|error| failed("inherit orphans")(error.into()))
+        }
+        SetupStep::ChangeRoot { directory } => change_root(directory, context).map_err(failed(
+            format!("change the root to {}", directory.display()),
+        )),
         SetupStep::PivotRoot => pivot_root(context).map_err(failed("change the root")),
         SetupStep::EnterWorkingDirectory { path, uid, gid } => {
             enter_working_directory(path, *uid, *gid, context)
@@ -238,6 +249,13 @@ fn pivot_root(context: &mut Context) -> io::Result<()> {
     // The host's, until now.
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
+    Ok(())
+}
+
+fn change_root(directory: &Path, context: &mut Context) -> io::Result<()> {
+    rustix::process::chroot(directory)?;
+    rustix::process::chdir("/")?;
+    context.root = Some(context.open_host(Path::new("/"))?);
     Ok(())
 }
 

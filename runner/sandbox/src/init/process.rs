@@ -66,6 +66,103 @@ pub(super) fn reap(
     syscall::exit_now(0)
 }
 
+/// As [`watch`] and [`reap`] together, where no process namespace holds the command: what it
+/// leaves behind comes to this process, whose children are killed until there are none.
+pub(super) fn keep(command: Pid, mut exec: UnixStream, control: &UnixStream) -> ! {
+    let_go_of_output();
+    let mut failure = Vec::new();
+    let _ = exec.read_to_end(&mut failure);
+    drop(exec);
+    if failure.is_empty() {
+        super::report(control, &Report::Started);
+        let report = wait_or_give_up(command, control);
+        kill_descendants();
+        super::report(control, &report);
+    } else {
+        kill_descendants();
+        let _ = (&*control).write_all(&failure);
+    }
+    syscall::exit_now(0)
+}
+
+/// Waits for the command; but not when the caller is gone or closes its side.
+fn wait_or_give_up(command: Pid, control: &UnixStream) -> Report {
+    let handle = rustix::process::pidfd_open(command, PidfdFlags::empty());
+    loop {
+        while let Some((pid, status)) = exited() {
+            if pid == command {
+                return match (status.exit_status(), status.terminating_signal()) {
+                    (Some(code), _) => Report::Exited(code),
+                    (None, signal) => Report::Signalled(signal.unwrap_or(libc::SIGKILL)),
+                };
+            }
+        }
+        let mut waits = vec![PollFd::new(control, PollFlags::IN | PollFlags::RDHUP)];
+        waits.extend(
+            handle
+                .iter()
+                .map(|handle| PollFd::new(handle, PollFlags::IN)),
+        );
+        let _ = poll(&mut waits, Some(&ORPHANS_WAIT));
+        if !waits[0].revents().is_empty() {
+            return Report::Signalled(libc::SIGKILL);
+        }
+    }
+}
+
+/// How long an orphan that ended waits to be reaped.
+const ORPHANS_WAIT: rustix::event::Timespec = rustix::event::Timespec {
+    tv_sec: 0,
+    tv_nsec: 50_000_000,
+};
+
+/// Kills all children again and again: theirs become children of this process.
+fn kill_descendants() {
+    loop {
+        for child in children() {
+            let _ = rustix::process::kill_process(child, Signal::KILL);
+        }
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Err(rustix::io::Errno::CHILD) => return,
+            Ok(Some(_)) => {}
+            _ => std::thread::sleep(std::time::Duration::from_millis(1)),
+        }
+    }
+}
+
+/// Returns the children of this process, as the kernel lists them.
+fn children() -> Vec<Pid> {
+    let own = rustix::process::getpid().as_raw_nonzero();
+    let listed = std::fs::read_to_string(format!("/proc/self/task/{own}/children"));
+    if let Ok(listed) = listed {
+        let numbers = listed.split_whitespace();
+        return numbers
+            .filter_map(|number| Pid::from_raw(number.parse().ok()?))
+            .collect();
+    }
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let is_child = |pid: &Pid| {
+        let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
+        let stat = std::fs::read_to_string(path).unwrap_or_default();
+        // `PID (NAME) STATE PARENT`: a name may hold anything.
+        let (_, after) = stat.rsplit_once(')').unwrap_or_default();
+        after.split_whitespace().nth(1) == Some(own.to_string().as_str())
+    };
+    processes
+        .flatten()
+        .filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
+        .filter(is_child)
+        .collect()
+}
+
+/// Returns a child that ended, without waiting for one.
+fn exited() -> Option<(Pid, WaitStatus)> {
+    let found = rustix::process::wait(WaitOptions::NOHANG);
+    found.ok().flatten()
+}
+
 fn wait_for_command(command: Pid) -> Report {
     loop {
         match wait_for_any() {

@@ -11,7 +11,7 @@ use rustix::mount::UnmountFlags;
 
 /// What is done about a component that does not exist.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Missing {
+pub(crate) enum Missing {
     /// Directories are made, and a directory at the end.
     MakeDirectory,
     /// Directories are made, and an empty file at the end.
@@ -20,7 +20,7 @@ pub(super) enum Missing {
 
 /// Something that was made and has a name.
 #[derive(Debug)]
-pub(super) struct CreatedStub {
+pub(crate) struct CreatedStub {
     parent: OwnedFd,
     name: Vec<u8>,
     is_directory: bool,
@@ -30,20 +30,38 @@ pub(super) struct CreatedStub {
     pub(super) entry: OwnedFd,
 }
 
+impl CreatedStub {
+    /// Removes it if it is still empty, and gives its parent the times back.
+    pub(crate) fn remove(&self) {
+        let name = self.name.as_slice();
+        let removed = if self.is_directory {
+            rustix::fs::unlinkat(&self.parent, name, AtFlags::REMOVEDIR)
+        } else if is_empty_file(self) {
+            rustix::fs::unlinkat(&self.parent, name, AtFlags::empty())
+        } else {
+            return;
+        };
+        if removed.is_ok() {
+            let flags = AtFlags::EMPTY_PATH;
+            let _ = rustix::fs::utimensat(&self.parent, "", &self.times, flags);
+        }
+    }
+}
+
 /// A resolved path.
 #[derive(Debug)]
-pub(super) struct Resolved {
+pub(crate) struct Resolved {
     /// A handle of what lies there (`O_PATH`).
-    pub(super) handle: OwnedFd,
+    pub(crate) handle: OwnedFd,
     /// What was made on the way, outermost first.
-    pub(super) created: Vec<CreatedStub>,
+    pub(crate) created: Vec<CreatedStub>,
 }
 
 /// As many links as the kernel follows.
 const MAXIMUM_LINKS: usize = 40;
 
 /// Resolves `path` inside `root`; links are followed inside it, the last one too.
-pub(super) fn resolve(root: BorrowedFd<'_>, path: &str, missing: Missing) -> io::Result<Resolved> {
+pub(crate) fn resolve(root: BorrowedFd<'_>, path: &str, missing: Missing) -> io::Result<Resolved> {
     let mut walk = Walk {
         directories: vec![root.try_clone_to_owned()?],
         pending: split(path.as_bytes()),
@@ -73,7 +91,7 @@ pub(super) fn open_plain(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> io:
 }
 
 /// Opens an existing path inside `root`; links are followed inside it.
-pub(super) fn open_inside(root: BorrowedFd<'_>, path: &str) -> io::Result<OwnedFd> {
+pub(crate) fn open_inside(root: BorrowedFd<'_>, path: &str) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let path = match path.trim_start_matches('/') {
         "" => ".",
@@ -189,7 +207,7 @@ fn split(path: &[u8]) -> Vec<Vec<u8>> {
     components
 }
 
-fn times_of(directory: &OwnedFd) -> io::Result<Timestamps> {
+pub(crate) fn times_of(directory: &OwnedFd) -> io::Result<Timestamps> {
     let stat = rustix::fs::fstat(directory)?;
     Ok(Timestamps {
         last_access: Timespec {
@@ -214,17 +232,7 @@ pub(super) fn remove_stubs(stubs: Vec<CreatedStub>) {
             let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
             let _ = rustix::mount::unmount(name, flags);
         }
-        let removed = if stub.is_directory {
-            rustix::fs::unlinkat(&stub.parent, name, AtFlags::REMOVEDIR)
-        } else if is_empty_file(&stub) {
-            rustix::fs::unlinkat(&stub.parent, name, AtFlags::empty())
-        } else {
-            continue;
-        };
-        if removed.is_ok() {
-            let flags = AtFlags::EMPTY_PATH;
-            let _ = rustix::fs::utimensat(&stub.parent, "", &stub.times, flags);
-        }
+        stub.remove();
     }
     let _ = rustix::process::chdir("/");
 }

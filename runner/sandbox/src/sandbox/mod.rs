@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use kiln_runspec::{Host, RunSpec, SystemCalls, filter};
 
+use crate::placement::Placements;
 use crate::{Cancellation, SandboxError, protocol};
 use groups::RunGroups;
 use reaper::Reaper;
@@ -103,6 +104,7 @@ impl Sandbox {
         cancellation: &Cancellation,
     ) -> Result<Outcome, SandboxError> {
         let steps = kiln_runspec::steps(spec, &self.host)?;
+        let placements = Placements::put(spec)?;
         let groups = RunGroups::prepare(kiln_runspec::group_plan(spec, &self.host)?)?;
         let mut started = match self.starter.take() {
             Ok(started) => started,
@@ -122,6 +124,7 @@ impl Sandbox {
         let outcome = ended.map(|status| groups.outcome(status));
         // It ends by itself now; unmounting takes it a while.
         self.reaper.finish(started, groups);
+        placements.take_back()?;
         outcome
     }
 }

@@ -141,7 +141,9 @@ fn many_runs_at_once() {
         for directory in &directories {
             std::fs::create_dir(directory).expect("a directory");
         }
-        let Root::Overlay { upper, work, .. } = &mut spec.root;
+        let Root::Overlay { upper, work, .. } = &mut spec.root else {
+            panic!("an overlay was asked for");
+        };
         [*upper, *work] = directories;
         spec.limits.pids = Some(100);
         spec.cgroup_name = format!("many-{number}");

@@ -226,7 +226,9 @@ fn kernel_directories_may_not_be_links() {
 fn hundreds_of_layers_fit() {
     let fixture = Fixture::new();
     let mut spec = fixture.spec("ls /layers | wc -l; cat /same");
-    let Root::Overlay { lowers, .. } = &mut spec.root;
+    let Root::Overlay { lowers, .. } = &mut spec.root else {
+        panic!("an overlay was asked for");
+    };
     for number in 0..300 {
         let name = format!("a-long-name-of-a-layer-directory-as-digests-are-{number:0>64}");
         let layer = fixture.path(&name);

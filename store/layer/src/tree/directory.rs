@@ -26,6 +26,19 @@ pub enum WhiteoutFormat {
     Trusted,
     /// Opaque directories carry `user.overlay.opaque`: mounts in a user namespace.
     User,
+    /// The same, and a deleted name is a character device 0:1: nothing mounts these layers,
+    /// and within a mounted overlay the kernel lets nobody make the device 0:0.
+    Contained,
+}
+
+impl WhiteoutFormat {
+    /// Returns the number of the device that stands for a deleted name.
+    pub(super) fn whiteout_device(self) -> (u32, u32) {
+        match self {
+            Self::Trusted | Self::User => (0, 0),
+            Self::Contained => (0, 1),
+        }
+    }
 }
 
 /// How the directories of a tree are read.

@@ -125,9 +125,10 @@ impl Metadata {
         self.kind == FileKind::Directory
     }
 
-    /// Whether overlayfs reads this file as "deleted": a character device 0:0.
+    /// Whether this file means "deleted": a character device 0:0, or 0:1 in layers that are
+    /// never mounted. No driver has either number.
     pub fn is_whiteout(&self) -> bool {
-        self.kind == FileKind::CharacterDevice && self.special_device == (0, 0)
+        is_whiteout_device(self.kind, self.special_device)
     }
 
     /// The attributes with which an equal file is made, apart from extended ones.
@@ -140,6 +141,10 @@ impl Metadata {
             xattrs: Vec::new(),
         }
     }
+}
+
+pub(super) fn is_whiteout_device(kind: FileKind, device: (u32, u32)) -> bool {
+    kind == FileKind::CharacterDevice && matches!(device, (0, 0 | 1))
 }
 
 /// An extended attribute.

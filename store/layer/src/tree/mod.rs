@@ -97,6 +97,11 @@ impl Tree {
         Self::open_parts(&[directory.to_path_buf()], None, Flavor::Host)
     }
 
+    /// Opens a plain directory to be changed: what is deleted is gone, nothing stands for it.
+    pub fn host_for_write(directory: &Path) -> Result<Self> {
+        Self::open_parts(&[], Some(directory), Flavor::Host)
+    }
+
     /// Hides what `patterns` exclude, as if it were not there.
     pub fn with_ignore(mut self, patterns: IgnorePatterns) -> Self {
         self.lock().clear();

@@ -108,7 +108,10 @@ impl Tree {
     pub(super) fn make_whiteout(&mut self, place: &Place) -> Result<()> {
         // Also a directory that only lies below may be open.
         self.forget(&place.path);
-        let (name, device) = (place.name(), (0, 0));
+        let Flavor::Layers(format) = self.flavor else {
+            return Ok(());
+        };
+        let (name, device) = (place.name(), format.whiteout_device());
         make_node(place.upper(), name, FileType::CharacterDevice, device)
             .map_err(TreeError::io("make the whiteout", &place.path))
     }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::attributes::{apply_to_handle, apply_to_name, copy_attributes, times};
-use super::directory;
+use super::directory::{self, Flavor};
+use super::metadata::is_whiteout_device;
 use super::resolve::Resolved;
 use super::upper::{Place, make_node};
 use super::{Attributes, FileKind, Follow, NewFile, Result, Tree, TreeError};
@@ -216,8 +217,19 @@ impl Tree {
     pub fn set_opaque(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let resolved = self.resolve(path.as_ref(), Follow::ParentsOnly)?;
         let directory = self.writable(&resolved.path)?;
+        if self.flavor == Flavor::Host {
+            return self.empty(&resolved.path);
+        }
         self.mark_opaque(directory.parts[0].as_fd(), &resolved.path)?;
         self.lock().clear();
+        Ok(())
+    }
+
+    /// Removes all that the directory at `path` holds.
+    fn empty(&mut self, path: &Path) -> Result<()> {
+        for entry in self.read_dir(path)? {
+            self.remove(path.join(entry.name))?;
+        }
         Ok(())
     }
 
@@ -258,7 +270,7 @@ impl Tree {
 
 fn check_device(path: &Path, kind: FileKind, device: (u32, u32)) -> Result<()> {
     let is_device = matches!(kind, FileKind::CharacterDevice | FileKind::BlockDevice);
-    let is_whiteout = kind == FileKind::CharacterDevice && device == (0, 0);
+    let is_whiteout = is_whiteout_device(kind, device);
     let (major, minor) = device;
     if is_whiteout || is_device && (major > MAX_MAJOR || minor > MAX_MINOR) {
         let path = path.to_path_buf();

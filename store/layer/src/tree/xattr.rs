@@ -17,7 +17,7 @@ impl WhiteoutFormat {
     pub fn opaque_name(self) -> &'static str {
         match self {
             Self::Trusted => "trusted.overlay.opaque",
-            Self::User => "user.overlay.opaque",
+            Self::User | Self::Contained => "user.overlay.opaque",
         }
     }
 }

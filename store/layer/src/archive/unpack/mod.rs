@@ -195,7 +195,7 @@ impl Unpacker<'_> {
         device: Device,
         attributes: &Attributes,
     ) -> Result<()> {
-        if kind == FileKind::CharacterDevice && device == WHITEOUT_DEVICE {
+        if kind == FileKind::CharacterDevice && is_whiteout(device) {
             return Err(UnpackError::HiddenWhiteout {
                 path: path.to_owned(),
             });
@@ -295,6 +295,11 @@ impl Unpacker<'_> {
             xattrs: xattrs.collect(),
         }
     }
+}
+
+/// Whether a layer's directory would read the character device as a deletion.
+fn is_whiteout(device: Device) -> bool {
+    device.major == WHITEOUT_DEVICE.major && device.minor <= 1
 }
 
 fn at(path: &Path) -> impl FnOnce(TreeError) -> UnpackError {
