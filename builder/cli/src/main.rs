@@ -21,6 +21,7 @@ mod table;
 use arguments::Arguments;
 use clap::Parser;
 use error::{Class, Failure};
+use kiln_engine::sandbox::host::WITHOUT_A_RUNG;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -40,8 +41,12 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let Ok(root) = session::root(&arguments.global) {
         kiln_engine::disk::Store::check_owner(&root)?;
     }
-    let entered = kiln_engine::sandbox::user_namespace::enter_if_unprivileged()?;
-    session::warn_about(&entered);
+    match kiln_engine::sandbox::user_namespace::enter_if_unprivileged() {
+        Ok(entered) => session::warn_about(&entered),
+        // It tells what is missing.
+        Err(_) if matches!(arguments.command, arguments::Command::Info) => {}
+        Err(error) => return Err(Failure::from(error).with_hint(WITHOUT_A_RUNG)),
+    }
     commands::run(arguments)
 }
 

@@ -3,6 +3,7 @@
 use crate::cache::{AbsentLayers, ExportContext, Exporter, Offers, Records, RemoteCache};
 use crate::context::Contexts;
 use crate::history::History;
+use crate::op::step_root::PlainRoots;
 use crate::packing::{Packing, TakeLayers};
 use crate::remote::{self, Fetcher, Remotes};
 use crate::settle::Settler;
@@ -223,6 +224,7 @@ impl<'store> Builder<'store> {
             imported: Mutex::default(),
             definitions: Mutex::default(),
             held: Mutex::default(),
+            plain_roots: PlainRoots::default(),
             remotes: &self.remotes,
             observer: attempt.observer,
         }

@@ -137,6 +137,9 @@ pub enum StepError {
     /// A file tree could not be read or written.
     #[error(transparent)]
     Tree(#[from] kiln_layer::tree::TreeError),
+    /// The plain directory that a command runs in failed.
+    #[error(transparent)]
+    Plain(#[from] kiln_layer::plain::PlainError),
     /// An archive could not be unpacked.
     #[error("cannot unpack {archive}")]
     Unpack {

@@ -5,6 +5,7 @@ use crate::cache::{Offers, RemoteCache};
 use crate::context::Contexts;
 use crate::history::{self, History};
 use crate::op::content::Origin;
+use crate::op::step_root::PlainRoots;
 use crate::packing::TakeLayers;
 use crate::remote::{Fetcher, Remotes};
 use crate::settle::{Entry, Note, Settler};
@@ -75,6 +76,8 @@ pub(crate) struct BuildWorker<'build> {
     pub definitions: Mutex<Vec<Option<CacheKey>>>,
     /// Locks of steps that were carried out and not yet handed to the settler.
     pub held: Mutex<HashMap<VertexId, KeyLock>>,
+    /// Directories that commands ran in, for commands that go on from there.
+    pub plain_roots: PlainRoots,
     pub remotes: &'build Remotes,
     pub observer: &'build (dyn Fn(Event) + Sync),
 }

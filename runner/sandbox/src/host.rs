@@ -10,6 +10,7 @@ use crate::device_program;
 use kiln_runspec::{ControlGroups, ProcessorArchitecture, defaults};
 
 pub use kiln_runspec::Host;
+pub use rung::WITHOUT_A_RUNG;
 
 /// Returns what this machine can do for this process.
 pub fn probe() -> Host {

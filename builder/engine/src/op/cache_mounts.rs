@@ -1,6 +1,7 @@
 //! The cache mounts of a command: taken in one order by all, filled when they are new.
 
 use super::content;
+use super::mounts::is_placed;
 use crate::worker::{BuildWorker, Product};
 use crate::{StepChange, StepError};
 use kiln_disk::{
@@ -131,6 +132,8 @@ fn identity(
         purpose: CacheMountPurpose::Steps,
     };
     let sharing = match sharing {
+        // What is put in its place is there for one.
+        CacheSharing::Shared if is_placed(worker) => CacheMountSharing::Locked,
         CacheSharing::Shared => CacheMountSharing::Shared,
         CacheSharing::Private => CacheMountSharing::Private,
         CacheSharing::Locked => CacheMountSharing::Locked,

@@ -1,6 +1,6 @@
 //! Devices of the machine for a command.
 
-use super::mounts::PreparedMounts;
+use super::mounts::{PreparedMounts, is_placed};
 use crate::cdi::{CdiError, Devices, Edits};
 use crate::worker::BuildWorker;
 use crate::{StepChange, StepError};
@@ -17,6 +17,12 @@ pub(super) fn add(
     let devices = Devices::read(&worker.request.device_directories);
     match devices.edits(&device.name) {
         Ok(edits) => {
+            if !edits.mounts.is_empty() && is_placed(worker) {
+                let name = &device.name;
+                return Err(StepError::Unsupported(format!(
+                    "device `{name}` asks for files of the machine, which takes mounts"
+                )));
+            }
             add_edits(edits, prepared);
             Ok(())
         }

@@ -1,14 +1,14 @@
 //! A command run in a sandbox over a stack; what it changes becomes a layer.
 
 use super::mounts::{self, PreparedMounts};
+use super::step_root::StepRoot;
 use super::{on_top, stack_of};
 use crate::worker::{BuildWorker, Product};
 use crate::{StepChange, StepError};
 use kiln_disk::{ActiveLayer, LayerId};
-use kiln_layer::tree::WhiteoutFormat;
 use kiln_layer::users::{Accounts, ResolvedUser};
 use kiln_plan::{Exec, NetworkMode, SecurityMode, VertexId};
-use kiln_sandbox::runspec::{self, NetworkSpec, ResourceLimit, Root, RunSpec};
+use kiln_sandbox::runspec::{self, NetworkSpec, ResourceLimit, RunSpec};
 use kiln_sandbox::{Outcome, Status, Stream};
 use std::io::Write;
 
@@ -29,11 +29,12 @@ pub(super) fn execute(
     let stack = stack_of(root)?;
     let layer = worker.store.layers().begin()?;
     let mounts = mounts::prepare(worker, vertex, exec, mounted)?;
-    let spec = specification(worker, exec, stack, &layer, &mounts)?;
+    let root = StepRoot::prepare(worker, stack)?;
+    let spec = specification(worker, exec, stack, (&layer, &root), &mounts)?;
     let outcome = run(worker, vertex, &spec)?;
     judge(worker, &outcome)?;
     drop(mounts);
-    let id = layer.commit(LayerId::random())?;
+    let id = root.commit(worker, stack, layer)?;
     Ok(on_top(stack, id))
 }
 
@@ -102,17 +103,12 @@ fn specification(
     worker: &BuildWorker<'_>,
     exec: &Exec,
     stack: &[LayerId],
-    layer: &ActiveLayer,
+    (layer, root): (&ActiveLayer, &StepRoot),
     mounts: &PreparedMounts,
 ) -> Result<RunSpec, StepError> {
     let user = resolve_user(worker, exec, stack)?;
     Ok(RunSpec {
-        root: Root::Overlay {
-            lowers: worker.paths(stack)?,
-            upper: layer.upper(),
-            work: layer.work(),
-            user_xattrs: matches!(worker.whiteouts, WhiteoutFormat::User),
-        },
+        root: root.described(worker, stack, layer)?,
         arguments: exec.arguments.clone(),
         environment: environment(exec, &user, mounts),
         working_directory: exec.working_directory.clone(),

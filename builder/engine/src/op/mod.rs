@@ -12,6 +12,7 @@ pub(crate) mod http;
 pub(crate) mod image;
 mod merge;
 mod mounts;
+pub(crate) mod step_root;
 
 use crate::StepError;
 use crate::worker::{BuildWorker, Product};

@@ -4,11 +4,12 @@ use super::agent::{Access, AgentSocket};
 use super::cache_mounts::{self, CacheMountsInUse};
 use super::content;
 use crate::StepError;
-use crate::worker::{BuildWorker, Product};
+use crate::worker::{BuildWorker, Files, Product};
 use kiln_disk::ActiveLayer;
 use kiln_layer::copy::Source;
+use kiln_layer::tree::Tree;
 use kiln_plan::{Exec, Mount, MountKind, VertexId};
-use kiln_sandbox::runspec::{self, MountSpec, OverlayScratch, SecretData};
+use kiln_sandbox::runspec::{self, MountSpec, OverlayScratch, Rung, SecretData};
 
 /// Mounts, and what must be kept while they are used.
 #[derive(Default)]
@@ -71,10 +72,14 @@ impl Preparation<'_> {
                 from, read_only, ..
             } => {
                 from.and_then(|_| inputs.next());
-                runspec::MountKind::Bind {
-                    source: prepared.caches.path(self.number).to_owned(),
-                    subpath: String::new(),
-                    read_only: *read_only,
+                let source = prepared.caches.path(self.number).to_owned();
+                match *read_only && is_placed(self.worker) {
+                    true => self.copy(&Files::Result(Tree::host(&source)?), ".", None, prepared)?,
+                    false => runspec::MountKind::Bind {
+                        source,
+                        subpath: String::new(),
+                        read_only: *read_only,
+                    },
                 }
             }
             MountKind::Tmpfs { size_bytes } => runspec::MountKind::Tmpfs {
@@ -105,6 +110,12 @@ impl Preparation<'_> {
         writable: bool,
         prepared: &mut PreparedMounts,
     ) -> Result<runspec::MountKind, StepError> {
+        if is_placed(self.worker)
+            && let Some(product) = input
+        {
+            let owner = self.worker.default_owner(product);
+            return self.copy(&self.worker.files(product)?, source, owner, prepared);
+        }
         let lowers = match input {
             Some(Product::Stack(stack)) => self.worker.paths(stack)?,
             Some(product @ Product::Directory(name)) => {
@@ -134,6 +145,25 @@ impl Preparation<'_> {
             lowers,
             subpath,
             scratch,
+        })
+    }
+
+    /// Copies what cannot be mounted; the copy is put in its place, and thrown away afterwards.
+    fn copy(
+        &self,
+        files: &Files,
+        source: &str,
+        owner: Option<(u32, u32)>,
+        prepared: &mut PreparedMounts,
+    ) -> Result<runspec::MountKind, StepError> {
+        let layer = self.worker.store.layers().begin()?;
+        let upper = layer.upper();
+        content::copy_everything(files.source(), source, &upper, self.worker.whiteouts, owner)?;
+        prepared._scratch.push(layer);
+        Ok(runspec::MountKind::Bind {
+            source: upper,
+            subpath: source.to_owned(),
+            read_only: false,
         })
     }
 
@@ -224,6 +254,11 @@ impl Preparation<'_> {
             false => Ok(()),
         }
     }
+}
+
+/// Whether mounts are stood in for by what is put in their place.
+pub(super) fn is_placed(worker: &BuildWorker<'_>) -> bool {
+    worker.sandbox.host().rung == Rung::Chroot
 }
 
 const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";

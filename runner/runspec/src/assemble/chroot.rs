@@ -32,7 +32,11 @@ pub(super) fn steps(
     });
     let is_namespaced =
         |step: &SetupStep| matches!(step, SetupStep::PivotRoot | SetupStep::ForkCommand);
-    steps.extend(enter(spec, host).into_iter().filter(|step| !is_namespaced(step)));
+    steps.extend(
+        enter(spec, host)
+            .into_iter()
+            .filter(|step| !is_namespaced(step)),
+    );
     let capabilities = defaults::capability_set() & host.capabilities & !CAP_SYS_CHROOT;
     // The container's own filter holds; to load another takes a right that is not there.
     let mut walls = Vec::new();

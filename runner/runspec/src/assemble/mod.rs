@@ -117,11 +117,7 @@ fn become_command(spec: &RunSpec, host: &Host) -> Vec<SetupStep> {
     become_with(spec, capabilities, confine::confine(spec, host))
 }
 
-fn become_with(
-    spec: &RunSpec,
-    capabilities: u64,
-    confinement: Vec<SetupStep>,
-) -> Vec<SetupStep> {
+fn become_with(spec: &RunSpec, capabilities: u64, confinement: Vec<SetupStep>) -> Vec<SetupStep> {
     let mut steps = Vec::new();
     if !spec.resource_limits.is_empty() {
         steps.push(SetupStep::LimitResources {

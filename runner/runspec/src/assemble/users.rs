@@ -62,7 +62,9 @@ pub(super) fn isolate_and_mount(
 }
 
 fn prepare(spec: &RunSpec, inside: &Host, own: Own, groups: Vec<PathBuf>) -> Vec<SetupStep> {
-    let Root::Overlay { work, .. } = &spec.root;
+    let Root::Overlay { work, .. } = &spec.root else {
+        return Vec::new();
+    };
     let mut steps = Vec::new();
     if !groups.is_empty() {
         steps.push(SetupStep::JoinControlGroups {

@@ -133,7 +133,7 @@ fn without_namespaces(
 }
 
 /// What helps where steps cannot be run at all.
-pub(crate) const WITHOUT_A_RUNG: &str = "in a container, run kiln as root (`--user 0`) with the \
+pub const WITHOUT_A_RUNG: &str = "in a container, run kiln as root (`--user 0`) with the \
      default capabilities, or allow user namespaces (`--security-opt seccomp=unconfined \
      --security-opt systempaths=unconfined`); elsewhere see sysctls `user.max_user_namespaces`, \
      `kernel.unprivileged_userns_clone`, `kernel.apparmor_restrict_unprivileged_userns`";

@@ -136,7 +136,7 @@ fn fork_init(control: &UnixStream) -> Result<(), StepFailure> {
 
 fn fork_command(context: &mut Context, control: &UnixStream) -> Result<(), StepFailure> {
     let (ours, theirs) = UnixStream::pair().map_err(failed("make a socket for reports"))?;
-    let asking = match context.asks() {
+    let asking = match context.asks() && !context.is_subreaper {
         true => Some(UnixStream::pair().map_err(failed("make a socket for questions"))?),
         false => None,
     };
