@@ -42,6 +42,7 @@ impl Place {
             mounts: mounts.into_iter().map(mount).collect(),
             network: NetworkSpec::Host,
             security: SecurityMode::Sandbox,
+            confinement: Default::default(),
             limits: Limits::default(),
             resource_limits: Vec::new(),
             shm_size_bytes: None,
