@@ -12,6 +12,7 @@ mod errors;
 mod explaining;
 mod footprint;
 mod harness;
+mod hostile;
 mod inside;
 mod leftovers;
 mod outputs;

@@ -12,7 +12,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, O
 
 use super::perform::Context;
 use super::resolve::{self, Missing};
-use super::{device, failed, overlay, users};
+use super::{device, failed, overlay, procfs, users};
 use crate::error::StepFailure;
 use crate::syscall;
 
@@ -214,6 +214,10 @@ fn open_target(target: &Target, mount: &OwnedFd, context: &mut Context) -> io::R
             };
             let resolved = resolve::resolve(context.root()?, path, missing)?;
             context.stubs.extend(resolved.created);
+            // Whatever link led there: what tells of processes is what it seems.
+            if procfs::is_procfs(resolved.handle.as_fd())? {
+                return Err(Errno::PERM.into());
+            }
             Ok(resolved.handle)
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -15,8 +16,7 @@ const PROC_ROOT: u64 = 1;
 fn open(path: &str, flags: OFlags) -> io::Result<File> {
     let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let root = rustix::fs::open("/proc", directory, Mode::empty())?;
-    let magic = rustix::fs::fstatfs(&root)?.f_type as u64;
-    if magic != PROC_MAGIC || rustix::fs::fstat(&root)?.st_ino != PROC_ROOT {
+    if !is_procfs(root.as_fd())? || rustix::fs::fstat(&root)?.st_ino != PROC_ROOT {
         return Err(Errno::NODEV.into());
     }
     let resolve = ResolveFlags::BENEATH
@@ -26,6 +26,11 @@ fn open(path: &str, flags: OFlags) -> io::Result<File> {
     let flags = flags | OFlags::CLOEXEC;
     let file = rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve)?;
     Ok(File::from(file))
+}
+
+/// Returns whether a handle names something of a `/proc`.
+pub(super) fn is_procfs(handle: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(rustix::fs::fstatfs(handle)?.f_type as u64 == PROC_MAGIC)
 }
 
 /// Writes `text` to a file of `/proc` at once.
