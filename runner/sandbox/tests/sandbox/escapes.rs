@@ -250,7 +250,9 @@ fn leftovers_do_no_harm() {
         fs::rename(fixture.path("upper"), fixture.path("second")).expect("a layer");
         fs::create_dir(fixture.path("upper")).expect("a directory");
         let mut spec = fixture.spec(second);
-        let Root::Overlay { lowers, .. } = &mut spec.root;
+        let Root::Overlay { lowers, .. } = &mut spec.root else {
+            panic!("an overlay");
+        };
         lowers.push(fixture.path("second"));
         let file = |target: &str| MountSpec {
             target: target.into(),
