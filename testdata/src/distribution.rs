@@ -1,6 +1,6 @@
 //! Debian's `docker-registry` on a loopback port of its own.
 
-use std::net::TcpStream;
+use std::net::{IpAddr, Ipv4Addr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 
@@ -8,6 +8,8 @@ use crate::certificates::Certificates;
 use crate::command::stdout_of;
 use crate::keeper::{Service, free_port};
 use crate::needs::find_program;
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// How a registry lets clients in.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +20,17 @@ pub struct Setup {
     pub tls: Option<Certificates>,
     /// Whether clients must show a certificate of the same authority.
     pub asks_certificate: bool,
+    /// Where it listens, if not on loopback.
+    pub host: Option<IpAddr>,
+}
+
+/// Returns an address of this machine that is not loopback, if it has one.
+pub fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
+    // Nothing is sent; the address is one that documentation has.
+    socket.connect(("192.0.2.77", 9)).ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
 
 /// `user:secret`, as bcrypt.
@@ -27,6 +40,7 @@ const PASSWORDS: &str = "user:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWd
 #[derive(Debug)]
 pub struct Registry {
     _service: Service,
+    host: IpAddr,
     port: u16,
 }
 
@@ -38,21 +52,22 @@ impl Registry {
 
     /// Starts a registry as `setup` says.
     pub fn start_as(setup: &Setup) -> Registry {
-        let port = free_port();
+        let (host, port) = (setup.host.unwrap_or(LOOPBACK), free_port());
         let service = Service::start(
             "registry",
-            |directory| serve(directory, port, setup),
-            |_| TcpStream::connect(("127.0.0.1", port)).is_ok(),
+            |directory| serve(directory, host, port, setup),
+            |_| TcpStream::connect((host, port)).is_ok(),
         );
         Registry {
             _service: service,
+            host,
             port,
         }
     }
 
     /// The registry's host and port, as it stands in an image's name.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("{}:{}", self.host, self.port)
     }
 
     /// The value of `--registry-mirror` that makes Docker Hub's names come from here.
@@ -81,7 +96,7 @@ impl Registry {
     }
 }
 
-fn serve(directory: &Path, port: u16, setup: &Setup) -> Command {
+fn serve(directory: &Path, host: IpAddr, port: u16, setup: &Setup) -> Command {
     let config = directory.join("config.yml");
     let mut content = format!(
         "version: 0.1\n\
@@ -95,7 +110,7 @@ fn serve(directory: &Path, port: u16, setup: &Setup) -> Command {
         let path = passwords.display();
         content += &format!("auth:\n  htpasswd:\n    realm: test\n    path: {path}\n");
     }
-    content += &format!("http:\n  addr: 127.0.0.1:{port}\n");
+    content += &format!("http:\n  addr: {host}:{port}\n");
     if let Some(Certificates {
         authority, server, ..
     }) = &setup.tls

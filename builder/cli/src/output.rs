@@ -5,7 +5,7 @@
 
 use std::fmt::Arguments;
 use std::io::{Error, ErrorKind, Write};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 static FAILURE: OnceLock<Error> = OnceLock::new();
 
@@ -20,6 +20,25 @@ pub fn write(text: Arguments<'_>) {
 /// Writes a message to standard error, as far as anybody reads it.
 pub fn write_message(text: &str) {
     let _ = anstream::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Shows a notice beside what a live display draws.
+type ShowNotice = Box<dyn Fn(&str) + Send>;
+
+static SHOW_NOTICE: Mutex<Option<ShowNotice>> = Mutex::new(None);
+
+/// Has notices shown by `show` from now on, or as messages.
+pub fn show_notices(show: Option<ShowNotice>) {
+    *SHOW_NOTICE.lock().unwrap_or_else(PoisonError::into_inner) = show;
+}
+
+/// Tells of something that takes longer than it should.
+pub fn notice(text: &str) {
+    let show = SHOW_NOTICE.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*show {
+        Some(show) => show(text),
+        None => write_message(&format!("{text}\n")),
+    }
 }
 
 fn remember(error: Error) {

@@ -23,8 +23,7 @@ impl Session {
     /// Opens what `arguments` name.
     pub fn open(arguments: &GlobalArguments) -> Result<Self, Failure> {
         let registries = configuration::registry_settings(arguments)?;
-        let observer: kiln_engine::registry::Observer =
-            Arc::new(|line: &str| crate::output::tell!("{line}"));
+        let observer: kiln_engine::registry::Observer = Arc::new(crate::output::notice);
         let options = ClientOptions {
             registries,
             places: configuration::other_tools(arguments)?,

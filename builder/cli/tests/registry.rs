@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use kiln_testdata::certificates::Certificates;
-use kiln_testdata::distribution::{Registry, Setup};
+use kiln_testdata::distribution::{Registry, Setup, own_address};
 use kiln_testdata::needs::{self, Need};
 use kiln_testdata::registry::{FakeRegistry, Fault, Layer, digest_of};
 use tempfile::TempDir;
@@ -213,6 +213,42 @@ fn certificates_of_another_authority_are_refused() {
 }
 
 #[test]
+fn insecure_registries_may_have_any_certificate_or_none() {
+    let Some(host) = own_address().filter(|_| needs::met(PEER)) else {
+        eprintln!("skipped: no address but loopback");
+        return;
+    };
+    let (place, plain) = (Place::new(), Setup::default());
+    let tls = Some(Certificates::make(place.0.path()));
+    for (number, setup) in [
+        Setup {
+            tls,
+            ..plain.clone()
+        },
+        plain,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let registry = Registry::start_as(&Setup {
+            host: Some(host),
+            ..setup
+        });
+        let (place, address) = (Place::new(), registry.address());
+        let name = format!("{address}/app{number}:1");
+        place.push(&name).failed_saying(&["cannot connect"]);
+        let config = format!("[registry.\"{address}\"]\ninsecure = true\n");
+        let own = place.write(".config/kiln/config.toml", &config);
+        place.push(&name).succeeded();
+        place.pull(&name).succeeded();
+        fs::remove_file(own).unwrap();
+        let network = format!(r#"{{"insecure-registries": ["{host}/32"]}}"#);
+        place.write(".config/docker/daemon.json", &network);
+        place.pull(&name).succeeded();
+    }
+}
+
+#[test]
 fn rules_of_the_containers_tools_move_and_block_names() {
     let (place, registry) = (Place::new(), FakeRegistry::start());
     let address = registry.address();
@@ -372,6 +408,30 @@ fn bases_whose_files_nobody_reads_are_not_downloaded() {
 fn name_of(name: &str) -> &str {
     let (_, repository) = name.split_once('/').unwrap();
     repository.split(':').next().unwrap()
+}
+
+#[test]
+fn builds_tell_why_they_wait() {
+    let (place, registry) = (Place::new(), FakeRegistry::start());
+    registry.add_image("a", "1", &[Layer::of_files(&[("file", b"content")])]);
+    let address = registry.address();
+    place.write(
+        "context/Dockerfile",
+        &format!("FROM {address}/a:1\nCOPY . /\n"),
+    );
+    let context = place.path("context");
+    for mode in ["plain", "tty", "rawjson", "quiet"] {
+        let _ = fs::remove_dir_all(place.path("store"));
+        registry.set_fault(Fault::CutBlobs { times: 1 });
+        let progress = format!("--progress={mode}");
+        let ran = place.run(&["build", &progress, context.to_str().unwrap()]);
+        let text = ran.succeeded().stderr();
+        let expected = format!("s: {address}/v2/a/blobs/sha256:");
+        assert!(
+            text.contains("retrying in ") && text.contains(&expected),
+            "{text}"
+        );
+    }
 }
 
 /// Waits until what has come of a blob has so many bytes.

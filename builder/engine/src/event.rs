@@ -18,6 +18,11 @@ pub enum Event {
         /// What, in words.
         text: String,
     },
+    /// Something takes longer than it should, such as a registry that asks to come back later.
+    Notice {
+        /// What, in words.
+        text: String,
+    },
     /// Work beside the plan, such as an export, began.
     TaskStarted {
         /// Names the work in later events.

@@ -51,6 +51,11 @@ impl Progress {
             };
         };
         let (sender, receiver) = channel();
+        let notices = sender.clone();
+        crate::output::show_notices(Some(Box::new(move |text| {
+            let text = text.to_owned();
+            let _ = notices.send(Event::Notice { text });
+        })));
         let thread = std::thread::spawn(move || show(renderer, &receiver));
         Progress {
             sender: Mutex::new(Some(sender)),
@@ -69,6 +74,7 @@ impl Progress {
 
     /// Shows what is left and ends.
     pub fn finish(mut self) {
+        crate::output::show_notices(None);
         self.sender
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

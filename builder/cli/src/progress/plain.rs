@@ -86,6 +86,7 @@ impl Renderer for Plain {
         match event {
             Event::Step { vertex, change } => self.step(vertex, change),
             Event::Warning { text } => write(&format!("\nwarning: {}", one_line(&text))),
+            Event::Notice { text } => write(&one_line(&text)),
             Event::TaskStarted { task, name } => {
                 let number = self.steps.next_number();
                 self.tasks.insert(task, number);

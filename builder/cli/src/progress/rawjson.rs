@@ -57,6 +57,7 @@ impl Renderer for RawJson {
         let object = match event {
             Event::Step { vertex, change } => self.step(vertex, &change),
             Event::Warning { text } => json!({ "event": "warning", "text": text }),
+            Event::Notice { text } => json!({ "event": "notice", "text": text }),
             Event::TaskStarted { task, name } => {
                 json!({ "event": "started", "task": task.0, "name": name })
             }

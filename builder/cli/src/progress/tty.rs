@@ -138,9 +138,10 @@ impl Terminal {
         self.draw();
     }
 
-    fn warn(&mut self, text: &str) {
+    /// Writes a line that stays, above the rows.
+    fn say(&mut self, text: &str) {
         let mut line = self.erased();
-        line.push_str(&format!("warning: {}\n", one_line(text)));
+        line.push_str(&format!("{text}\n"));
         self.write(&line);
         self.draw();
     }
@@ -257,7 +258,8 @@ impl Renderer for Terminal {
     fn event(&mut self, event: Event) {
         match event {
             Event::Step { vertex, change } => self.step(vertex, change),
-            Event::Warning { text } => self.warn(&text),
+            Event::Warning { text } => self.say(&format!("warning: {}", one_line(&text))),
+            Event::Notice { text } => self.say(&one_line(&text)),
             Event::TaskStarted { task, name } => {
                 self.running
                     .insert(Row::Task(task), Running::new(one_line(&name)));
