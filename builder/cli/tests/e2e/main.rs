@@ -6,6 +6,7 @@ mod caching;
 mod changing;
 mod check;
 mod confinement;
+mod container;
 mod contexts;
 mod devices;
 mod errors;
