@@ -73,8 +73,8 @@ fn small() -> Workload {
 
 fn large() -> Workload {
     Workload {
-        name: "2 GiB in 4 files",
-        layers: vec![vec![(2, 512 * MIB)], vec![(2, 512 * MIB)]],
+        name: "1 GiB in 4 files",
+        layers: vec![vec![(2, 256 * MIB)], vec![(2, 256 * MIB)]],
     }
 }
 

@@ -210,6 +210,28 @@ fn guess_hint(messages: &[String]) -> Option<&'static str> {
             "choose a directory that you may write, with --root or KILN_ROOT",
         ),
         (
+            "is blocked by",
+            "the file is one of the containers tools: other-tools = false in the [registries] of \
+             Kiln's configuration leaves them out of account",
+        ),
+        (
+            "no credentials are configured",
+            "log in to the registry, as by `docker login` or `podman login`",
+        ),
+        (
+            "configured credentials were refused",
+            "log in to the registry anew, as by `docker login` or `podman login`",
+        ),
+        (
+            "rate limited by",
+            "try again later, log in for higher limits, or name a mirror with --registry-mirror",
+        ),
+        (
+            "invalid peer certificate",
+            "name the authority that signed it: certificates in Kiln's configuration, or a file \
+             *.crt in /etc/containers/certs.d/HOST:PORT",
+        ),
+        (
             "Connection refused",
             "check that the server runs and that its address is right",
         ),

@@ -110,7 +110,8 @@ fn passwords_are_found_where_any_tool_keeps_them() {
     let (place, address) = (Place::new(), registry.address());
     let name = format!("{address}/team/app:1");
     let expected = "unauthorized: no credentials are configured for it";
-    place.push(&name).failed_saying(&[expected]);
+    let hint = "hint: log in to the registry";
+    place.push(&name).failed_saying(&[expected, hint]);
     let auths = |key: &str| format!(r#"{{"auths":{{"{key}":{{"auth":"{LOGIN}"}}}}}}"#);
     for (file, key) in [
         (".docker/config.json", address.clone()),
@@ -209,7 +210,7 @@ fn certificates_of_another_authority_are_refused() {
     place.write(".config/kiln/config.toml", &config);
     place
         .pull(&format!("{address}/app"))
-        .failed_saying(&["ertificate"]);
+        .failed_saying(&["invalid peer certificate", "hint: name the authority"]);
 }
 
 #[test]

@@ -270,8 +270,10 @@ impl<'a> Downloads<'a> {
 
     fn count(&self, descriptor: &Descriptor, fetch: &Fetch, bytes: u64) {
         let before = fetch.received.fetch_add(bytes, Ordering::Relaxed);
-        if before / REPORT_EVERY_BYTES != (before + bytes) / REPORT_EVERY_BYTES {
-            self.report(descriptor, before + bytes);
+        let come = before + bytes;
+        // That all of it has come is said once it is checked.
+        if before / REPORT_EVERY_BYTES != come / REPORT_EVERY_BYTES && come < descriptor.size {
+            self.report(descriptor, come);
         }
     }
 
