@@ -353,7 +353,7 @@ fn endless_and_deep_dockerfiles_end_soon() {
 
 #[test]
 fn archives_as_contexts_stay_inside() {
-    if !needs::met(NEEDS) {
+    if !needs::met(NEEDS) || !needs::met(&[Need::Program("python3")]) {
         return;
     }
     let site = Site::new();
@@ -447,4 +447,113 @@ fn what_the_builder_inherits_does_not_reach_steps() {
         "{said}"
     );
     assert!(Path::new(&site.canary).exists());
+}
+
+/// Runs `kiln build` and returns what it said and the most memory it had, in KiB.
+fn measured(site: &Site, dockerfile: &str) -> (Ran, u64) {
+    let context = site.kiln.context(dockerfile);
+    let mut command = Command::new("python3");
+    for (name, value) in site.kiln.command_with_mirror().get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    let program = "import resource, subprocess, sys\n\
+        code = subprocess.call(sys.argv[1:])\n\
+        print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\nsys.exit(code)";
+    command.args(["-c", program]).arg(crate::harness::binary());
+    command.args(["build", "--progress=plain"]).arg(context);
+    let ran = Ran::from(command);
+    let most = ran
+        .stdout
+        .trim()
+        .parse()
+        .unwrap_or_else(|_| panic!("{}", ran.description()));
+    (ran, most)
+}
+
+#[test]
+fn floods_of_output_are_told_in_bounded_memory() {
+    if !needs::met(NEEDS) || !needs::met(&[Need::Program("python3")]) {
+        return;
+    }
+    let site = Site::new();
+    let (ran, least) = measured(&site, "FROM debian:bookworm\nRUN true\n");
+    ran.succeeded();
+    let (ran, most) = measured(
+        &site,
+        "FROM debian:bookworm\n\
+         RUN head -c 60000000 /dev/zero | tr '\\0' x; echo; yes 0123456789 | head -c 4000000; \
+         printf '\\377\\376\\000\\033[2J\\033]0;title\\007after'; exec 1>&-; echo last >&2\n",
+    );
+    let ran = ran.succeeded();
+    assert!(!ran.stderr.contains(['\x1b', '\x07', '\0']));
+    assert!(ran.stderr.contains("after") && ran.stderr.contains("last"));
+    assert!(
+        most < least + (128 << 10),
+        "{least} KiB before, {most} KiB with"
+    );
+}
+
+/// Images say who their steps are and where.
+#[test]
+fn configurations_of_images_are_held_to_the_same() {
+    if !needs::met(NEEDS) || !needs::met(&[Need::Program("umoci")]) {
+        return;
+    }
+    let table = [
+        (
+            &["--config.user", "4294967296:0"][..],
+            Badly(1, "4294967296"),
+        ),
+        (&["--config.user", "-1"][..], Badly(1, "-1")),
+        (
+            &["--config.workingdir", "/proc/self/fd/7/../../.."][..],
+            Well("in /"),
+        ),
+        (
+            &["--config.workingdir", "/../../../CANARY"][..],
+            Well("in /"),
+        ),
+        (
+            &[
+                "--config.volume",
+                "/../../../CANARY",
+                "--config.volume",
+                "/proc",
+            ][..],
+            Well("in /"),
+        ),
+        (
+            &["--config.env", "LD_PRELOAD=/nowhere.so"][..],
+            Well("in /"),
+        ),
+    ];
+    let site = Site::new();
+    let layout = site.kiln.path("layout");
+    let mut copy = Command::new("cp");
+    copy.arg("-r").arg(kiln_testdata::base::base_image());
+    kiln_testdata::command::stdout_of(copy.arg(&layout));
+    let canary = site.canary.display().to_string();
+    let context = site.kiln.context("FROM evil\nRUN echo in $(pwd)\n");
+    for (number, (options, ends)) in table.into_iter().enumerate() {
+        let tag = kiln_testdata::base::BASE_TAG;
+        let evil = format!("evil-{number}");
+        let mut config = Command::new("umoci");
+        config
+            .arg("config")
+            .arg("--image")
+            .arg(format!("{}:{tag}", layout.display()));
+        config.args(["--tag", &evil]);
+        config.args(
+            options
+                .iter()
+                .map(|option| option.replace("/CANARY", &canary)),
+        );
+        kiln_testdata::command::stdout_of(&mut config);
+        let named = format!(
+            "--build-context=evil=oci-layout://{}:{evil}",
+            layout.display()
+        );
+        let ran = site.kiln.try_build(&context, &[&named]);
+        site.check(&options.join(" "), ran, &ends);
+    }
 }

@@ -199,23 +199,25 @@ fn agent_answers_whom_the_step_says_and_only_in_the_step() {
     );
     fs::write(context.join("asking.pl"), ASKING).unwrap();
     let ssh = format!("default={}", agent.socket.display());
-    let ran = kiln.build(&context, &["--ssh", &ssh, "-t", "example"]);
-    let lines: Vec<&str> = ran
-        .stderr
-        .lines()
-        .filter_map(|line| line.splitn(3, ' ').nth(2))
-        .filter(|line| line.starts_with("list") || line.starts_with("socket"))
-        .collect();
-    let answered = "list kind 12 with the key, forget kind 5";
-    let expected = [
-        "socket 600 33 33",
-        "socket 600 0 0",
-        answered,
-        answered,
-        answered,
-        "list refused, forget refused",
-    ];
-    assert_eq!(lines, expected, "{}", ran.description());
+    for users in ["--userns=host", "--userns=auto"] {
+        let ran = kiln.build(&context, &["--ssh", &ssh, "--no-cache", users]);
+        let lines: Vec<&str> = ran
+            .stderr
+            .lines()
+            .filter_map(|line| line.splitn(3, ' ').nth(2))
+            .filter(|line| line.starts_with("list") || line.starts_with("socket"))
+            .collect();
+        let answered = "list kind 12 with the key, forget kind 5";
+        let expected = [
+            "socket 600 33 33",
+            "socket 600 0 0",
+            answered,
+            answered,
+            answered,
+            "list refused, forget refused",
+        ];
+        assert_eq!(lines, expected, "{}", ran.description());
+    }
     let keys = kiln_testdata::command::stdout_of(agent.command("ssh-add").arg("-l"));
     assert!(keys.contains("the-only-key"), "{keys}");
     // Sockets go with their step.

@@ -187,8 +187,10 @@ fn file(
         let written = rustix::io::write(&file, rest)?;
         rest = &rest[written..];
     }
-    if (uid, gid) != (0, 0) {
-        rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    match rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))) {
+        // An owner whom the user namespace does not know is nobody that a command could be.
+        Err(Errno::INVAL) => {}
+        given => given?,
     }
     rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o7777))?;
     bind(file.as_fd(), attributes)
@@ -236,11 +238,20 @@ pub(super) fn kind_of(handle: BorrowedFd<'_>) -> io::Result<FileType> {
 /// Mounts a small file system in memory over an empty directory of the caller.
 pub(super) fn mount_scratch(over: &Path, context: &mut Context) -> io::Result<()> {
     let target = context.open_host(over)?;
-    let scratch = file_system("tmpfs", &[("mode", "0755")], MountAttributes::PLAIN)?;
+    let scratch = unswapped_tmpfs()?;
     attach(&scratch, target.as_fd())?;
     context.hidden.insert(over.to_owned(), target);
     context.scratch = Some(scratch);
     Ok(())
+}
+
+/// What is handed in may be secret: it stays out of swap where the kernel can keep it out (6.4,
+/// and no user namespace).
+fn unswapped_tmpfs() -> io::Result<OwnedFd> {
+    let file_system = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_set_string(&file_system, "mode", "0755")?;
+    let _ = rustix::mount::fsconfig_set_flag(&file_system, "noswap");
+    create(file_system.as_fd(), MountAttributes::PLAIN)
 }
 
 /// Hides a path below the root, where it exists; `*` stands for each directory whose name begins
