@@ -33,6 +33,10 @@ const PERSONALITIES: [u64; 5] = [0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 /// Number of `socket` in the call that other socket calls hide behind.
 const SOCKETCALL_SOCKET: u64 = 1;
 
+/// Requests of `ioctl` that type into a terminal, or paste: `TIOCSTI` and `TIOCLINUX`. A terminal
+/// that a step is given must not be a way to whoever sits at it.
+const TYPING: [u64; 2] = [0x5412, 0x541c];
+
 /// Capabilities, and the calls that are of use to nobody else.
 const PRIVILEGED: &[(u32, &[&str])] = &[
     (2, &["open_by_handle_at"]),
@@ -142,6 +146,11 @@ pub fn default_profile() -> Profile {
     };
     rules.push(Rule::new(Action::Allow, &tracing).including(since));
     rules.extend(sockets());
+    rules.extend(TYPING.map(|request| {
+        let is_it = Condition::low(1, Comparison::Equal(request));
+        Rule::new(Action::Fail(EPERM), &["ioctl"]).when([is_it])
+    }));
+    rules.push(Rule::new(Action::Allow, &["ioctl"]));
     rules.extend(PERSONALITIES.map(|personality| {
         let is_it = Condition::low(0, Comparison::Equal(personality));
         Rule::new(Action::Allow, &["personality"]).when([is_it])
@@ -223,7 +232,7 @@ const ALLOWED: &[&str] = &[
     "getresuid32", "getrlimit", "getrusage", "getsid", "getsockname", "getsockopt", "gettid",
     "gettimeofday", "getuid", "getuid32", "getxattr", "getxattrat", "inotify_add_watch",
     "inotify_init", "inotify_init1", "inotify_rm_watch", "io_cancel", "io_destroy",
-    "io_getevents", "io_pgetevents", "io_pgetevents_time64", "io_setup", "io_submit", "ioctl",
+    "io_getevents", "io_pgetevents", "io_pgetevents_time64", "io_setup", "io_submit",
     "ioprio_get", "ioprio_set", "ipc", "kill", "landlock_add_rule", "landlock_create_ruleset",
     "landlock_restrict_self", "lchown", "lchown32", "lgetxattr", "link", "linkat", "listen",
     "listmount", "listxattr", "listxattrat", "llistxattr", "lremovexattr", "lseek", "lsetxattr",

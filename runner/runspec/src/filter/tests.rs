@@ -205,6 +205,11 @@ fn arguments_decide_where_they_must() {
                     assert_eq!(verdict, expected, "{abi:?} {name} {argument:#x}");
                 }
             }
+            let ioctl = abi.number("ioctl").expect("ioctl") | abi.marking_bit();
+            for (request, expected) in [(0x5401, ALLOWED), (0x5412, EPERM), (0x541c, EPERM)] {
+                let verdict = judge(&filter, *abi, ioctl, [0, request]);
+                assert_eq!(verdict, expected, "{abi:?} {request:#x}");
+            }
             if abi.number("socketcall").is_some() {
                 assert_eq!(judge_call(&filter, *abi, "socketcall", 1), ASKED);
                 assert_eq!(judge_call(&filter, *abi, "socketcall", 3), ALLOWED);

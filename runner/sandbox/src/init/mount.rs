@@ -270,7 +270,12 @@ pub(super) fn mask(path: &str, context: &mut Context) -> io::Result<()> {
         let entry = entry?;
         match entry.file_name().to_str() {
             Ok(name) if name.starts_with(prefix) => {
-                mask_one(&format!("{parent}/{name}{after}"), context)?;
+                let path = format!("{parent}/{name}{after}");
+                // Those that begin alike are alike: a machine has many processors.
+                if existing(&path, context)?.is_none() {
+                    return Ok(());
+                }
+                mask_one(&path, context)?;
             }
             _ => {}
         }
