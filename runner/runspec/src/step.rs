@@ -117,6 +117,8 @@ pub enum SetupStep {
     ForkCommand,
     /// Start a session, so that no terminal of the caller is reached.
     StartSession,
+    /// Make the terminal that is standard output that of the session, and read from it.
+    TakeTerminal,
     /// Give the output pipes to the user, so that `/dev/stdout` can be opened.
     OwnOutput {
         /// User id.

@@ -26,6 +26,13 @@ pub enum SandboxError {
         #[source]
         source: io::Error,
     },
+    /// There is no terminal for the command.
+    #[error("cannot connect the command with a terminal")]
+    Terminal {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The sandbox's processes ended without a word.
     #[error("the sandbox process ended without telling how the command did")]
     InitEnded,

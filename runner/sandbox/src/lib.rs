@@ -18,4 +18,4 @@ pub mod user_namespace;
 pub use cancellation::Cancellation;
 pub use error::{SandboxError, StepFailure};
 pub use kiln_runspec as runspec;
-pub use sandbox::{Outcome, Sandbox, Status, Stream};
+pub use sandbox::{CallerTerminal, Outcome, Sandbox, Status, Stream};

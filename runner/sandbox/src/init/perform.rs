@@ -176,6 +176,7 @@ pub(super) fn perform(step: &SetupStep, context: &mut Context) -> Result<(), Ste
 
 fn perform_in_command(step: &SetupStep, context: &mut Context) -> Result<(), StepFailure> {
     match step {
+        SetupStep::TakeTerminal => take_terminal().map_err(failed("take the terminal")),
         SetupStep::StartSession => {
             syscall::new_session_keyring();
             rustix::process::setsid()
@@ -276,6 +277,12 @@ fn enter_working_directory(
 }
 
 /// Only whether `/dev/stdout` can be opened by name depends on it.
+fn take_terminal() -> io::Result<()> {
+    let terminal = rustix::stdio::stdout();
+    rustix::process::ioctl_tiocsctty(terminal)?;
+    Ok(rustix::stdio::dup2_stdin(terminal)?)
+}
+
 fn own_output(uid: u32, gid: u32) {
     let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
     let _ = rustix::fs::fchown(rustix::stdio::stdout(), owner.0, owner.1);

@@ -4,18 +4,21 @@ mod groups;
 mod program;
 mod reaper;
 mod starter;
+mod terminal;
 mod watch;
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use kiln_runspec::{Host, RunSpec, SystemCalls, filter};
+use kiln_runspec::{Host, RunSpec, SetupStep, SystemCalls, filter};
 
 use crate::placement::Placements;
 use crate::{Cancellation, SandboxError, protocol};
 use groups::RunGroups;
 use reaper::Reaper;
-use starter::Starter;
+use starter::{Started, Starter};
+
+pub use terminal::CallerTerminal;
 
 /// Runs commands on one host. Shared by threads: each may run a command.
 #[derive(Debug)]
@@ -104,9 +107,44 @@ impl Sandbox {
         cancellation: &Cancellation,
     ) -> Result<Outcome, SandboxError> {
         let steps = kiln_runspec::steps(spec, &self.host)?;
+        let start = || self.starter.take();
+        let listen = |started: &mut Started| watch::watch(started, output, cancellation);
+        self.run_steps(spec, &steps, start, listen)
+    }
+
+    /// Runs `spec` on a terminal of its own, which is connected to `caller`'s until the command
+    /// ends. What the caller types goes there, interrupts too.
+    ///
+    /// Errors: as for [`Sandbox::run`]; [`SandboxError::Terminal`] when there is none to be had.
+    pub fn run_on_terminal(
+        &self,
+        spec: &RunSpec,
+        caller: &CallerTerminal<'_>,
+        cancellation: &Cancellation,
+    ) -> Result<Outcome, SandboxError> {
+        let steps = terminal::with_terminal(kiln_runspec::steps(spec, &self.host)?);
+        let failed = |source| SandboxError::Terminal { source };
+        let (terminal, slave) = terminal::open(caller).map_err(failed)?;
+        let start = || self.starter.start_on(slave);
+        let listen = |started: &mut Started| {
+            let raw = terminal::Raw::enter(caller).map_err(failed)?;
+            let status = watch::watch_terminal(started, &terminal, caller, cancellation);
+            drop(raw);
+            status
+        };
+        self.run_steps(spec, &steps, start, listen)
+    }
+
+    fn run_steps(
+        &self,
+        spec: &RunSpec,
+        steps: &[SetupStep],
+        start: impl FnOnce() -> Result<Started, SandboxError>,
+        listen: impl FnOnce(&mut Started) -> Result<Status, SandboxError>,
+    ) -> Result<Outcome, SandboxError> {
         let placements = Placements::put(spec)?;
         let groups = RunGroups::prepare(kiln_runspec::group_plan(spec, &self.host)?)?;
-        let mut started = match self.starter.take() {
+        let mut started = match start() {
             Ok(started) => started,
             Err(error) => {
                 groups.remove();
@@ -119,9 +157,8 @@ impl Sandbox {
             SystemCalls::Filter(program) => program,
             SystemCalls::Default | SystemCalls::Unconfined => self.filter(),
         };
-        let _ = protocol::send_setup(&started.control, &steps, filter);
-        let ended = watch::watch(&mut started, output, cancellation);
-        let outcome = ended.map(|status| groups.outcome(status));
+        let _ = protocol::send_setup(&started.control, steps, filter);
+        let outcome = listen(&mut started).map(|status| groups.outcome(status));
         // It ends by itself now; unmounting takes it a while.
         self.reaper.finish(started, groups);
         placements.take_back()?;

@@ -87,6 +87,17 @@ impl Starter {
     }
 
     fn start(&self) -> Result<Started, SandboxError> {
+        self.start_with(Stdio::piped(), Stdio::piped())
+    }
+
+    /// Returns a first process whose output goes to the terminal `slave`.
+    pub(super) fn start_on(&self, slave: OwnedFd) -> Result<Started, SandboxError> {
+        let start = |source| SandboxError::Start { source };
+        let other = slave.try_clone().map_err(start)?;
+        self.start_with(slave.into(), other.into())
+    }
+
+    fn start_with(&self, stdout: Stdio, stderr: Stdio) -> Result<Started, SandboxError> {
         let start = |source: io::Error| SandboxError::Start { source };
         self.make_device_group()?;
         let (ours, theirs) = UnixStream::pair().map_err(start)?;
@@ -103,8 +114,8 @@ impl Starter {
             // Out of reach of a terminal's interrupt, which is for the caller to handle.
             .process_group(0)
             .stdin(OwnedFd::from(theirs))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .stdout(stdout)
+            .stderr(stderr);
         Ok(Started {
             child: command.spawn().map_err(start)?,
             control: ours,
