@@ -26,6 +26,8 @@ pub enum Class {
     Image,
     Store,
     Interrupted,
+    /// A command that the user asked for ended with this exit code.
+    Command(u8),
 }
 
 impl Class {
@@ -37,6 +39,7 @@ impl Class {
             Class::Image => 4,
             Class::Store => 5,
             Class::Interrupted => crate::interrupt::exit_code(),
+            Class::Command(code) => code,
         }
     }
 }

@@ -6,18 +6,20 @@ use crate::history::History;
 use crate::op::step_root::PlainRoots;
 use crate::packing::{Packing, TakeLayers};
 use crate::remote::{self, Fetcher, Remotes};
+use crate::scene::Scenes;
 use crate::settle::Settler;
+use crate::visit::{Moment, Visit};
 use crate::worker::{BuildWorker, Product};
 use crate::{
     BuildError, BuildOutcome, BuildRequest, BuiltImage, CacheDestination, CacheTarget,
-    ContextFiles, Event, StepChange, StepError, assemble, export, retry,
+    ContextFiles, Event, LocalDirectory, StepChange, StepError, assemble, export, op, retry, scene,
 };
-use kiln_disk::{StepEnd, Store};
+use kiln_disk::{Scene, StepEnd, Store};
 use kiln_layer::tree::WhiteoutFormat;
 use kiln_plan::{Op, VertexId};
 use kiln_registry::Client;
 use kiln_sandbox::runspec::Host;
-use kiln_sandbox::{Cancellation, Sandbox};
+use kiln_sandbox::{Cancellation, Outcome, Sandbox};
 use kiln_solver::{Failure, Options};
 use kiln_transfer::image::Image;
 use std::collections::HashMap;
@@ -154,10 +156,10 @@ impl<'store> Builder<'store> {
             let caches = &request.cache_to;
             let (exporter, offers) =
                 Exporter::start(scope, context, caches, &request.plan, targets);
-            let (settler, history) = (Settler::new(self.store), History::new());
+            let (settler, notes) = (Settler::new(self.store), Notes::default());
             let cancellation = attempt.cancellation;
             let packing = Packing::new(scope, self.store, request, targets, cancellation, &is_over);
-            let worker = self.worker(attempt, &settler, &history, &offers, &packing);
+            let worker = self.worker(attempt, &settler, &notes, &offers, &packing);
             let products = self.solve(&worker, targets);
             let definitions = std::mem::take(&mut *lock(&worker.definitions));
             let records = Records {
@@ -201,7 +203,7 @@ impl<'store> Builder<'store> {
         &'a self,
         attempt: &'a Attempt<'a>,
         settler: &'a Settler<'a>,
-        history: &'a History,
+        notes: &'a Notes,
         offers: &'a Offers,
         packing: &'a dyn TakeLayers,
     ) -> BuildWorker<'a> {
@@ -212,7 +214,8 @@ impl<'store> Builder<'store> {
             sandbox: &self.sandbox,
             whiteouts: self.whiteouts,
             cancellation: attempt.cancellation,
-            history,
+            history: &notes.history,
+            scenes: &notes.scenes,
             look: attempt.look,
             has_seen_change: AtomicBool::new(false),
             contexts: Contexts::new(attempt.request, self.store),
@@ -339,6 +342,55 @@ impl<'store> Builder<'store> {
         }
     }
 
+    /// Runs a command where the step of `scene` ran, or would have: over its files, with its
+    /// mounts, its user and its environment. Whatever it changes is gone afterwards.
+    ///
+    /// `request` has the secrets, the agents and the rights; its plan is that of the scene then.
+    pub fn enter(
+        &self,
+        request: BuildRequest,
+        scene: &Scene,
+        visit: &Visit<'_>,
+        cancellation: &Cancellation,
+        observer: &(dyn Fn(Event) + Sync),
+    ) -> Result<Outcome, BuildError> {
+        let staged = scene::staged(scene, visit.name);
+        let none = VertexId::from_index(0);
+        let staged = staged.map_err(|error| BuildError::Steps(vec![(none, error)]))?;
+        let mut request = BuildRequest {
+            plan: staged.plan,
+            images: Vec::new(),
+            outputs: Vec::new(),
+            cache_to: Vec::new(),
+            ..request
+        };
+        request.directories = staged
+            .directories
+            .into_iter()
+            .map(|(name, path)| (name, LocalDirectory::of(path)))
+            .collect();
+        let remote = RemoteCache::new(self.store, self.client, &[], observer);
+        let attempt = Attempt {
+            request: &request,
+            targets: &[],
+            remote: &remote,
+            look: Look::Last,
+            cancellation,
+            observer,
+        };
+        let after = match visit.moment {
+            Moment::Before => None,
+            Moment::After => scene.after.as_deref(),
+        };
+        self.attempt(&attempt, |worker, _, _| {
+            let entered = op::enter(worker, staged.vertex, &staged.inputs, after, visit);
+            entered.map_err(|error| match error {
+                StepError::Cancelled => BuildError::Cancelled,
+                error => BuildError::Steps(vec![(staged.vertex, error)]),
+            })
+        })
+    }
+
     fn solve(
         &self,
         worker: &BuildWorker<'_>,
@@ -360,9 +412,10 @@ impl<'store> Builder<'store> {
         let is_repeated =
             worker.look == Look::Early && solved.as_ref().is_err_and(BuildError::is_change);
         if is_asked_about && !is_repeated {
-            worker
-                .history
-                .save(self.store, worker.request, outcome(&solved));
+            let definitions = lock(&worker.definitions);
+            let scenes = (worker.scenes).all(worker.request, self.store, &definitions);
+            let (request, outcome) = (worker.request, outcome(&solved));
+            (worker.history).save(self.store, request, outcome, scenes);
         }
         Ok(targets.iter().copied().zip(solved?).collect())
     }
@@ -392,6 +445,13 @@ struct Attempt<'a> {
     look: Look,
     cancellation: &'a Cancellation,
     observer: &'a (dyn Fn(Event) + Sync),
+}
+
+/// What is noted of a build while it runs.
+#[derive(Default)]
+struct Notes {
+    history: History,
+    scenes: Scenes,
 }
 
 /// Returns the results that the images are made of.

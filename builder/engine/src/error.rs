@@ -175,6 +175,12 @@ pub enum StepError {
         /// Its name.
         name: String,
     },
+    /// What it takes to enter a step again is not known.
+    #[error("step cannot be entered: {0}")]
+    Scene(String),
+    /// The files of a step that somebody wants to enter are no longer in the store.
+    #[error("the files of the step are no longer in the store")]
+    FilesGone,
     /// Something that this version cannot do.
     #[error("{0} is not supported")]
     Unsupported(String),

@@ -3,7 +3,7 @@
 use crate::cache::{self, CacheError, CacheTarget, OnError};
 use crate::worker::{BuildWorker, Product};
 use crate::{BuildError, BuildRequest, Destination, Event, ImageFormat, Output, TaskId, load};
-use kiln_disk::Store;
+use kiln_disk::{LayerId, Store};
 use kiln_layer::tree::WhiteoutFormat;
 use kiln_oci::{Descriptor, MediaFamily, Reference};
 use kiln_registry::{Client, Pushed};
@@ -259,10 +259,7 @@ impl Export<'_> {
     }
 
     fn files(&self, directory: &Path) -> Result<(), BuildError> {
-        let ownership = match kiln_disk::whiteout_format() {
-            WhiteoutFormat::Trusted | WhiteoutFormat::Contained => Ownership::Image,
-            WhiteoutFormat::User => Ownership::Caller,
-        };
+        let ownership = ownership();
         let epoch = self.request.times.latest_of_files();
         for root in self.roots()? {
             let directory = directory.join(root.directory);
@@ -334,6 +331,25 @@ impl Export<'_> {
             output: self.output.specification.clone(),
             reason,
         }
+    }
+}
+
+/// Writes the files of the layers `stack`, bottom first, to `directory`.
+pub fn export_files(store: &Store, stack: &[LayerId], directory: &Path) -> Result<(), BuildError> {
+    Ok(sink::local::write(
+        store,
+        stack,
+        ownership(),
+        None,
+        directory,
+    )?)
+}
+
+/// Only root can give files away.
+fn ownership() -> Ownership {
+    match kiln_disk::whiteout_format() {
+        WhiteoutFormat::Trusted | WhiteoutFormat::Contained => Ownership::Image,
+        WhiteoutFormat::User => Ownership::Caller,
     }
 }
 

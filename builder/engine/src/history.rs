@@ -2,7 +2,7 @@
 
 use crate::BuildRequest;
 use kiln_disk::{
-    BuildOutcome, BuildRecord, InputContent, Recipe, RecipeInput, Record, RunCause, StepEnd,
+    BuildOutcome, BuildRecord, InputContent, Recipe, RecipeInput, Record, RunCause, Scene, StepEnd,
     StepOutcome, StepRecord, Store,
 };
 use kiln_oci::Digest;
@@ -21,9 +21,9 @@ pub(crate) struct History {
     found: Mutex<HashMap<VertexId, Record>>,
 }
 
-impl History {
+impl Default for History {
     /// Returns the empty notes of a build that starts now.
-    pub fn new() -> Self {
+    fn default() -> Self {
         History {
             started: Instant::now(),
             started_seconds: jiff::Timestamp::now().as_second(),
@@ -31,7 +31,9 @@ impl History {
             found: Mutex::default(),
         }
     }
+}
 
+impl History {
     /// Notes that a record of `vertex` was found in the store, or in the remote `cache`.
     pub fn found(&self, vertex: VertexId, record: &Record, cache: Option<&str>) {
         let hit = StepOutcome::Hit {
@@ -68,6 +70,14 @@ impl History {
         self.steps().insert(vertex, ran);
     }
 
+    /// Returns the key under which the result of `vertex`, which runs, will be known.
+    pub fn key(&self, vertex: VertexId) -> Option<Digest> {
+        match self.steps().get(&vertex) {
+            Some(StepOutcome::Ran { key, .. }) => Some(key.clone()),
+            _ => None,
+        }
+    }
+
     /// Notes how the run of `vertex` ended.
     pub fn ended(&self, vertex: VertexId, how: StepEnd, took: Duration) {
         if let Some(StepOutcome::Ran {
@@ -82,7 +92,13 @@ impl History {
     }
 
     /// Keeps the notes in the store. What cannot be kept is only missed later.
-    pub fn save(&self, store: &Store, request: &BuildRequest, outcome: BuildOutcome) {
+    pub fn save(
+        &self,
+        store: &Store,
+        request: &BuildRequest,
+        outcome: BuildOutcome,
+        scenes: HashMap<VertexId, Scene>,
+    ) {
         let context = request.directories.get("context").map(|directory| {
             let path = &directory.path;
             std::fs::canonicalize(path).unwrap_or_else(|_| path.clone())
@@ -96,12 +112,16 @@ impl History {
             context: context.map_or(String::new(), |path| path.display().to_string()),
             dockerfile: location.map_or(String::new(), |location| location.file),
             outcome,
-            steps: self.step_records(request),
+            steps: self.step_records(request, scenes),
         };
         let _ = store.builds().put(&build);
     }
 
-    fn step_records(&self, request: &BuildRequest) -> Vec<StepRecord> {
+    fn step_records(
+        &self,
+        request: &BuildRequest,
+        mut scenes: HashMap<VertexId, Scene>,
+    ) -> Vec<StepRecord> {
         let steps = self.steps();
         let needed = needed(request);
         let wanted = request
@@ -113,6 +133,7 @@ impl History {
                 name: vertex.metadata.name.clone(),
                 line: (vertex.metadata.location.as_ref()).map(|location| location.first_line),
                 outcome: steps.get(&id).cloned().unwrap_or(StepOutcome::NotReached),
+                scene: scenes.remove(&id),
             })
             .collect()
     }

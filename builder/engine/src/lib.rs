@@ -21,10 +21,12 @@ mod packing;
 mod remote;
 mod request;
 mod retry;
+mod scene;
 mod secrets;
 mod settle;
 mod source;
 mod times;
+mod visit;
 mod worker;
 
 pub use builder::{Builder, EngineOptions, new_build_id};
@@ -35,6 +37,7 @@ pub use cache::{
 pub use cdi::{CdiError, DEFAULT_DIRECTORIES as CDI_DIRECTORIES};
 pub use error::{BuildError, StepError};
 pub use event::{Event, StepChange, TaskId};
+pub use export::export_files;
 pub use kiln_disk as disk;
 pub use kiln_fetch::FetchError;
 pub use kiln_layer::compress::Compression;
@@ -51,3 +54,4 @@ pub use request::{
 pub use secrets::{SecretSource, Secrets};
 pub use source::{ArchiveContext, ArchiveContextError, ContextFiles, is_archive};
 pub use times::ImageTimes;
+pub use visit::{Moment, Visit, VisitCommand};

@@ -50,6 +50,33 @@ pub struct BuildRequest {
     pub times: ImageTimes,
 }
 
+impl BuildRequest {
+    /// Returns a build that does what `plan` says, at most `jobs` steps at once, and has nothing
+    /// else: no image, no secret, no right.
+    pub fn of_plan(plan: Plan, jobs: usize) -> Self {
+        BuildRequest {
+            build_id: crate::new_build_id(),
+            plan,
+            images: Vec::new(),
+            directories: BTreeMap::new(),
+            listing: Listing::default(),
+            annotations: Annotations::default(),
+            names: Vec::new(),
+            outputs: Vec::new(),
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
+            jobs,
+            limits: Limits::default(),
+            secrets: Secrets::default(),
+            ssh_agents: BTreeMap::new(),
+            device_directories: Vec::new(),
+            confinement: Default::default(),
+            allow_insecure: false,
+            times: ImageTimes::default(),
+        }
+    }
+}
+
 /// An image that a plan leads to.
 #[derive(Clone, Debug)]
 pub struct PlannedImage {
@@ -74,6 +101,18 @@ pub struct LocalDirectory {
     pub modes: ContextModes,
     /// Who owns its files.
     pub owners: Owners,
+}
+
+impl LocalDirectory {
+    /// Returns the directory at `path` with all its files as they are.
+    pub fn of(path: PathBuf) -> Self {
+        LocalDirectory {
+            path,
+            ignore: IgnorePatterns::default(),
+            modes: ContextModes::Kept,
+            owners: Owners::Root,
+        }
+    }
 }
 
 /// Which permissions the files of a directory of this machine have in a build.

@@ -8,6 +8,7 @@ use crate::op::content::Origin;
 use crate::op::step_root::PlainRoots;
 use crate::packing::TakeLayers;
 use crate::remote::{Fetcher, Remotes};
+use crate::scene::Scenes;
 use crate::settle::{Entry, Note, Settler};
 use crate::{BuildRequest, Event, Owners, StepChange, StepError, op};
 use kiln_disk::{KeyLock, LayerId, Record, RunCause, Store};
@@ -59,6 +60,7 @@ pub(crate) struct BuildWorker<'build> {
     pub whiteouts: WhiteoutFormat,
     pub cancellation: &'build Cancellation,
     pub history: &'build History,
+    pub scenes: &'build Scenes,
     pub look: Look,
     /// Whether a file was seen to change: then the plan is solved again, and what runs need
     /// not be stopped.
@@ -207,6 +209,7 @@ impl BuildWorker<'_> {
             RunCause::Missing
         };
         self.history.running(vertex, key, cause);
+        self.scenes.runs(vertex, inputs);
         let output = op::execute(self, vertex, self.op(vertex), inputs).inspect_err(|_| {
             self.note(vertex, keys).keep(self.store, key);
         })?;
@@ -405,6 +408,7 @@ impl kiln_solver::Worker for BuildWorker<'_> {
             canonical: CacheKey::from_digest(record.canonical_key),
         });
         if let Some(found) = &found {
+            self.scenes.has(vertex, &found.output);
             self.offers.offer(vertex, &found.output);
         }
         Ok(found)
@@ -454,6 +458,7 @@ impl kiln_solver::Worker for BuildWorker<'_> {
         keys: &Keys,
         found: &Found<Product>,
     ) -> Result<(), StepError> {
+        self.scenes.has(vertex, &found.output);
         self.offers.offer(vertex, &found.output);
         let Some(entry) = self.entry(vertex, keys, found) else {
             return Ok(());

@@ -2,11 +2,12 @@
 
 use crate::Op;
 use kiln_oci::Platform;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 /// Names a vertex of one plan: its place in topological order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct VertexId(u32);
 
 impl VertexId {

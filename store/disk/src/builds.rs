@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::images::list_files;
-use crate::{Store, durable, session, store};
+use crate::{LayerId, Store, durable, session, store};
 
 /// Builds that are kept of those that ran something.
 const KEPT: usize = 200;
@@ -62,6 +62,32 @@ pub struct StepRecord {
     pub line: Option<usize>,
     /// What was done for it.
     pub outcome: StepOutcome,
+    /// What it takes to enter it, if it runs a command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scene: Option<Scene>,
+}
+
+/// What it takes to enter a step again: its command, and the files that it had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scene {
+    /// The command, in the words of whoever runs it. Nothing secret is in it.
+    pub command: serde_json::Value,
+    /// What its inputs were, in the order in which the command names them.
+    pub inputs: Vec<SceneInput>,
+    /// The files as it left them, also when it failed: layers, bottom first.
+    pub after: Option<Vec<LayerId>>,
+}
+
+/// An input of a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SceneInput {
+    /// The result of another step: layers, bottom first.
+    Layers(Vec<LayerId>),
+    /// A directory of this machine.
+    Directory(PathBuf),
+    /// Nobody looked at it.
+    Unknown,
 }
 
 /// What was done for a step.

@@ -50,7 +50,10 @@ mod verify;
 mod version;
 
 pub use blobs::{BlobWriter, Blobs};
-pub use builds::{BuildOutcome, BuildRecord, Builds, RunCause, StepEnd, StepOutcome, StepRecord};
+pub use builds::{
+    BuildOutcome, BuildRecord, Builds, RunCause, Scene, SceneInput, StepEnd, StepOutcome,
+    StepRecord,
+};
 pub use cache_mounts::{
     CacheMount, CacheMountFacts, CacheMountKey, CacheMountPurpose, CacheMountSharing,
     CacheMountUse, CacheMounts,

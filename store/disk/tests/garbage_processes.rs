@@ -106,7 +106,10 @@ fn nothing_dangles_when_collectors_and_builders_are_killed() {
     prune(&root, PruneRule::default());
     let usage = Store::open(&root).unwrap().usage().unwrap();
     assert_eq!(usage.layers.inodes, 1, "all is gone but the folder");
-    assert_eq!(usage.active.inodes, 2, "and the folders of what is unfinished");
+    assert_eq!(
+        usage.active.inodes, 2,
+        "and the folders of what is unfinished"
+    );
     std::fs::remove_dir_all(root).unwrap();
 }
 

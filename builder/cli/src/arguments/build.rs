@@ -1,6 +1,7 @@
 //! The arguments of `kiln build`.
 
 use super::check::{Call, CallMethod, parse_call};
+use super::debug::{OnFailure, on_failure};
 use super::docker::DockerArguments;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, Parser, ValueEnum};
@@ -180,6 +181,10 @@ pub struct BuildArguments {
     /// Processes each RUN may have, at least 2
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(2..))]
     pub pids_limit: Option<u64>,
+    /// When a step fails, open a shell in it, or write its files to a directory: shell or
+    /// export=DIR
+    #[arg(long, value_name = "ACTION", value_parser = on_failure)]
+    pub on_failure: Option<OnFailure>,
     /// Steps that run at once, at most
     #[arg(
         long,

@@ -4,6 +4,7 @@ mod annotation;
 mod build;
 mod cache;
 mod check;
+mod debug;
 mod disk;
 mod docker;
 mod fields;
@@ -13,6 +14,7 @@ pub use annotation::{check_annotations, parse_annotations};
 pub use build::{BuildArguments, ProgressMode};
 pub use cache::{parse_cache_source, parse_cache_target};
 pub use check::{Call, CallFormat, CallMethod, CallStatus, CheckArguments, CheckFormat};
+pub use debug::{DebugArguments, OnFailure};
 pub use disk::{
     CacheMountCommand, CacheMountExportArguments, CacheMountImportArguments,
     CacheMountListArguments, CacheMountRemoveArguments, DuArguments, PruneArguments,
@@ -69,6 +71,8 @@ pub enum Command {
     Check(CheckArguments),
     /// Tell why steps of a build ran, and where the results of others came from
     Explain(ExplainArguments),
+    /// Open a shell in a step of a build: in the one that failed, or in any other
+    Debug(DebugArguments),
     /// Pull an image from a registry into the store
     Pull(PullArguments),
     /// Push an image from the store to a registry

@@ -4,6 +4,7 @@ pub mod build;
 mod cache_mount;
 mod call;
 mod check;
+mod debug;
 mod du;
 mod explain;
 mod images;
@@ -26,6 +27,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Build(build) => build::run(global, build),
         Command::Check(check) => check::run(global, check),
         Command::Explain(explain) => explain::run(global, explain),
+        Command::Debug(debug) => debug::run(global, debug),
         Command::Pull(pull) => pull::run(global, pull),
         Command::Push(push) => push::run(global, push),
         Command::Images(images) => images::run(global, images),

@@ -62,6 +62,7 @@ impl Remembered {
                     end: StepEnd::Done,
                     took_milliseconds: 1,
                 },
+                scene: None,
             }
         });
         let build = BuildRecord {

@@ -4,9 +4,10 @@ use super::mounts::{self, PreparedMounts};
 use super::step_root::StepRoot;
 use super::{on_top, stack_of};
 use crate::worker::{BuildWorker, Product};
-use crate::{StepChange, StepError};
+use crate::{StepChange, StepError, scene};
 use kiln_disk::{ActiveLayer, LayerId};
 use kiln_layer::users::{Accounts, ResolvedUser};
+use kiln_oci::Digest;
 use kiln_plan::{Exec, NetworkMode, SecurityMode, VertexId};
 use kiln_sandbox::runspec::{self, NetworkSpec, ResourceLimit, RunSpec};
 use kiln_sandbox::{Outcome, Status, Stream};
@@ -18,12 +19,7 @@ pub(super) fn execute(
     exec: &Exec,
     inputs: &[Product],
 ) -> Result<Product, StepError> {
-    if exec.security == SecurityMode::Insecure && !worker.request.allow_insecure {
-        return Err(StepError::NotAllowed {
-            what: "RUN --security=insecure",
-            flag: "--allow security.insecure",
-        });
-    }
+    check_allowed(worker, exec)?;
     let root = exec.root.and_then(|_| inputs.first());
     let mounted = &inputs[usize::from(exec.root.is_some())..];
     let stack = stack_of(root)?;
@@ -32,10 +28,47 @@ pub(super) fn execute(
     let root = StepRoot::prepare(worker, stack)?;
     let spec = specification(worker, exec, stack, (&layer, &root), &mounts)?;
     let outcome = run(worker, vertex, &spec)?;
-    judge(worker, &outcome)?;
     drop(mounts);
+    if let Err(error) = judge(worker, &outcome) {
+        keep_for_a_look(worker, vertex, stack, (layer, root));
+        return Err(error);
+    }
     let id = root.commit(worker, stack, layer)?;
     Ok(on_top(stack, id))
+}
+
+/// Refuses a command that asks for more than it may have.
+pub(super) fn check_allowed(worker: &BuildWorker<'_>, exec: &Exec) -> Result<(), StepError> {
+    match exec.security == SecurityMode::Insecure && !worker.request.allow_insecure {
+        true => Err(StepError::NotAllowed {
+            what: "RUN --security=insecure",
+            flag: "--allow security.insecure",
+        }),
+        false => Ok(()),
+    }
+}
+
+/// Keeps what a failed command left. The step has failed in any case: that it cannot be entered
+/// is told to whoever tries.
+fn keep_for_a_look(
+    worker: &BuildWorker<'_>,
+    vertex: VertexId,
+    stack: &[LayerId],
+    (layer, root): (ActiveLayer, StepRoot),
+) {
+    if worker.cancellation.is_cancelled() {
+        return;
+    }
+    let Ok(id) = root.commit(worker, stack, layer) else {
+        return;
+    };
+    let left: Vec<LayerId> = stack.iter().cloned().chain([id]).collect();
+    let name = &worker.request.plan.vertex(vertex).metadata.name;
+    let key = worker.history.key(vertex);
+    let key = key.unwrap_or_else(|| Digest::sha256(name.as_bytes()));
+    if scene::keep(worker.store, &key, &left, name, &worker.request.build_id).is_ok() {
+        worker.scenes.failed(vertex, left);
+    }
 }
 
 /// Runs the command; its output goes to the observer and, whole but for secrets, to the
@@ -48,14 +81,28 @@ fn run(worker: &BuildWorker<'_>, vertex: VertexId, spec: &RunSpec) -> Result<Out
         .logs()
         .writer(&worker.request.build_id, &step)?;
     let mut log_result = Ok(());
-    let mut show = |bytes: Vec<u8>| {
+    let outcome = run_masked(worker, spec, |bytes| {
         if log_result.is_ok() {
             log_result = log.write_all(&bytes);
         }
         if !bytes.is_empty() {
             worker.tell(vertex, StepChange::Output(bytes));
         }
-    };
+    });
+    log_result.map_err(|source| StepError::File {
+        action: "write the log",
+        path,
+        source,
+    })?;
+    outcome
+}
+
+/// Runs `spec`; `show` gets the output, without secrets.
+pub(super) fn run_masked(
+    worker: &BuildWorker<'_>,
+    spec: &RunSpec,
+    mut show: impl FnMut(Vec<u8>),
+) -> Result<Outcome, StepError> {
     let mask = worker.request.secrets.mask();
     let (mut stdout, mut stderr) = (mask.stream(), mask.stream());
     let outcome = worker.sandbox.run(
@@ -68,15 +115,14 @@ fn run(worker: &BuildWorker<'_>, vertex: VertexId, spec: &RunSpec) -> Result<Out
     );
     show(stdout.finish());
     show(stderr.finish());
-    log_result.map_err(|source| StepError::File {
-        action: "write the log",
-        path,
-        source,
-    })?;
-    outcome.map_err(|error| match error {
+    outcome.map_err(failure)
+}
+
+pub(super) fn failure(error: kiln_sandbox::SandboxError) -> StepError {
+    match error {
         kiln_sandbox::SandboxError::Cancelled => StepError::Cancelled,
         error => StepError::Sandbox(error),
-    })
+    }
 }
 
 fn judge(worker: &BuildWorker<'_>, outcome: &Outcome) -> Result<(), StepError> {
@@ -99,7 +145,7 @@ fn is_disk_full(worker: &BuildWorker<'_>) -> bool {
     space.is_ok_and(|space| space.available_bytes < NEXT_TO_NOTHING)
 }
 
-fn specification(
+pub(super) fn specification(
     worker: &BuildWorker<'_>,
     exec: &Exec,
     stack: &[LayerId],

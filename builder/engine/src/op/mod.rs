@@ -5,6 +5,7 @@ mod agent;
 mod cache_mounts;
 pub(crate) mod content;
 mod device;
+mod enter;
 mod exec;
 mod file;
 mod git;
@@ -13,6 +14,8 @@ pub(crate) mod image;
 mod merge;
 mod mounts;
 pub(crate) mod step_root;
+
+pub(crate) use enter::enter;
 
 use crate::StepError;
 use crate::worker::{BuildWorker, Product};

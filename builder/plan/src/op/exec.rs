@@ -1,9 +1,10 @@
 //! A command run in a sandbox. It produces one layer: what it changed in its root.
 
 use crate::VertexId;
+use serde::{Deserialize, Serialize};
 
 /// A command run in a sandbox.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Exec {
     /// Root file system; empty when absent.
     pub root: Option<VertexId>,
@@ -36,7 +37,7 @@ pub struct Exec {
 }
 
 /// A device that a command asks for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Device {
     /// Its name: `vendor/class=device`, `vendor/class=*`, `vendor/class` or `class`.
     pub name: String,
@@ -56,10 +57,36 @@ impl Exec {
         });
         self.root.into_iter().chain(mounted).collect()
     }
+
+    /// Returns the command with other inputs, in the order of its own: for another plan. A mount
+    /// whose input is absent there is left out.
+    ///
+    /// Panics when there are fewer than it has.
+    pub fn on_inputs(&self, inputs: &[Option<VertexId>]) -> Exec {
+        let mut exec = self.clone();
+        let mut inputs = inputs.iter().copied();
+        let mut next = || inputs.next().expect("as many inputs");
+        exec.root = exec.root.and_then(|_| next());
+        exec.mounts.retain_mut(|mount| match &mut mount.kind {
+            MountKind::Bind { from, .. } => match next() {
+                Some(input) => {
+                    *from = input;
+                    true
+                }
+                None => false,
+            },
+            MountKind::Cache { from, .. } => {
+                *from = from.and_then(|_| next());
+                true
+            }
+            _ => true,
+        });
+        exec
+    }
 }
 
 /// One mount of a command.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mount {
     /// Absolute path in the root. Empty for a secret that is only a variable.
     pub target: String,
@@ -68,7 +95,7 @@ pub struct Mount {
 }
 
 /// What is mounted.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum MountKind {
     /// Files of another result; writes, where allowed, are discarded.
     Bind {
@@ -141,7 +168,7 @@ pub enum MountKind {
 }
 
 /// What happens when two commands use one cache mount at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum CacheSharing {
     /// They share it.
     Shared,
@@ -152,7 +179,7 @@ pub enum CacheSharing {
 }
 
 /// Network that a command sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum NetworkMode {
     /// What the executor is set up to give; the outside is reachable.
     Default,
@@ -163,7 +190,7 @@ pub enum NetworkMode {
 }
 
 /// How far the sandbox holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SecurityMode {
     /// As always.
     Sandbox,

@@ -64,7 +64,8 @@ impl<'a> Raw<'a> {
         let before = tcgetattr(caller.input)?;
         let mut raw = before.clone();
         raw.make_raw();
-        tcsetattr(caller.input, OptionalActions::Flush, &raw)?;
+        // What was typed ahead is for the command.
+        tcsetattr(caller.input, OptionalActions::Now, &raw)?;
         Ok(Raw {
             input: caller.input,
             before,

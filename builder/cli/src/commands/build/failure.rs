@@ -152,6 +152,9 @@ fn hint(error: &StepError) -> Option<String> {
         | StepError::Exit {
             remark: Some(_), ..
         } => Some("give the step more memory with --memory, or use less".to_owned()),
+        StepError::Exit { .. } | StepError::Signal { .. } => {
+            Some("`kiln debug` opens a shell in it, as it was when it failed".to_owned())
+        }
         _ => None,
     }
 }

@@ -6,7 +6,8 @@ mod failure;
 mod git;
 mod ignored;
 mod inputs;
-mod options;
+mod on_failure;
+pub mod options;
 mod results;
 mod times;
 
@@ -62,7 +63,8 @@ pub fn run(global: &GlobalArguments, arguments: &BuildArguments) -> Result<(), F
     }
     collector.after_build(&session.store);
     tell_warnings(progress_mode(arguments), &inputs.dockerfile, &warnings);
-    results::write(arguments, &request, &built?)?;
+    let built = built.or_else(|failure| on_failure::act(&session, arguments, &request, failure))?;
+    results::write(arguments, &request, &built)?;
     cache_mount::export_after_build(&session, &arguments.cache_mount_to)
 }
 

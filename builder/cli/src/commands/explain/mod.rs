@@ -38,7 +38,8 @@ pub fn tell(store: &Store, id: &str) {
     }
 }
 
-fn find(store: &Store, id: Option<&str>) -> Result<BuildRecord, Failure> {
+/// Returns the build called `id`, else the latest.
+pub(super) fn find(store: &Store, id: Option<&str>) -> Result<BuildRecord, Failure> {
     let builds = store.builds();
     let latest = || -> Result<Option<BuildRecord>, Failure> {
         for name in builds.names()? {
@@ -56,13 +57,13 @@ fn find(store: &Store, id: Option<&str>) -> Result<BuildRecord, Failure> {
     found.ok_or_else(|| match id {
         Some(id) => Failure::new(Class::Usage, format!("the store has no build `{id}`"))
             .with_hint("only the latest builds are kept; without --build it is the last one"),
-        None => Failure::new(Class::Usage, "the store has no build to explain")
+        None => Failure::new(Class::Usage, "the store knows of no build")
             .with_hint("run `kiln build` first, or name its store with --root"),
     })
 }
 
 /// Whether `wanted` means `step`: its number, `STAGE:LINE`, `:LINE`, or a part of its name.
-fn is_meant(step: &Explanation, wanted: &str) -> bool {
+pub(super) fn is_meant(step: &Explanation, wanted: &str) -> bool {
     if let Ok(number) = wanted.parse::<usize>() {
         return step.position == number;
     }

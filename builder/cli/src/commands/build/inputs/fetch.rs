@@ -10,7 +10,6 @@ use kiln_engine::disk::Store;
 use kiln_engine::sandbox::{Cancellation, host};
 use kiln_engine::{BuildRequest, Builder, ContextFiles, EngineOptions};
 use kiln_plan::{PlanBuilder, VertexId, VertexMetadata};
-use std::collections::BTreeMap;
 
 /// Fetches contexts that hold a Dockerfile, and shows it.
 pub struct Fetcher<'a> {
@@ -75,24 +74,9 @@ impl Fetcher<'_> {
             Failure::new(Class::Usage, "an image cannot be the context of a build")
         })?;
         let request = BuildRequest {
-            build_id: kiln_engine::new_build_id(),
-            plan: plan.finish(),
-            images: Vec::new(),
-            directories: BTreeMap::new(),
-            listing: Default::default(),
-            annotations: Default::default(),
-            names: Vec::new(),
-            outputs: Vec::new(),
-            cache_from: Vec::new(),
-            cache_to: Vec::new(),
-            jobs: options::default_jobs(),
-            limits: Default::default(),
             secrets: options::secrets(self.arguments)?,
             ssh_agents: options::ssh_agents(self.arguments)?,
-            device_directories: Vec::new(),
-            confinement: Default::default(),
-            allow_insecure: false,
-            times: Default::default(),
+            ..BuildRequest::of_plan(plan.finish(), options::default_jobs())
         };
         Ok((request, vertex))
     }

@@ -18,6 +18,7 @@ fn build(ran: usize, total: usize) -> BuildRecord {
             },
             false => StepOutcome::Covered,
         },
+        scene: None,
     };
     BuildRecord {
         id: "20".to_owned(),
