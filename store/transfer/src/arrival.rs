@@ -8,7 +8,7 @@ use kiln_disk::{
     ActiveLayer, At, LayerFacts, LayerId, LayerOrigin, Patience, Store, whiteout_format,
 };
 use kiln_layer::ahead::read_ahead;
-use kiln_layer::archive::{DevicePolicy, UnpackOptions, UnpackSummary, unpack};
+use kiln_layer::archive::{Below, DevicePolicy, UnpackOptions, UnpackSummary, unpack};
 use kiln_layer::compress::{ArchiveCompression, decompressor};
 use kiln_layer::tree::{Timestamp, Tree, WhiteoutFormat};
 use kiln_oci::{ChainId, Descriptor, DiffId, Digest, LayerEncoding, MediaKind, Reference};
@@ -93,7 +93,7 @@ pub fn unpack_blob(
         return Err(failure(format!("`{type_}` is no type of a layer").into()));
     };
     let input = store.blobs().open(&layer.descriptor.digest)?;
-    let unpacked = unpack_archive(store, lowers, input, encoding)?;
+    let unpacked = unpack_archive(store, Lowers::Known(lowers), input, encoding)?;
     unpacked.applied.map_err(failure)?;
     if unpacked.found != layer.diff_id.0 {
         let (expected, found) = (&layer.diff_id.0, &unpacked.found);
@@ -150,6 +150,7 @@ pub fn source_of(
 }
 
 /// An archive that was read to its end, not yet committed.
+#[derive(Debug)]
 pub(crate) struct UnpackedArchive {
     pub active: ActiveLayer,
     /// Whether all of it could be applied.
@@ -159,22 +160,33 @@ pub(crate) struct UnpackedArchive {
     pub uncompressed_size: u64,
 }
 
+/// The layers below one that is unpacked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Lowers<'a> {
+    /// Bottom first.
+    Known(&'a [LayerId]),
+    /// They are not here yet: where it matters what they hold, unpacking fails.
+    Unknown,
+}
+
 /// Unpacks what `input` holds into a new layer over `lowers`.
 pub(crate) fn unpack_archive(
     store: &Store,
-    lowers: &[LayerId],
+    lowers: Lowers<'_>,
     input: impl Read + Send,
     encoding: LayerEncoding,
 ) -> Result<UnpackedArchive> {
     let active = store.layers().begin()?;
     let compression = ArchiveCompression::from(encoding);
     let input = decompressor(compression, input).at("decompress into", &active.upper())?;
-    let lowers: Vec<_> = lowers
-        .iter()
-        .map(|layer| store.layers().diff_path(layer))
-        .collect();
+    let (lowers, below) = match lowers {
+        Lowers::Known(lowers) => (lowers, Below::Known),
+        Lowers::Unknown => (&[][..], Below::Unknown),
+    };
+    let paths = lowers.iter().map(|layer| store.layers().diff_path(layer));
+    let paths: Vec<_> = paths.collect();
     let (applied, found, uncompressed_size) =
-        read_ahead(input, |input| apply(input, &lowers, active.upper()));
+        read_ahead(input, |input| apply(input, &paths, below, active.upper()));
     Ok(UnpackedArchive {
         active,
         applied,
@@ -186,11 +198,13 @@ pub(crate) fn unpack_archive(
 fn apply(
     input: &mut impl Read,
     lowers: &[PathBuf],
+    below: Below,
     upper: PathBuf,
 ) -> Result<UnpackSummary, Box<dyn std::error::Error + Send + Sync>> {
     let format = whiteout_format();
     let mut tree = Tree::open_for_write(lowers, &upper, format)?;
     let mut options = UnpackOptions::layer();
+    options.below = below;
     // Whoever unpacks the layer, and whenever, gets the same directories.
     options.implied_modified = Some(Timestamp {
         seconds: 0,

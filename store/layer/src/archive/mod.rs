@@ -22,7 +22,7 @@ pub use entry::{
 pub use header::looks_like_tar;
 pub use reader::{Content, LayerReader};
 pub use unpack::{
-    DevicePolicy, Names, UnpackError, UnpackLimits, UnpackOptions, UnpackSummary, unpack,
+    Below, DevicePolicy, Names, UnpackError, UnpackLimits, UnpackOptions, UnpackSummary, unpack,
 };
 pub use writer::LayerWriter;
 

@@ -5,6 +5,7 @@
 //! its blob's digest and size and its archive's diff ID have all been checked: otherwise one
 //! image could poison another.
 
+mod ahead;
 mod arrival;
 mod download;
 mod error;

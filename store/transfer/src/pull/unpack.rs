@@ -1,20 +1,24 @@
 //! From a resolved image to a stack of layers in the store.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
 use kiln_disk::{KeyLock, LayerFacts, LayerId, LayerOrigin, Patience, Store};
-use kiln_oci::{ChainId, Descriptor, DiffId, MediaKind, chain_ids};
+use kiln_oci::{ChainId, Descriptor, DiffId, LayerEncoding, MediaKind, chain_ids};
 use kiln_registry::Client;
 
+use super::ahead::{self, Ahead};
 use super::arrival::{Arrival, Follower};
 use super::download::Downloads;
 use super::error::{PullError, Result};
 use super::{PullEvent, PullObserver, ResolvedImage, waiting};
-use crate::arrival::{set_source, unpack_archive};
+use crate::arrival::{Lowers, UnpackedArchive, set_source, unpack_archive};
 use crate::layers::PULLED;
 
 /// Returns the layers of `image`, bottom first, fetching and unpacking what is missing.
 ///
-/// Blobs are downloaded in parallel and unpacked in order while they arrive; they stay in
-/// the store. When all layers are there the image gets its name.
+/// Blobs are downloaded in parallel, and unpacked beside each other while they arrive; they
+/// stay in the store. When all layers are there the image gets its name.
 pub fn unpack_layers(
     store: &Store,
     client: &Client,
@@ -40,7 +44,8 @@ pub fn unpack_layers(
         for _ in 0..downloads.connections() {
             scope.spawn(|| downloads.work());
         }
-        let unpacked = unpacking.run(&chain_ids, &wanted);
+        let parts = unpacking.parts(&chain_ids, &wanted);
+        let unpacked = parts.and_then(|parts| unpacking.run(&parts, &downloads));
         downloads.stop();
         unpacked
     });
@@ -75,7 +80,7 @@ fn present(store: &Store, chain_id: &ChainId) -> Result<Option<LayerId>> {
     Ok(layer.filter(|layer| store.layers().exists(layer)))
 }
 
-/// Unpacks one layer after the other.
+/// Makes layers of what arrives, and gives them their names from the bottom up.
 struct Unpacking<'a> {
     store: &'a Store,
     image: &'a ResolvedImage,
@@ -93,81 +98,168 @@ struct Finished {
     _lock: KeyLock,
 }
 
-/// A layer to be unpacked.
+/// A layer of the image.
 struct Part<'a> {
     chain_id: &'a ChainId,
     diff_id: &'a DiffId,
     descriptor: &'a Descriptor,
+    work: Work<'a>,
 }
 
-impl Unpacking<'_> {
-    fn run(&mut self, chain_ids: &[ChainId], wanted: &[(&Descriptor, Arrival)]) -> Result<()> {
-        let image = self.image;
+/// What there is to do about a layer.
+enum Work<'a> {
+    /// It is there.
+    Present(LayerId),
+    /// It is to be unpacked, by us.
+    Unpack {
+        arrival: &'a Arrival,
+        encoding: LayerEncoding,
+        ahead: Ahead,
+        lock: Mutex<Option<KeyLock>>,
+    },
+}
+
+impl<'a> Unpacking<'a> {
+    /// Returns the layers, bottom first; those that are missing are ours to make from now on.
+    fn parts(
+        &self,
+        chain_ids: &'a [ChainId],
+        wanted: &'a [(&'a Descriptor, Arrival)],
+    ) -> Result<Vec<Part<'a>>> {
         let parts = chain_ids
             .iter()
-            .zip(&image.config.rootfs.diff_ids)
-            .zip(&image.manifest.layers);
-        for ((chain_id, diff_id), descriptor) in parts {
-            let layer = self.layer(
-                &Part {
-                    chain_id,
-                    diff_id,
-                    descriptor,
-                },
-                wanted,
-            )?;
-            self.stack.push(layer);
-        }
-        Ok(())
+            .zip(&self.image.config.rootfs.diff_ids)
+            .zip(&self.image.manifest.layers);
+        let part = |((chain_id, diff_id), descriptor)| {
+            Ok(Part {
+                chain_id,
+                diff_id,
+                descriptor,
+                work: self.work(chain_id, descriptor, wanted)?,
+            })
+        };
+        parts.map(part).collect()
     }
 
-    fn layer(&mut self, part: &Part<'_>, wanted: &[(&Descriptor, Arrival)]) -> Result<LayerId> {
-        let blob = || part.descriptor.digest.clone();
-        if let Some(layer) = present(self.store, part.chain_id)? {
-            (self.observer)(PullEvent::Present { blob: blob() });
-            return Ok(layer);
+    fn work(
+        &self,
+        chain_id: &ChainId,
+        descriptor: &Descriptor,
+        wanted: &'a [(&'a Descriptor, Arrival)],
+    ) -> Result<Work<'a>> {
+        if let Some(layer) = present(self.store, chain_id)? {
+            return Ok(Work::Present(layer));
         }
-        let mut tell = waiting(&part.descriptor.digest, self.observer);
-        let name = format!("layer {}", part.chain_id);
+        let mut tell = waiting(&descriptor.digest, self.observer);
+        let name = format!("layer {chain_id}");
         let lock = self.store.lock_key(&name, |holder| {
             tell(holder);
             Patience::Wait
         })?;
-        if let Some(layer) = present(self.store, part.chain_id)? {
-            (self.observer)(PullEvent::Present { blob: blob() });
-            return Ok(layer);
+        if let Some(layer) = present(self.store, chain_id)? {
+            return Ok(Work::Present(layer));
         }
-        let arrival = wanted
-            .iter()
-            .find(|(one, _)| one.digest == part.descriptor.digest);
+        let mut arrivals = wanted.iter();
+        let arrival = arrivals.find(|(one, _)| one.digest == descriptor.digest);
         let Some((_, arrival)) = arrival else {
             // It was there a moment ago; somebody collects garbage.
-            let missing = LayerId::of_chain(part.chain_id);
+            let missing = LayerId::of_chain(chain_id);
             return Err(kiln_disk::Error::LayerMissing(missing).into());
         };
-        (self.observer)(PullEvent::Unpacking { blob: blob() });
-        let layer = self.unpack(part, arrival)?;
+        let MediaKind::Layer(encoding) = descriptor.media_type.kind() else {
+            let reason = format!("`{}` is no type of a layer", descriptor.media_type);
+            let image = self.name();
+            return Err(PullError::NoImage { image, reason });
+        };
+        Ok(Work::Unpack {
+            arrival,
+            encoding,
+            ahead: Ahead::default(),
+            lock: Mutex::new(Some(lock)),
+        })
+    }
+
+    /// Makes the layers that are missing; several beside each other, named in their order.
+    fn run(&mut self, parts: &[Part<'_>], downloads: &Downloads<'_>) -> Result<()> {
+        let (store, observer) = (self.store, self.observer);
+        // The first one's turn is now.
+        let first = parts.iter().position(Part::is_missing);
+        let next = AtomicUsize::new(first.map_or(parts.len(), |first| first + 1));
+        let stopped = AtomicBool::new(false);
+        let unpack_ahead = || {
+            while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Work::Unpack {
+                    arrival,
+                    encoding,
+                    ahead,
+                    ..
+                } = &part.work
+                    && !stopped.load(Ordering::Relaxed)
+                {
+                    ahead.unpack(store, arrival, *encoding, &stopped, || {
+                        let blob = part.descriptor.digest.clone();
+                        observer(PullEvent::Unpacking { blob });
+                    });
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            let missing = parts.iter().filter(|part| part.is_missing()).count();
+            for _ in 0..ahead::threads().min(missing.saturating_sub(1)) {
+                scope.spawn(unpack_ahead);
+            }
+            let made = parts.iter().try_for_each(|part| {
+                let layer = self.layer(part)?;
+                self.stack.push(layer);
+                Ok(())
+            });
+            stopped.store(true, Ordering::Relaxed);
+            downloads.stop();
+            made
+        })
+    }
+
+    fn layer(&mut self, part: &Part<'_>) -> Result<LayerId> {
+        let blob = || part.descriptor.digest.clone();
+        let (arrival, encoding, ahead, lock) = match &part.work {
+            Work::Present(layer) => {
+                (self.observer)(PullEvent::Present { blob: blob() });
+                return Ok(layer.clone());
+            }
+            Work::Unpack {
+                arrival,
+                encoding,
+                ahead,
+                lock,
+            } => (*arrival, *encoding, ahead, lock),
+        };
+        let unpacked = match ahead.take() {
+            Some(unpacked) => unpacked,
+            None => {
+                (self.observer)(PullEvent::Unpacking { blob: blob() });
+                let lowers = Lowers::Known(&self.stack);
+                let input = Follower::new(arrival);
+                let unpacked = unpack_archive(self.store, lowers, input, encoding);
+                unpacked.map_err(|error| self.failure(part, error))?
+            }
+        };
+        let layer = self.commit(part, arrival, unpacked)?;
         (self.observer)(PullEvent::Unpacked { blob: blob() });
-        let chain_id = part.chain_id.clone();
-        self.finished.push(Finished {
-            chain_id,
+        let lock = lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.finished.extend(lock.map(|lock| Finished {
+            chain_id: part.chain_id.clone(),
             layer: layer.clone(),
             _lock: lock,
-        });
+        }));
         Ok(layer)
     }
 
-    fn unpack(&self, part: &Part<'_>, arrival: &Arrival) -> Result<LayerId> {
-        let MediaKind::Layer(encoding) = part.descriptor.media_type.kind() else {
-            let reason = format!("`{}` is no type of a layer", part.descriptor.media_type);
-            return Err(PullError::NoImage {
-                image: self.name(),
-                reason,
-            });
-        };
-        let input = Follower::new(arrival);
-        let unpacked = unpack_archive(self.store, &self.stack, input, encoding);
-        let unpacked = unpacked.map_err(|error| self.failure(part, error))?;
+    fn commit(
+        &self,
+        part: &Part<'_>,
+        arrival: &Arrival,
+        unpacked: UnpackedArchive,
+    ) -> Result<LayerId> {
         // A wrong blob is the reason for whatever the archive's reader made of it.
         arrival.wait()?;
         unpacked
@@ -241,5 +333,11 @@ impl Unpacking<'_> {
             digest,
             source: error.into(),
         }
+    }
+}
+
+impl Part<'_> {
+    fn is_missing(&self) -> bool {
+        matches!(self.work, Work::Unpack { .. })
     }
 }

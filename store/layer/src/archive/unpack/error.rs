@@ -33,6 +33,12 @@ pub enum UnpackError {
         /// The entry.
         path: PathBuf,
     },
+    /// What becomes of the entry depends on layers that are not here.
+    #[error("entry {path:?} depends on what lies below")]
+    DependsOnBelow {
+        /// The entry.
+        path: PathBuf,
+    },
     /// Writing a file's content failed.
     #[error("cannot write the content of {path:?}")]
     Content {

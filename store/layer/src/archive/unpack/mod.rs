@@ -17,7 +17,7 @@ use super::{
 use crate::tree::{Attributes, FileKind, Follow, NewFile, Timestamp, Tree, TreeError, Xattr};
 
 pub use error::UnpackError;
-pub use options::{DevicePolicy, Names, UnpackLimits, UnpackOptions, UnpackSummary};
+pub use options::{Below, DevicePolicy, Names, UnpackLimits, UnpackOptions, UnpackSummary};
 
 type Result<T, E = UnpackError> = std::result::Result<T, E>;
 
@@ -131,6 +131,7 @@ impl Unpacker<'_> {
     fn make_opaque(&mut self, path: &Path) -> Result<()> {
         let path = self.destination.join(path);
         let implied = implied_attributes(self.options);
+        self.check_own(&path)?;
         let path = self.tree.make_parents(&path, &implied).map_err(at(&path))?;
         self.ready_parent = None;
         self.tree.set_opaque(&path).map_err(at(&path))
@@ -167,10 +168,25 @@ impl Unpacker<'_> {
         let parent = path.parent().unwrap_or(Path::new(""));
         if self.ready_parent.as_deref() != Some(parent) {
             let implied = implied_attributes(self.options);
+            self.check_own(parent)?;
             self.tree.make_parents(parent, &implied).map_err(at(path))?;
             self.ready_parent = Some(parent.to_owned());
         }
         Ok(())
+    }
+
+    /// Refuses a directory that this archive has not made, if nobody knows what lies below.
+    fn check_own(&self, directory: &Path) -> Result<()> {
+        if self.options.below == Below::Known || directory.as_os_str().is_empty() {
+            return Ok(());
+        }
+        let found = self.tree.lookup(directory, Follow::All);
+        match found.map_err(at(directory))? {
+            Some(found) if found.metadata.is_directory() => Ok(()),
+            _ => Err(UnpackError::DependsOnBelow {
+                path: directory.to_owned(),
+            }),
+        }
     }
 
     /// Removes what cannot stay at `path`: a directory for anything else, anything else for a
@@ -182,6 +198,11 @@ impl Unpacker<'_> {
             .map_err(at(path))?;
         let Some(found) = found else { return Ok(()) };
         if found.metadata.is_directory() != matches!(kind, EntryKind::Directory) {
+            if self.options.below == Below::Unknown {
+                // Whether this hides something is not known.
+                let path = path.to_owned();
+                return Err(UnpackError::DependsOnBelow { path });
+            }
             self.ready_parent = None;
             self.tree.remove(path).map_err(at(path))?;
         }

@@ -15,6 +15,8 @@ pub struct UnpackOptions {
     pub owner: Option<(u32, u32)>,
     /// What happens to device nodes.
     pub devices: DevicePolicy,
+    /// Whether the tree has what lies below.
+    pub below: Below,
     /// Modification time of directories the archive does not list; now if none.
     pub implied_modified: Option<Timestamp>,
     /// Bounds.
@@ -28,6 +30,16 @@ pub enum Names {
     Layer,
     /// As they stand: the archive is just files.
     Literal,
+}
+
+/// What is known of the layers below the one that is unpacked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Below {
+    /// The tree has them, or there are none.
+    Known,
+    /// They are not here yet. An archive for which it matters what they hold is refused: one
+    /// that does not list all directories it writes to, for they may be links below.
+    Unknown,
 }
 
 /// What happens to device nodes of an archive.
@@ -65,6 +77,7 @@ impl UnpackOptions {
             destination: PathBuf::new(),
             owner: None,
             devices: DevicePolicy::Make,
+            below: Below::Known,
             implied_modified: None,
             limits: UnpackLimits::default(),
         }
