@@ -23,6 +23,13 @@ pub enum SetupStep {
         /// Their directories.
         directories: Vec<PathBuf>,
     },
+    /// Open control groups while that is allowed, to be entered later.
+    OpenControlGroups {
+        /// Their directories.
+        directories: Vec<PathBuf>,
+    },
+    /// Enter the control groups that were opened.
+    EnterOpenedControlGroups,
     /// Get a new control group namespace, rooted at the groups just entered.
     UnshareControlGroups,
     /// Keep mounts from travelling to and from the host.

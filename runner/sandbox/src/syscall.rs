@@ -15,8 +15,8 @@ pub(crate) use confine::{
     map_mount, own_files_as,
 };
 pub(crate) use notify::{
-    Notification, hand_over, is_still_waiting, make_socket, next_notification, read_words,
-    receive_descriptor, respond, send_descriptor,
+    Notification, child_signals, forget_signals, hand_over, is_still_waiting, make_socket,
+    next_notification, read_words, receive_descriptor, respond, send_descriptor,
 };
 
 /// Which side of a fork this is.

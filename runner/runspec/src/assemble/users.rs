@@ -40,8 +40,13 @@ pub(super) fn isolate_and_mount(
         rung: Rung::Ranges,
         ..host.clone()
     };
+    let has_groups = !groups.is_empty();
     let mut steps = prepare(spec, &inside, own, groups);
     steps.extend(super::new_process_namespace());
+    if has_groups {
+        // As process 1, by what its parent could open: what only waits outside is not counted.
+        steps.push(SetupStep::EnterOpenedControlGroups);
+    }
     steps.extend(super::other_namespaces(spec));
     // Any directory that this process can reach: it is hidden in its own mount namespace.
     steps.push(SetupStep::MountScratch {
@@ -67,7 +72,7 @@ fn prepare(spec: &RunSpec, inside: &Host, own: Own, groups: Vec<PathBuf>) -> Vec
     };
     let mut steps = Vec::new();
     if !groups.is_empty() {
-        steps.push(SetupStep::JoinControlGroups {
+        steps.push(SetupStep::OpenControlGroups {
             directories: groups,
         });
     }

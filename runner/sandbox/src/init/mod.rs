@@ -17,7 +17,7 @@ mod sockets;
 mod users;
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -140,6 +140,11 @@ fn fork_command(context: &mut Context, control: &UnixStream) -> Result<(), StepF
         true => Some(UnixStream::pair().map_err(failed("make a socket for questions"))?),
         false => None,
     };
+    // Before there is a child whose end could be missed.
+    let children = match &asking {
+        Some(_) => Some(syscall::child_signals().map_err(failed("wait for signals"))?),
+        None => None,
+    };
     match syscall::fork().map_err(failed("fork the command"))? {
         Fork::Parent(command) if context.is_subreaper => {
             drop(theirs);
@@ -147,22 +152,17 @@ fn fork_command(context: &mut Context, control: &UnixStream) -> Result<(), StepF
         }
         Fork::Parent(command) => {
             drop(theirs);
-            if let Some((questions, of_command)) = asking {
-                drop(of_command);
-                // Without it, who asks waits for ever: better to end.
-                std::thread::Builder::new()
-                    .spawn(move || sockets::answer(&questions))
-                    .map_err(failed("start answering"))?;
-                let told = (&ours).write_all(&[0]);
-                told.map_err(failed("tell the command that it is answered"))?;
-            }
-            process::reap(command, ours, control, std::mem::take(&mut context.stubs))
+            let questions = asking.map(|(questions, _)| questions);
+            let waiting = process::Waiting::new(children, questions);
+            process::reap(
+                command,
+                ours,
+                control,
+                waiting,
+                std::mem::take(&mut context.stubs),
+            )
         }
         Fork::Child => {
-            // Else it could use up the processes it may have before there is one who answers.
-            if asking.is_some() && (&theirs).read_exact(&mut [0]).is_err() {
-                syscall::exit_now(127)
-            }
             if context.is_subreaper {
                 rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
                     .map_err(|error| failed("watch the parent process")(error.into()))?;

@@ -145,8 +145,9 @@ const MARKS: [(&str, &str); 3] = [
 
 fn open_layer(path: &Path, context: &mut Context) -> Result<OwnedFd, StepFailure> {
     let opened = context.open_host(path);
-    let layer = opened.and_then(|layer| users::mapped(layer, context));
-    layer.map_err(failed(format!("open layer {}", path.display())))
+    let layer = opened.map_err(failed(format!("open layer {}", path.display())))?;
+    let action = format!("map the owners of layer {} to own users", path.display());
+    users::mapped(layer, context).map_err(failed(action))
 }
 
 /// Both must lie in one mount: what is mapped is the directory that they share.

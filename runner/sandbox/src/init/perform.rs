@@ -24,6 +24,8 @@ pub(super) struct Context {
     pub(super) scratch: Option<OwnedFd>,
     /// The user namespace that is entered later.
     pub(super) users: Option<OwnedFd>,
+    /// Control groups that are entered later.
+    pub(super) groups: Vec<std::fs::File>,
     /// Mounts that wait for their places.
     pub(super) prepared: Vec<OwnedFd>,
     /// The root, mounted, before and after it becomes `/`.
@@ -56,6 +58,7 @@ impl Context {
             hidden: HashMap::new(),
             scratch: None,
             users: None,
+            groups: Vec::new(),
             prepared: Vec::new(),
             root: None,
             empty_directory: None,
@@ -102,6 +105,12 @@ pub(super) fn perform(step: &SetupStep, context: &mut Context) -> Result<(), Ste
         SetupStep::JoinControlGroups { directories } => directories
             .iter()
             .try_for_each(|directory| join_control_group(directory)),
+        SetupStep::OpenControlGroups { directories } => directories
+            .iter()
+            .try_for_each(|directory| users::open_control_group(directory, context)),
+        SetupStep::EnterOpenedControlGroups => {
+            users::enter_control_groups(context).map_err(failed("enter control groups"))
+        }
         SetupStep::IsolateMounts => isolate_mounts().map_err(failed("isolate mounts")),
         SetupStep::BringLoopbackUp => {
             syscall::bring_loopback_up().map_err(failed("bring the loopback interface up"))

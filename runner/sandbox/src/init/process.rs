@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
 
 use super::resolve::{self, CreatedStub};
+use super::sockets;
 use crate::protocol::Report;
 use crate::syscall;
 
@@ -42,6 +44,7 @@ pub(super) fn reap(
     command: Pid,
     mut exec: UnixStream,
     control: &UnixStream,
+    mut waiting: Waiting,
     stubs: Vec<CreatedStub>,
 ) -> ! {
     let_go_of_output();
@@ -57,7 +60,8 @@ pub(super) fn reap(
         syscall::exit_now(0)
     }
     drop(exec);
-    let report = wait_for_command(command);
+    waiting.begin_answering();
+    let report = wait_for_command(command, &mut waiting);
     syscall::kill_all_others();
     // Ends with «no child»: what was orphaned is a child of process 1 by now.
     while wait_for_any().is_some() {}
@@ -163,9 +167,69 @@ fn exited() -> Option<(Pid, WaitStatus)> {
     found.ok().flatten()
 }
 
-fn wait_for_command(command: Pid) -> Report {
+/// What process 1 waits for.
+pub(super) struct Waiting {
+    /// Tells that a child ended; without it there is nothing else to wait for.
+    children: Option<OwnedFd>,
+    /// Where the command's filter is handed over.
+    questions: Option<UnixStream>,
+    /// Where the filter asks.
+    listener: Option<OwnedFd>,
+}
+
+impl Waiting {
+    pub(super) fn new(children: Option<OwnedFd>, questions: Option<UnixStream>) -> Self {
+        Waiting {
+            children,
+            questions,
+            listener: None,
+        }
+    }
+
+    /// Takes the filter that a command, which runs by now, has handed over.
+    fn begin_answering(&mut self) {
+        let questions = self.questions.take();
+        let received = questions.map(|questions| {
+            // Where older kernels ask nobody there is nothing to receive.
+            questions.set_nonblocking(true)?;
+            syscall::receive_descriptor(&questions)
+        });
+        self.listener = received.and_then(|received| received.ok().flatten());
+        if self.listener.is_none() {
+            self.children = None;
+        }
+    }
+
+    /// Returns a child that ended, answering questions meanwhile; nothing when there is none.
+    fn child(&mut self) -> Option<(Pid, WaitStatus)> {
+        loop {
+            let Some(children) = &self.children else {
+                return wait_for_any();
+            };
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some(found)) => return Some(found),
+                Err(rustix::io::Errno::CHILD) => return None,
+                _ => {}
+            }
+            let mut waits = vec![PollFd::new(children, PollFlags::IN)];
+            let listener = self.listener.iter();
+            waits.extend(listener.map(|listener| PollFd::new(listener, PollFlags::IN)));
+            let _ = poll(&mut waits, None);
+            let asked = waits.get(1).map_or(PollFlags::empty(), PollFd::revents);
+            syscall::forget_signals(children);
+            if asked.contains(PollFlags::IN) {
+                sockets::answer_next(self.listener.as_ref());
+            } else if !asked.is_empty() {
+                // Nobody is left who could ask.
+                self.listener = None;
+            }
+        }
+    }
+}
+
+fn wait_for_command(command: Pid, waiting: &mut Waiting) -> Report {
     loop {
-        match wait_for_any() {
+        match waiting.child() {
             Some((pid, status)) if pid == command => {
                 return match (status.exit_status(), status.terminating_signal()) {
                     (Some(code), _) => Report::Exited(code),

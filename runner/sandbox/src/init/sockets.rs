@@ -6,19 +6,16 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 
 use kiln_runspec::filter::allows_socket_family;
 
 use crate::syscall::{self, Notification};
 
-/// Answers for the filter that is handed over through `from`, until nobody asks any more.
-pub(super) fn answer(from: &UnixStream) {
-    let Ok(Some(listener)) = syscall::receive_descriptor(from) else {
-        return;
-    };
-    while let Ok(notification) = syscall::next_notification(listener.as_fd()) {
-        // One who asked and is gone needs no answer.
+/// Answers the question that waits at `listener`.
+pub(super) fn answer_next(listener: Option<&OwnedFd>) {
+    let Some(listener) = listener else { return };
+    // One who asked and is gone needs no answer.
+    if let Ok(notification) = syscall::next_notification(listener.as_fd()) {
         let _ = answer_one(listener.as_fd(), &notification);
     }
 }

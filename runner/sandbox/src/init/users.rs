@@ -1,8 +1,10 @@
 //! Users of the command's own: the namespace, and what is mounted before it is entered.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use kiln_runspec::{MountAttributes, MountSource, OverlayMount, Stub};
 use rustix::fs::{FileType, Mode, OFlags};
@@ -84,6 +86,23 @@ pub(super) fn mapped(directory: OwnedFd, context: &mut Context) -> io::Result<Ow
     let place = mount::scratch_directory(&format!("mapped-{}", context.files), context)?;
     mount::attach(&mounted, place.as_fd())?;
     Ok(mounted)
+}
+
+/// Opens a control group: who may enter it is judged by who opened it.
+pub(super) fn open_control_group(
+    directory: &Path,
+    context: &mut Context,
+) -> Result<(), StepFailure> {
+    let path = directory.join("cgroup.procs");
+    let action = format!("open control group {}", directory.display());
+    let opened = File::options().write(true).open(path);
+    context.groups.push(opened.map_err(failed(action))?);
+    Ok(())
+}
+
+pub(super) fn enter_control_groups(context: &mut Context) -> io::Result<()> {
+    let mut groups = std::mem::take(&mut context.groups).into_iter();
+    groups.try_for_each(|mut group| group.write_all(b"0"))
 }
 
 /// The root that is prepared.

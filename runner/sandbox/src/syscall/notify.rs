@@ -23,44 +23,47 @@ pub(crate) struct Notification {
     pub(crate) second_argument: u64,
 }
 
-/// Returns the next question. Errors: nobody is left who could ask.
+/// Returns the question that waits. Errors: who asked is gone.
 pub(crate) fn next_notification(listener: BorrowedFd<'_>) -> io::Result<Notification> {
-    loop {
-        // SAFETY: a notification of zeros is a valid value, and what the kernel asks to be
-        // handed; it is as large as the kernel's, which writes this value alone.
-        let (result, received) = unsafe {
-            let mut received = std::mem::zeroed::<libc::seccomp_notif>();
-            let result = libc::ioctl(listener.as_raw_fd(), NOTIFY_RECEIVE, &mut received);
-            (check(result), received)
-        };
-        match result {
-            Ok(()) => {
-                return Ok(Notification {
-                    id: received.id,
-                    pid: received.pid,
-                    audit: received.data.arch,
-                    second_argument: received.data.args[1],
-                });
-            }
-            // Interrupted, or the one who asked is gone.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::ENOENT)) => {
-                wait_for_question(listener)?;
-            }
-            Err(error) => return Err(error),
-        }
-    }
+    // SAFETY: a notification of zeros is a valid value, and what the kernel asks to be handed;
+    // it is as large as the kernel's, which writes this value alone.
+    let (result, received) = unsafe {
+        let mut received = std::mem::zeroed::<libc::seccomp_notif>();
+        let result = libc::ioctl(listener.as_raw_fd(), NOTIFY_RECEIVE, &mut received);
+        (check(result), received)
+    };
+    result?;
+    Ok(Notification {
+        id: received.id,
+        pid: received.pid,
+        audit: received.data.arch,
+        second_argument: received.data.args[1],
+    })
 }
 
-/// Errors: no process has the filter any more.
-fn wait_for_question(listener: BorrowedFd<'_>) -> io::Result<()> {
-    use rustix::event::{PollFd, PollFlags, poll};
-    let mut waits = [PollFd::from_borrowed_fd(listener, PollFlags::IN)];
-    match poll(&mut waits, None) {
-        Ok(_) if waits[0].revents().contains(PollFlags::HUP) => {
-            Err(io::Error::from_raw_os_error(libc::ESRCH))
-        }
-        _ => Ok(()),
-    }
+/// Blocks the signal that a child ended, and returns what becomes readable instead.
+pub(crate) fn child_signals() -> io::Result<OwnedFd> {
+    // SAFETY: `set` is a plain value that `sigemptyset` initialises before it is read.
+    let signals = unsafe {
+        let mut set = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigemptyset(&mut set);
+        libc::sigaddset(&mut set, libc::SIGCHLD);
+        check(libc::sigprocmask(
+            libc::SIG_BLOCK,
+            &set,
+            std::ptr::null_mut(),
+        ))?;
+        libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
+    };
+    check(signals)?;
+    // SAFETY: the call succeeded, so this is a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(signals) })
+}
+
+/// Takes the signals that came by now.
+pub(crate) fn forget_signals(signals: &OwnedFd) {
+    let mut one = [0u8; size_of::<libc::signalfd_siginfo>()];
+    while rustix::io::read(signals, &mut one).is_ok_and(|count| count > 0) {}
 }
 
 // `asm-generic/ioctl.h`: direction, size, type, number.

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use kiln_sandbox::runspec::ResolvedUser;
+use kiln_sandbox::runspec::{ControlGroups, ResolvedUser, Users};
 
 use crate::Case;
 use crate::fixture::Fixture;
@@ -84,13 +84,6 @@ fn users_get_no_raw_sockets() {
     if install(&fixture).is_none() {
         return;
     }
-    let mut spec = fixture.spec("calls | grep -E 'raw|PACKET|AF_INET'");
-    spec.user = ResolvedUser {
-        uid: 1000,
-        gid: 1000,
-        groups: Vec::new(),
-    };
-    let ran = fixture.run_spec(&spec);
     let expected = "native socket(AF_INET) ok\nnative socket(raw) EPERM\n\
         native socket(AF_PACKET) EPERM\n";
     let x86 = "x86 socket(AF_INET) ok\nx86 socketcall(AF_INET) ok\n\
@@ -100,10 +93,34 @@ fn users_get_no_raw_sockets() {
     } else {
         ""
     };
-    assert_eq!(
-        ran.succeeded(),
-        format!("{expected}{x86}"),
-        "{}",
-        ran.stderr
-    );
+    let expected = format!("{expected}{x86}");
+    let own = Users::Own {
+        start: 0x30_0000,
+        count: 65_536,
+    };
+    for users in [Users::Host, own] {
+        let mut spec = fixture.spec("calls | grep -E 'raw|PACKET|AF_INET'");
+        spec.confinement.users = users;
+        // The group of the run before is removed in the background.
+        spec.cgroup_name = format!("test-{}", (users == Users::Host) as u8);
+        spec.user = ResolvedUser {
+            uid: 1000,
+            gid: 1000,
+            groups: Vec::new(),
+        };
+        // The one who answers is none of the processes of the step but the first.
+        spec.limits.pids = limits_processes(&fixture).then_some(4);
+        let ran = fixture.run_spec(&spec);
+        assert_eq!(ran.succeeded(), expected, "{users:?} {}", ran.stderr);
+    }
+}
+
+fn limits_processes(fixture: &Fixture) -> bool {
+    match &fixture.sandbox.host().control_groups {
+        ControlGroups::PerController { controllers } => {
+            controllers.iter().any(|(name, _)| name == "pids")
+        }
+        ControlGroups::Unified { controllers, .. } => controllers.iter().any(|name| name == "pids"),
+        ControlGroups::Unavailable { .. } => false,
+    }
 }

@@ -3,10 +3,13 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use kiln_sandbox::runspec::{
     MountKind, MountSpec, NetworkSpec, OverlayScratch, ResolvedUser, RunSpec, SecretData, Users,
 };
+
+use kiln_sandbox::{Cancellation, SandboxError};
 
 use crate::Case;
 use crate::fixture::Fixture;
@@ -25,6 +28,7 @@ pub const CASES: &[Case] = &[
         mounts_have_right_owners,
     ),
     ("own_users_of_other_numbers_run_commands", other_users_run),
+    ("runs_of_own_users_can_be_cancelled", runs_can_be_cancelled),
     (
         "own_users_work_on_the_network_of_the_host",
         on_the_hosts_network,
@@ -174,4 +178,29 @@ fn on_the_hosts_network() {
     let count = fs::read_dir("/sys/class/net").map_or(0, |all| all.count());
     assert_eq!(ran.succeeded(), format!("{count}\nno\n"), "{}", ran.stderr);
     assert!(Path::new("/proc/self").exists());
+}
+
+fn runs_can_be_cancelled() {
+    let fixture = Fixture::new();
+    let mark = format!("71{}", std::process::id());
+    let spec = with_users(&fixture, &format!("setsid sleep {mark} & sleep {mark}"));
+    let cancellation = Cancellation::new().expect("a cancellation");
+    let begun = Instant::now();
+    let ran = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(300));
+            cancellation.cancel();
+        });
+        fixture.run_cancellable(&spec, &cancellation)
+    });
+    assert!(matches!(ran.result, Err(SandboxError::Cancelled)));
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    let processes = fs::read_dir("/proc").expect("processes").flatten();
+    let arguments = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    let sleeping = format!("sleep\0{mark}\0");
+    assert!(
+        !arguments
+            .into_iter()
+            .any(|bytes| bytes == sleeping.as_bytes())
+    );
 }

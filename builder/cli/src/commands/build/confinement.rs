@@ -19,10 +19,11 @@ pub fn of(arguments: &BuildArguments) -> Result<Confinement, Failure> {
     Ok(confinement)
 }
 
-/// Numbers that no user of a machine has: where systemd takes users of containers from.
-const FIRST_START: u32 = 524_288;
+/// Numbers that no user of a machine has: among those that systemd takes users of containers
+/// from, above those that users are given to map.
+const FIRST_START: u32 = 1 << 30;
 const IDS_OF_A_BUILD: u32 = 65_536;
-const RANGES: u32 = 28_000;
+const RANGES: u32 = 12_000;
 
 /// Builds at one time have different ranges, as far as that goes.
 fn users(choice: &str) -> Users {
