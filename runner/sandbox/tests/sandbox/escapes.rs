@@ -12,7 +12,8 @@ use std::process::Command;
 
 use kiln_sandbox::Status;
 use kiln_sandbox::runspec::{
-    Landlock, MountKind, MountSpec, NetworkSpec, ResolvedUser, Root, RunSpec, Rung, Users,
+    Landlock, MountKind, MountSpec, NetworkSpec, ResolvedUser, Root, RunSpec, Rung, SystemCalls,
+    Users,
 };
 
 use crate::Case;
@@ -35,6 +36,7 @@ pub const ON_EVERY_RUNG: &[Case] = &[
     ),
     ("changing_roots_twice_ends_at_the_root", changing_roots),
     ("abstract_sockets_are_out_of_reach", abstract_sockets),
+    ("keys_of_the_caller_are_left", keys_are_left),
     (
         "protection_from_the_killer_is_given_up",
         protection_is_given_up,
@@ -422,6 +424,26 @@ fn abstract_sockets() {
     assert_eq!(fixture.run_spec(&spec).succeeded(), expected);
     spec.confinement.landlock = Landlock::Off;
     assert_eq!(fixture.run_spec(&spec).succeeded(), "ok\n");
+}
+
+/// Asked for without a filter, which refuses all calls about keys.
+fn keys_are_left() {
+    let fixture = Fixture::new();
+    if !install_escape(&fixture) {
+        return;
+    }
+    let mut outside = Command::new(fixture.path("lower/bin/escape"));
+    let outside = outside.arg("keys").output().expect("the probe").stdout;
+    let mut spec = fixture.spec("escape keys; escape keys");
+    spec.confinement.system_calls = SystemCalls::Unconfined;
+    let ran = fixture.run_spec(&spec);
+    let inside: Vec<&str> = ran.succeeded().lines().collect();
+    assert_eq!(inside[0], inside[1]);
+    let number: i64 = inside[0].parse().expect("a number");
+    // Kernels without keys have no number.
+    if number > 0 {
+        assert_ne!(inside[0], String::from_utf8_lossy(&outside).trim());
+    }
 }
 
 /// Raising is allowed to all, lowering to few: the test itself cannot lower its own.
