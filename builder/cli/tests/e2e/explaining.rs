@@ -93,7 +93,7 @@ fn steps_and_builds_that_do_not_exist_are_named() {
         command.args(arguments);
         crate::harness::Ran::from(command).failed_saying(2, &[told, "hint:"]);
     };
-    fails(&["explain"], "no build to explain");
+    fails(&["explain"], "the store knows of no build");
     kiln.build(&context, &[]);
     fails(&["explain", "no such step"], "has no step `no such step`");
     fails(&["explain", "--build", "17"], "no build `17`");
