@@ -41,6 +41,13 @@ pub enum Event {
         /// Bytes in all, where known.
         total_bytes: Option<u64>,
     },
+    /// Something worth knowing about a task, such as the name that an image got.
+    TaskNote {
+        /// The work.
+        task: TaskId,
+        /// What, in words.
+        note: String,
+    },
     /// A task ended.
     TaskFinished {
         /// The work.

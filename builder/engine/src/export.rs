@@ -94,7 +94,13 @@ pub(crate) fn export(
     // A name stands for an image that is here; one that was only pushed need not be.
     let mut layers = images.iter().flat_map(|image| &image.layers);
     if layers.all(|layer| layer.layer.is_some()) {
-        name(store, request, target)?;
+        let task = Task {
+            id: TaskId(request.outputs.len() as u32),
+            observer,
+        };
+        task.run("keeping in the store".to_owned(), || {
+            keep(store, request, images, target, &task)
+        })?;
     }
     let (mut pushed, mut written) = (None, None);
     for (number, output) in (0..).zip(&request.outputs) {
@@ -117,6 +123,24 @@ pub(crate) fn export(
         }
     }
     Ok(pushed.or(written))
+}
+
+/// Gives the names that are asked for to what was built, and tells what that is.
+fn keep(
+    store: &Store,
+    request: &BuildRequest,
+    images: &[Image],
+    target: &Descriptor,
+    task: &Task<'_>,
+) -> Result<(), BuildError> {
+    for image in images {
+        task.note(format!("image {}", image.config_descriptor.digest));
+    }
+    name(store, request, target)?;
+    for name in &request.names {
+        task.note(format!("named {name}"));
+    }
+    Ok(())
 }
 
 fn name(store: &Store, request: &BuildRequest, target: &Descriptor) -> Result<(), BuildError> {
@@ -381,6 +405,13 @@ impl Task<'_> {
         let error = result.as_ref().err().map(ToString::to_string);
         (self.observer)(Event::TaskFinished { task, error });
         result
+    }
+
+    fn note(&self, note: String) {
+        (self.observer)(Event::TaskNote {
+            task: self.id,
+            note,
+        });
     }
 
     fn tell(&self, progress: &Progress) {

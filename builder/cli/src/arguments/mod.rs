@@ -29,7 +29,7 @@ use std::path::PathBuf;
 #[command(
     name = "kiln",
     version,
-    about,
+    about = "Builds, keeps and moves container images, without a daemon",
     propagate_version = true,
     max_term_width = 100
 )]

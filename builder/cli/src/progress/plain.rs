@@ -12,7 +12,14 @@ pub struct Plain {
     steps: Steps,
     lines: HashMap<VertexId, Lines>,
     started: HashMap<VertexId, Instant>,
-    tasks: HashMap<TaskId, usize>,
+    tasks: HashMap<TaskId, Task>,
+}
+
+/// Work beside the plan: its number, and since when it runs.
+#[derive(Clone, Copy)]
+struct Task {
+    number: usize,
+    started: Instant,
 }
 
 impl Plain {
@@ -89,7 +96,8 @@ impl Renderer for Plain {
             Event::Notice { text } => write(&one_line(&text)),
             Event::TaskStarted { task, name } => {
                 let number = self.steps.next_number();
-                self.tasks.insert(task, number);
+                let started = Instant::now();
+                self.tasks.insert(task, Task { number, started });
                 write(&format!("\n#{number} {}", one_line(&name)));
             }
             Event::TaskProgress {
@@ -98,7 +106,9 @@ impl Renderer for Plain {
                 done_bytes,
                 total_bytes,
             } => {
-                let number = self.tasks.get(&task).copied().unwrap_or_default();
+                let Some(Task { number, .. }) = self.tasks.get(&task) else {
+                    return;
+                };
                 if total_bytes == Some(done_bytes) {
                     write(&format!(
                         "#{number} {} {}",
@@ -107,10 +117,17 @@ impl Renderer for Plain {
                     ));
                 }
             }
+            Event::TaskNote { task, note } => {
+                if let Some(Task { number, .. }) = self.tasks.get(&task) {
+                    write(&format!("#{number} {}", one_line(&note)));
+                }
+            }
             Event::TaskFinished { task, error } => {
-                let number = self.tasks.get(&task).copied().unwrap_or_default();
+                let Some(Task { number, started }) = self.tasks.get(&task) else {
+                    return;
+                };
                 match error {
-                    None => write(&format!("#{number} DONE")),
+                    None => write(&format!("#{number} DONE {}", seconds(started.elapsed()))),
                     Some(error) => write(&format!("#{number} ERROR: {}", one_line(&error))),
                 }
             }

@@ -70,6 +70,9 @@ impl Renderer for RawJson {
                 "event": "progress", "task": task.0, "part": part,
                 "done_bytes": done_bytes, "total_bytes": total_bytes,
             }),
+            Event::TaskNote { task, note } => {
+                json!({ "event": "note", "task": task.0, "text": note })
+            }
             Event::TaskFinished { task, error } => {
                 json!({ "event": "finished", "task": task.0, "error": error })
             }

@@ -272,6 +272,7 @@ impl Renderer for Terminal {
             } => {
                 self.part(Row::Task(task), part, done_bytes, total_bytes);
             }
+            Event::TaskNote { note, .. } => self.say(&format!("        {}", one_line(&note))),
             Event::TaskFinished { task, error } => self.task_finished(task, error),
         }
         if self
