@@ -168,10 +168,16 @@ impl Ran {
 
     /// The number of steps that the progress says were carried out.
     pub fn executed_steps(&self) -> usize {
-        self.stderr
+        let is_step = |number: &str| {
+            let begins = format!("{number} [");
+            let mut lines = self.stderr.lines();
+            lines.any(|line| line.starts_with(&begins) && !line.contains(" [internal] "))
+        };
+        let done = self
+            .stderr
             .lines()
-            .filter(|line| line.contains(" DONE "))
-            .count()
+            .filter_map(|line| line.split_once(" DONE "));
+        done.filter(|(number, _)| is_step(number)).count()
     }
 
     /// Everything, for a failure message.
