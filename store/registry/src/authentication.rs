@@ -13,11 +13,12 @@ use crate::error::Cause;
 use crate::http::Http;
 use crate::retry::Fault;
 use crate::token::{Realm, Token};
-use crate::{ClientOptions, Observer, Places, RetryPolicy};
+use crate::{ClientOptions, Login, Observer, Places, RetryPolicy};
 
 /// The credentials and tokens of a client.
 pub(crate) struct Authentication {
     files: Vec<PathBuf>,
+    login: Option<Login>,
     policy: RetryPolicy,
     observer: Option<Observer>,
     hosts: SyncMutex<HashMap<String, Arc<Mutex<Host>>>>,
@@ -50,6 +51,7 @@ impl Authentication {
         let given = options.docker_config.as_ref();
         Self {
             files: given.map_or_else(usual, |folder| vec![folder.join("config.json")]),
+            login: options.login.clone(),
             policy: options.retries,
             observer: options.observer.clone(),
             hosts: SyncMutex::default(),
@@ -133,6 +135,14 @@ impl Authentication {
         let repository = &endpoint.repository;
         if let Some(credential) = host.credentials.get(repository) {
             return Ok(credential.clone());
+        }
+        if let Some(login) = &self.login
+            && login.registry == endpoint.registry
+        {
+            return Ok(Credential::Password {
+                user: login.user.clone(),
+                password: login.password.clone(),
+            });
         }
         let found = credentials::look_up(&endpoint.registry, repository, &self.files);
         let found = found.map_err(|error| unauthorized(&error.to_string()))?;

@@ -68,6 +68,17 @@ impl Client {
         })
     }
 
+    /// Asks `registry` whether it lets us in: as the login of the options says, else as the files
+    /// do. Errors: it does not, or is no registry.
+    pub fn check_login(&self, registry: &str) -> Result<()> {
+        let mut endpoint = Endpoint::of(registry, "", self.settings.get()?)?;
+        self.settle(&mut endpoint)?;
+        let mut url = endpoint.base.clone();
+        url.set_path(&format!("{}v2/", endpoint.base.path()));
+        let call = Call::new(&endpoint, Method::GET, url, &[]);
+        self.driver.run(self.transport.send(&call)).map(drop)
+    }
+
     /// Returns what ends all transfers of this client and its clones.
     pub fn canceller(&self) -> Canceller {
         self.driver.canceller()

@@ -87,6 +87,14 @@ pub enum Error {
         /// Why, in words.
         reason: String,
     },
+    /// A login could not be kept or forgotten.
+    #[error("cannot change the login for {host}: {reason}")]
+    Logins {
+        /// The registry.
+        host: String,
+        /// Why, in words.
+        reason: String,
+    },
     /// A file broke off and cannot be resumed: it may be another one by now.
     #[error("{host}{path} broke off after {received} bytes")]
     Interrupted {

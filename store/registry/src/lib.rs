@@ -18,6 +18,7 @@ mod endpoint;
 mod error;
 mod http;
 mod listing;
+mod logins;
 mod options;
 mod retry;
 mod runtime;
@@ -33,6 +34,7 @@ pub use challenge::Challenge;
 pub use client::{Client, FetchedDocument};
 pub use download::BlobReader;
 pub use error::{Cause, Error, Result};
+pub use logins::{KeptIn, Login, LoginFile};
 pub use options::{ClientOptions, Observer, RetryPolicy, Timeouts};
 pub use settings::{
     HostCertificates, MirrorUse, Places, RegistryMirror, RegistryRule, RegistrySettings,

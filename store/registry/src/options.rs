@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Places, RegistrySettings};
+use crate::{Login, Places, RegistrySettings};
 
 /// Hears one line about every wait for a retry.
 pub type Observer = Arc<dyn Fn(&str) + Send + Sync>;
@@ -20,6 +20,8 @@ pub struct ClientOptions {
     /// The folder of the one `config.json` that is asked for credentials; without it they are
     /// looked for where Docker and the containers tools keep them.
     pub docker_config: Option<PathBuf>,
+    /// What is tried for one registry instead of what the files say.
+    pub login: Option<Login>,
     /// How often failed requests are repeated.
     pub retries: RetryPolicy,
     /// How long anything may take.
@@ -35,6 +37,7 @@ impl fmt::Debug for ClientOptions {
             .field("registries", &self.registries)
             .field("places", &self.places)
             .field("docker_config", &self.docker_config)
+            .field("login", &self.login)
             .field("retries", &self.retries)
             .field("timeouts", &self.timeouts)
             .finish_non_exhaustive()
