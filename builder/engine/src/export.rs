@@ -261,6 +261,7 @@ impl Export<'_> {
                 MediaFamily::Oci => self.request.listing,
             },
             annotations: self.request.annotations.with(&self.output.annotations),
+            index: None,
         };
         let names = match self.output.names.is_empty() {
             true => self.request.names.clone(),

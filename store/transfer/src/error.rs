@@ -64,6 +64,13 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// An archive of files could not be unpacked.
+    #[error("cannot unpack the archive")]
+    Files {
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A layer's directory no longer gives the archive that the image names.
     #[error("layer {layer} has changed: its archive has digest {found}, expected {}", expected.0)]
     LayerChanged {

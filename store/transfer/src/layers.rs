@@ -246,7 +246,8 @@ fn existing(
     layer: &ImageLayer,
     compression: Compression,
 ) -> Result<Option<Descriptor>> {
-    let is_packed = layer.descriptor.digest != layer.diff_id.0;
+    // One that is not here as files has no other form than the one that is described.
+    let is_packed = layer.descriptor.digest != layer.diff_id.0 || layer.layer.is_none();
     let candidates = [
         is_packed.then(|| layer.descriptor.clone()),
         pulled(store, &layer.diff_id)?,

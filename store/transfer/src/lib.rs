@@ -2,8 +2,11 @@
 
 pub mod arrival;
 pub mod cache_mount;
+pub mod copy;
+pub mod diff;
 mod error;
 pub mod image;
+pub mod images;
 mod json;
 pub mod layers;
 pub mod layout;

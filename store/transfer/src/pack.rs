@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use kiln_disk::Store;
 use kiln_layer::compress::Compression;
-use kiln_oci::{AnnotationLevel, Annotations, Descriptor, DiffId, Index, Manifest, MediaFamily};
+use kiln_oci::{
+    AnnotationLevel, Annotations, Descriptor, DiffId, Digest, Document, Index, MAX_DOCUMENT_BYTES,
+    Manifest, MediaFamily, MediaKind,
+};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::image::{Image, Listing, in_family};
 use crate::{json, layers};
 
@@ -23,6 +26,51 @@ pub struct Packing {
     pub listing: Listing,
     /// What is annotated besides what the manifests say already.
     pub annotations: Annotations,
+    /// The index that the store has of the images: it goes as it is if it still lists them.
+    pub index: Option<StoredIndex>,
+}
+
+/// An index, byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredIndex {
+    /// Its descriptor.
+    pub descriptor: Descriptor,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// The digests of the manifests that it lists.
+    pub manifests: Vec<Digest>,
+}
+
+impl StoredIndex {
+    /// Returns the index that `target` is; none if it is the manifest of a single image.
+    pub fn read(store: &Store, target: &Descriptor) -> Result<Option<Self>> {
+        if target.media_type.kind() != MediaKind::Index {
+            return Ok(None);
+        }
+        let digest = &target.digest;
+        let bytes = store.blobs().read(digest, MAX_DOCUMENT_BYTES as u64)?;
+        let media_type = Some(target.media_type.as_str());
+        let document = Document::parse(&bytes, media_type).map_err(|source| Error::Document {
+            digest: digest.clone(),
+            source,
+        })?;
+        let Document::Index(index) = document else {
+            return Ok(None);
+        };
+        let entries = index.manifests.into_iter();
+        Ok(Some(Self {
+            descriptor: target.clone(),
+            manifests: entries.map(|entry| entry.digest).collect(),
+            bytes,
+        }))
+    }
+
+    /// Whether it is what would be made of `images` anew, apart from the order of its keys.
+    fn lists(&self, images: &[PackedImage], packing: &Packing) -> bool {
+        let digests = images.iter().map(|image| &image.manifest.digest);
+        let is_of_family = self.descriptor.media_type.family() == Some(packing.family);
+        is_of_family && self.manifests.iter().eq(digests)
+    }
 }
 
 /// What to do about the layers of a pulled base whose blobs were not kept.
@@ -43,6 +91,7 @@ impl Packing {
             absent: Absent::Refuse,
             listing: Listing::Several,
             annotations: Annotations::default(),
+            index: None,
         }
     }
 }
@@ -105,9 +154,62 @@ pub fn pack(
         &image.config_descriptor.digest,
         kiln_oci::MAX_DOCUMENT_BYTES as u64,
     )?;
-    let packed = describe(image, packing, config_bytes, descriptors);
+    let packed = match original(store, image, packing, &descriptors)? {
+        Some(bytes) => as_it_is(image, packing, bytes, config_bytes, descriptors),
+        None => describe(image, packing, config_bytes, descriptors),
+    };
     observe(Progress::Manifest(packed.manifest.clone()));
     Ok(packed)
+}
+
+/// Returns the manifest that the store has of `image`, if it says all that one made anew would:
+/// then the image keeps its digest.
+fn original(
+    store: &Store,
+    image: &Image,
+    packing: &Packing,
+    layers: &[Descriptor],
+) -> Result<Option<Vec<u8>>> {
+    let is_same = |one: &Descriptor, other: &Descriptor| {
+        one.digest == other.digest && one.media_type == other.media_type && one.size == other.size
+    };
+    let known = image.layers.iter().map(|layer| &layer.descriptor);
+    let is_kept = known.len() == layers.len()
+        && known.zip(layers).all(|(one, other)| is_same(one, other))
+        && image.manifest.media_type.family() == Some(packing.family)
+        && image.config_descriptor.media_type.family() == Some(packing.family);
+    let added = packing
+        .annotations
+        .at(AnnotationLevel::Manifest, &image.platform);
+    if !is_kept || !added.is_empty() {
+        return Ok(None);
+    }
+    let digest = &image.manifest.digest;
+    let bytes = store.blobs().read(digest, MAX_DOCUMENT_BYTES as u64)?;
+    Ok(Some(bytes))
+}
+
+fn as_it_is(
+    image: &Image,
+    packing: &Packing,
+    manifest_bytes: Vec<u8>,
+    config_bytes: Vec<u8>,
+    layers: Vec<Descriptor>,
+) -> PackedImage {
+    let mut manifest = Descriptor {
+        platform: Some(image.platform.clone()),
+        ..image.manifest.clone()
+    };
+    manifest.annotations = annotated(image, packing, AnnotationLevel::ManifestDescriptor);
+    let diff_ids = image.layers.iter().map(|layer| layer.diff_id.clone());
+    PackedImage {
+        manifest,
+        manifest_bytes,
+        config: image.config_descriptor.clone(),
+        config_bytes,
+        layers,
+        diff_ids: diff_ids.collect(),
+    }
 }
 
 fn describe(
@@ -157,6 +259,10 @@ fn annotated(image: &Image, packing: &Packing, level: AnnotationLevel) -> BTreeM
 pub fn pack_index(images: &[PackedImage], packing: &Packing) -> Option<(Descriptor, Vec<u8>)> {
     if packing.listing.is_plain(images.len()) {
         return None;
+    }
+    let stored = packing.index.as_ref();
+    if let Some(stored) = stored.filter(|stored| stored.lists(images, packing)) {
+        return Some((stored.descriptor.clone(), stored.bytes.clone()));
     }
     let family = packing.family;
     let manifests = images.iter().map(|image| image.manifest.clone()).collect();

@@ -16,6 +16,8 @@ use kiln_disk::{LayerId, Store, Waiting};
 use kiln_oci::{Descriptor, Digest, ImageConfig, Platform, Reference};
 use kiln_registry::Client;
 
+use crate::image::Image;
+
 pub use error::{PullError, Result};
 pub use resolve::{PullPolicy, ResolvedImage, resolve};
 pub use unpack::unpack_layers;
@@ -101,4 +103,19 @@ pub fn pull(
         config: image.config,
         stack,
     })
+}
+
+/// Unpacks the layers of an image of which the store has all blobs, such as one that was loaded,
+/// and returns them, bottom first. `name` is what it is called in messages.
+pub fn unpack_stored(
+    store: &Store,
+    client: &Client,
+    name: &Reference,
+    image: &Image,
+    observer: PullObserver<'_>,
+) -> Result<Vec<LayerId>> {
+    let pinned = name.with_digest(image.manifest.digest.clone());
+    let never = PullPolicy::Never;
+    let image = resolve(store, client, &pinned, &image.platform, never)?;
+    unpack_layers(store, client, &image, observer)
 }

@@ -38,6 +38,9 @@ pub struct ResolvedImage {
     pub config: ImageConfig,
     /// Whether the name led here in the store, without the registry.
     pub is_local: bool,
+    /// Under which policy it was resolved: [`PullPolicy::Never`] says that no registry need have
+    /// it under its name.
+    pub policy: PullPolicy,
 }
 
 impl ResolvedImage {
@@ -62,6 +65,7 @@ pub fn resolve(
         client,
         reference,
         platform,
+        policy,
     };
     if let Some(image) = resolver.local(policy)? {
         return Ok(image);
@@ -84,6 +88,7 @@ struct Resolver<'a> {
     client: &'a Client,
     reference: &'a Reference,
     platform: &'a Platform,
+    policy: PullPolicy,
 }
 
 impl Resolver<'_> {
@@ -198,6 +203,7 @@ impl Resolver<'_> {
             manifest,
             config,
             is_local,
+            policy: self.policy,
         })
     }
 

@@ -11,7 +11,7 @@ use super::ahead::{self, Ahead};
 use super::arrival::{Arrival, Follower};
 use super::download::Downloads;
 use super::error::{PullError, Result};
-use super::{PullEvent, PullObserver, ResolvedImage, waiting};
+use super::{PullEvent, PullObserver, PullPolicy, ResolvedImage, waiting};
 use crate::arrival::{Lowers, UnpackedArchive, set_source, unpack_archive};
 use crate::layers::PULLED;
 
@@ -299,6 +299,9 @@ impl<'a> Unpacking<'a> {
         )?;
         let compressed = self.store.compressed();
         compressed.put(part.diff_id, PULLED, part.descriptor)?;
+        if self.image.policy == PullPolicy::Never {
+            return Ok(());
+        }
         let reference = &self.image.reference;
         set_source(self.store, part.diff_id, part.descriptor, reference)
             .map_err(|error| self.failure(part, error))

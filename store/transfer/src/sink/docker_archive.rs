@@ -7,7 +7,7 @@ use kiln_disk::Store;
 use kiln_oci::{Descriptor, Digest, Reference};
 use serde::Serialize;
 
-use super::parts::{Part, blob_path};
+use super::parts::{Part, Parts, blob_path};
 use super::{ArchiveOptions, Destination, oci_layout};
 use crate::error::{Error, Result};
 use crate::image::Image;
@@ -16,7 +16,7 @@ use crate::pack::{Observer, PackedImage};
 /// An entry of `manifest.json`.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Loadable {
+pub(super) struct Loadable {
     config: PathBuf,
     repo_tags: Option<Vec<String>>,
     layers: Vec<PathBuf>,
@@ -40,15 +40,21 @@ pub fn write(
         });
     };
     oci_layout::add_index(&mut parts, Vec::new(), &target, options);
-    let manifest = serde_json::to_vec(&[loadable(image, options)]).unwrap_or_default();
-    parts.insert("manifest.json".into(), Part::Bytes(manifest));
+    put_manifest(&mut parts, &[loadable(image, &options.names)]);
     oci_layout::write_parts(store, &parts, destination, observe)?;
     Ok(target)
 }
 
-fn loadable(image: &PackedImage, options: &ArchiveOptions) -> Loadable {
+/// Adds the list of what can be loaded.
+pub(super) fn put_manifest(parts: &mut Parts, listed: &[Loadable]) {
+    let manifest = serde_json::to_vec(listed).unwrap_or_default();
+    parts.insert("manifest.json".into(), Part::Bytes(manifest));
+}
+
+/// Returns the entry for `image` under `names`.
+pub(super) fn loadable(image: &PackedImage, names: &[Reference]) -> Loadable {
     let path = |digest: &Digest| blob_path(digest);
-    let tags: Vec<_> = options.names.iter().filter_map(repository_tag).collect();
+    let tags: Vec<_> = names.iter().filter_map(repository_tag).collect();
     Loadable {
         config: path(&image.config.digest),
         repo_tags: (!tags.is_empty()).then_some(tags),

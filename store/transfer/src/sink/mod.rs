@@ -10,6 +10,7 @@ pub mod local;
 pub mod oci_layout;
 mod parts;
 pub mod rootfs_tar;
+pub mod save;
 mod walk;
 
 pub use destination::Destination;

@@ -74,6 +74,17 @@ pub fn write_directory(
     let mut others = read_index(directory)?;
     others.retain(|entry| !is_replaced(entry, &target, &options.names));
     add_index(&mut parts, others, &target, options);
+    write_parts_to_directory(store, parts, directory, observe)?;
+    Ok(target)
+}
+
+/// Writes `parts` to the layout in `directory`.
+fn write_parts_to_directory(
+    store: &Store,
+    mut parts: Parts,
+    directory: &Path,
+    observe: Observer<'_>,
+) -> Result<()> {
     // The index last: what it names is there when it appears.
     let index = parts.remove(Path::new("index.json"));
     for (path, part) in &parts {
@@ -82,7 +93,7 @@ pub fn write_directory(
     if let Some(index) = index {
         write_part(store, &index, &directory.join("index.json"), observe)?;
     }
-    Ok(target)
+    Ok(())
 }
 
 /// Returns the parts but the index, the descriptor that the names get, and the packed images.
@@ -119,15 +130,23 @@ pub(super) fn add_index(
     options: &ArchiveOptions,
 ) {
     let mut manifests = others;
+    manifests.extend(entries(target, options));
+    put_index(parts, manifests);
+}
+
+/// Returns the entries of `index.json` for `target`: one for each of its names.
+pub(super) fn entries(target: &Descriptor, options: &ArchiveOptions) -> Vec<Descriptor> {
+    let names = options.names.iter();
     match options.names.is_empty() {
-        true => manifests.push(annotated(target, None, options)),
-        false => manifests.extend(
-            options
-                .names
-                .iter()
-                .map(|name| annotated(target, Some(name), options)),
-        ),
+        true => vec![annotated(target, None, options)],
+        false => names
+            .map(|name| annotated(target, Some(name), options))
+            .collect(),
     }
+}
+
+/// Adds `index.json` with the entries `manifests`.
+pub(super) fn put_index(parts: &mut Parts, manifests: Vec<Descriptor>) {
     let media_type = kiln_oci::MediaType::index(MediaFamily::Oci).to_string();
     let index = LayoutIndex {
         schema_version: 2,

@@ -17,6 +17,54 @@ pub enum ImportError {
         /// What is missing or wrong, in words.
         reason: String,
     },
+    /// It is no archive of images, or one that nobody should read.
+    #[error("{} is no archive of images: {reason}", path.display())]
+    NotAnArchive {
+        /// The archive.
+        path: PathBuf,
+        /// What is missing or wrong, in words.
+        reason: String,
+    },
+    /// A file that an archive's manifest names is not there.
+    #[error("{} has no file `{name}`, which its manifest names", path.display())]
+    FileMissing {
+        /// The archive.
+        path: PathBuf,
+        /// The file.
+        name: String,
+    },
+    /// A layer of an archive is not the one that the image's configuration says.
+    #[error("layer `{name}` in {} has digest {found}, expected {expected}", path.display())]
+    WrongLayer {
+        /// The archive.
+        path: PathBuf,
+        /// The file.
+        name: String,
+        /// What it has.
+        found: Digest,
+        /// What the configuration says.
+        expected: Digest,
+    },
+    /// The configuration of an image cannot be understood.
+    #[error("cannot understand image configuration `{name}` in {}", path.display())]
+    Config {
+        /// The archive.
+        path: PathBuf,
+        /// The file.
+        name: String,
+        /// Why.
+        #[source]
+        source: kiln_oci::ConfigError,
+    },
+    /// A name that an archive gives an image is none.
+    #[error("{} gives an image a name that is none", path.display())]
+    Name {
+        /// The archive.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: kiln_oci::ReferenceError,
+    },
     /// No entry of the index has the name.
     #[error("{} has no image `{name}`; it has {}", path.display(), list(.offered))]
     NoSuchName {

@@ -1,25 +1,21 @@
 //! The files of a layout, in a directory or in an archive.
 //!
 //! Of a directory only what is asked for is read. An archive is read once, from end to end: its
-//! blobs go to the store under the digests that they are named by.
+//! blobs go to the store under the digests that they are named by ([`archive_files`]).
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use kiln_disk::Store;
-use kiln_layer::archive::{Entry, EntryKind, LayerReader};
-use kiln_layer::compress::{ArchiveCompression, decompressor};
-use kiln_oci::{Descriptor, Digest, MAX_DOCUMENT_BYTES};
+use kiln_oci::{Descriptor, Digest};
 use rustix::fs::OFlags;
 
 use super::ImportError;
+use super::archive_files::{self, ArchiveFiles, ingest, read_small};
 
 type Result<T, E = ImportError> = std::result::Result<T, E>;
-
-/// Bytes that tell how an archive is compressed.
-const MAGIC_BYTES: u64 = 6;
 
 /// The files of a layout.
 pub(super) struct LayoutFiles {
@@ -46,12 +42,30 @@ impl LayoutFiles {
         })?;
         let kind = match metadata.is_dir() {
             true => Kind::Directory,
-            false => read_archive(store, path)?,
+            false => {
+                let file = open_archive(path)?;
+                return Ok(Self::of_archive(
+                    path,
+                    &archive_files::read(store, file, path)?,
+                ));
+            }
         };
         Ok(LayoutFiles {
             path: path.to_owned(),
             kind,
         })
+    }
+
+    /// Returns the files of an archive that has been read.
+    pub(super) fn of_archive(path: &Path, files: &ArchiveFiles) -> Self {
+        let document = |name| files.document(name).map(<[u8]>::to_vec);
+        LayoutFiles {
+            path: path.to_owned(),
+            kind: Kind::Archive {
+                layout: document("oci-layout"),
+                index: document("index.json"),
+            },
+        }
     }
 
     /// Returns the path of the whole.
@@ -80,7 +94,7 @@ impl LayoutFiles {
         let Some(file) = open_regular(&path)? else {
             return Ok(None);
         };
-        read_small(file, &path).map(Some)
+        read_small(file, &path, name).map(Some)
     }
 
     /// Returns whether the layout has a blob of this digest.
@@ -121,7 +135,8 @@ impl LayoutFiles {
         let file = file.ok_or_else(|| self.missing(digest))?;
         // One byte more than there should be is enough to tell that it is wrong.
         let input = file.take(descriptor.size.saturating_add(1));
-        ingest(store, input, &path, digest, Some(descriptor.size)).map_err(|error| match error {
+        let ingested = ingest(store, input, &path, Some(digest), Some(descriptor.size));
+        ingested.map(drop).map_err(|error| match error {
             ImportError::Damaged { digest, source, .. } => ImportError::Damaged {
                 path: self.path.clone(),
                 digest,
@@ -142,6 +157,17 @@ impl LayoutFiles {
             digest: digest.clone(),
         }
     }
+}
+
+/// Opens the archive at `path`; a link to it is followed.
+pub(super) fn open_archive(path: &Path) -> Result<File> {
+    let failed = |source| ImportError::Io {
+        action: "open",
+        path: path.to_owned(),
+        source,
+    };
+    let real = std::fs::canonicalize(path).map_err(failed)?;
+    open_regular(&real)?.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
 }
 
 /// Opens a file without following a link, and without waiting for whoever writes to a FIFO.
@@ -165,114 +191,5 @@ fn open_regular(path: &Path) -> Result<Option<File>> {
     match file.metadata().is_ok_and(|metadata| metadata.is_file()) {
         true => Ok(Some(file)),
         false => Err(ImportError::NotRegular(path.to_owned())),
-    }
-}
-
-fn read_small(input: impl Read, path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut input = input.take(MAX_DOCUMENT_BYTES as u64 + 1);
-    let read = input.read_to_end(&mut bytes);
-    read.map_err(|source| ImportError::Io {
-        action: "read",
-        path: path.to_owned(),
-        source,
-    })?;
-    match bytes.len() > MAX_DOCUMENT_BYTES {
-        false => Ok(bytes),
-        true => Err(ImportError::NotALayout {
-            path: path.to_owned(),
-            reason: format!("it is larger than {MAX_DOCUMENT_BYTES} bytes"),
-        }),
-    }
-}
-
-/// Stores what `input` has under `digest`, which it must have.
-fn ingest(
-    store: &Store,
-    mut input: impl Read,
-    path: &Path,
-    digest: &Digest,
-    size: Option<u64>,
-) -> Result<()> {
-    let mut writer = store.blobs().ingest()?;
-    let io = |action| {
-        move |source| ImportError::Io {
-            action,
-            path: path.to_owned(),
-            source,
-        }
-    };
-    io::copy(&mut input, &mut writer).map_err(io("copy"))?;
-    writer.flush().map_err(io("copy"))?;
-    let size = size.unwrap_or_else(|| writer.size());
-    match writer.commit(Some((digest, size))) {
-        Ok(_) => Ok(()),
-        Err(
-            source @ (kiln_disk::Error::WrongDigest { .. } | kiln_disk::Error::WrongSize { .. }),
-        ) => Err(ImportError::Damaged {
-            path: path.to_owned(),
-            digest: digest.clone(),
-            source,
-        }),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Reads the archive at `path`, compressed or not.
-fn read_archive(store: &Store, path: &Path) -> Result<Kind> {
-    let io = |source| ImportError::Io {
-        action: "read",
-        path: path.to_owned(),
-        source,
-    };
-    let mut file = open_regular(path)?.ok_or_else(|| io(io::ErrorKind::NotFound.into()))?;
-    let mut magic = Vec::new();
-    (&file)
-        .take(MAGIC_BYTES)
-        .read_to_end(&mut magic)
-        .map_err(io)?;
-    file.rewind().map_err(io)?;
-    let compression = ArchiveCompression::detect(&magic);
-    let mut reader = LayerReader::new(decompressor(compression, file).map_err(io)?);
-    let (mut layout, mut index) = (None, None);
-    let failed = |source| ImportError::Archive {
-        path: path.to_owned(),
-        source,
-    };
-    while let Some(entry) = reader.next_entry().map_err(failed)? {
-        match part(&entry) {
-            Part::Layout => layout = Some(read_small(reader.content(), path)?),
-            Part::Index => index = Some(read_small(reader.content(), path)?),
-            Part::Blob(digest) if store.blobs().has(&digest) => {}
-            Part::Blob(digest) => ingest(store, reader.content(), path, &digest, None)?,
-            Part::Other => {}
-        }
-    }
-    Ok(Kind::Archive { layout, index })
-}
-
-enum Part {
-    Layout,
-    Index,
-    Blob(Digest),
-    Other,
-}
-
-/// Returns what an entry of the archive is. Links and the like are nothing of a layout's.
-fn part(entry: &Entry) -> Part {
-    if !matches!(entry.kind, EntryKind::Regular { .. }) {
-        return Part::Other;
-    }
-    let path = entry.path.to_str().unwrap_or_default();
-    match path {
-        "oci-layout" => Part::Layout,
-        "index.json" => Part::Index,
-        _ => match path.strip_prefix("blobs/") {
-            Some(name) => {
-                let digest = name.replacen('/', ":", 1).parse();
-                digest.map_or(Part::Other, Part::Blob)
-            }
-            None => Part::Other,
-        },
     }
 }

@@ -12,11 +12,12 @@ use serde::Deserialize;
 
 use super::ImportError;
 use super::layout_files::LayoutFiles;
+use crate::images::is_for_a_system;
 use crate::layout::REFERENCE_NAME;
 
 type Result<T, E = ImportError> = std::result::Result<T, E>;
 
-const NAME: &str = "io.containerd.image.name";
+pub(super) const NAME: &str = "io.containerd.image.name";
 const VERSION: &str = "1.0.0";
 /// The name that is meant when none is said, before the only one there is.
 const DEFAULT_NAME: &str = "latest";
@@ -52,16 +53,26 @@ pub fn import(
     let files = LayoutFiles::open(store, path)?;
     check_version(&files)?;
     let target = find(store, &files, wanted)?;
-    let importer = Importer {
-        store,
-        files: &files,
-        platforms,
-    };
-    importer.document(&target, 0)?;
+    bring(store, &files, &target, platforms)?;
     Ok(target)
 }
 
-fn check_version(files: &LayoutFiles) -> Result<()> {
+/// Brings `target` of the layout into the store, with all that it leads to.
+pub(super) fn bring(
+    store: &Store,
+    files: &LayoutFiles,
+    target: &Descriptor,
+    platforms: &[Platform],
+) -> Result<()> {
+    let importer = Importer {
+        store,
+        files,
+        platforms,
+    };
+    importer.document(target, 0)
+}
+
+pub(super) fn check_version(files: &LayoutFiles) -> Result<()> {
     let no_layout = |reason: String| ImportError::NotALayout {
         path: files.path().to_owned(),
         reason,
@@ -108,7 +119,7 @@ fn find(store: &Store, files: &LayoutFiles, wanted: &Wanted) -> Result<Descripto
     }
 }
 
-fn read_index(files: &LayoutFiles) -> Result<Index> {
+pub(super) fn read_index(files: &LayoutFiles) -> Result<Index> {
     let no_layout = |reason: String| ImportError::NotALayout {
         path: files.path().to_owned(),
         reason,
@@ -239,10 +250,4 @@ impl Importer<'_> {
         };
         self.platforms.iter().map(select).collect()
     }
-}
-
-/// What tells of other images, such as where they come from, is for the platform `unknown`.
-fn is_for_a_system(entry: &Descriptor) -> bool {
-    let platform = entry.platform.as_ref();
-    platform.is_none_or(|platform| platform.os != "unknown")
 }
