@@ -219,11 +219,11 @@ fn guess_hint(messages: &[String]) -> Option<&'static str> {
         ),
         (
             "no credentials are configured",
-            "log in to the registry, as by `docker login` or `podman login`",
+            "log in to the registry with `kiln login`",
         ),
         (
             "configured credentials were refused",
-            "log in to the registry anew, as by `docker login` or `podman login`",
+            "log in to the registry anew with `kiln login`",
         ),
         (
             "rate limited by",
@@ -289,6 +289,7 @@ macro_rules! failure_from {
 failure_from! {
     kiln_engine::disk::Error => Class::Store,
     kiln_engine::registry::Error => Class::Image,
+    kiln_transfer::pull::PullError => Class::Image,
     EnterError => Class::Store,
 }
 
@@ -315,6 +316,17 @@ fn class_of_transfer(error: &kiln_transfer::Error) -> Class {
     match error {
         Error::Store(_) | Error::Tree(_) | Error::Capture { .. } => Class::Store,
         _ => Class::Image,
+    }
+}
+
+impl From<kiln_transfer::source::ImportError> for Failure {
+    fn from(error: kiln_transfer::source::ImportError) -> Self {
+        use kiln_transfer::source::ImportError;
+        let class = match error {
+            ImportError::Store(_) | ImportError::Io { .. } => Class::Store,
+            _ => Class::Image,
+        };
+        Failure::from_error(class, &error)
     }
 }
 

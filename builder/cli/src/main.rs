@@ -11,12 +11,15 @@ mod configuration;
 mod error;
 mod filters;
 mod interrupt;
+mod listing;
+mod lookup;
 mod output;
 mod progress;
 mod quantity;
 mod resolver;
 mod session;
 mod table;
+mod template;
 
 use arguments::Arguments;
 use clap::Parser;

@@ -4,7 +4,7 @@ use crate::arguments::GlobalArguments;
 use crate::configuration;
 use crate::error::{Class, Failure};
 use kiln_engine::Remotes;
-use kiln_engine::disk::{NamedImage, Store};
+use kiln_engine::disk::Store;
 use kiln_engine::registry::{Client, ClientOptions};
 use kiln_engine::sandbox::user_namespace::Entered;
 use kiln_oci::{Platform, Reference};
@@ -22,20 +22,24 @@ pub struct Session {
 impl Session {
     /// Opens what `arguments` name.
     pub fn open(arguments: &GlobalArguments) -> Result<Self, Failure> {
-        let registries = configuration::registry_settings(arguments)?;
-        let observer: kiln_engine::registry::Observer = Arc::new(crate::output::notice);
-        let options = ClientOptions {
-            registries,
-            places: configuration::other_tools(arguments)?,
-            observer: Some(observer),
-            ..ClientOptions::default()
-        };
+        let options = client_options(arguments)?;
         Ok(Session {
             store: Store::open(&root(arguments)?)?,
             client: Client::new(options)?,
             remotes: Remotes::default(),
         })
     }
+}
+
+/// Returns how registries are reached.
+pub fn client_options(arguments: &GlobalArguments) -> Result<ClientOptions, Failure> {
+    let observer: kiln_engine::registry::Observer = Arc::new(crate::output::notice);
+    Ok(ClientOptions {
+        registries: configuration::registry_settings(arguments)?,
+        places: configuration::other_tools(arguments)?,
+        observer: Some(observer),
+        ..ClientOptions::default()
+    })
 }
 
 /// Returns the store's directory: as asked, else the usual one of root or of the user.
@@ -96,13 +100,7 @@ pub fn parse_platform(text: &str) -> Result<Platform, Failure> {
     })
 }
 
-/// Returns the image that the store has under `reference`.
-pub fn named_image(store: &Store, reference: &Reference) -> Result<NamedImage, Failure> {
-    store.images().get(reference)?.ok_or_else(|| {
-        Failure::new(
-            Class::Image,
-            format!("no image `{}` in the store", reference.familiar()),
-        )
-        .with_hint("`kiln images` lists what is there; `kiln pull` fetches images")
-    })
+/// Returns the platform that `text` means, if anything is said.
+pub fn optional_platform(text: Option<&str>) -> Result<Option<Platform>, Failure> {
+    text.map(parse_platform).transpose()
 }

@@ -246,7 +246,7 @@ impl Stress {
             assert_eq!(id, self.expected[&variant], "after all that");
         }
         run(&["store", "verify"]);
-        for name in run(&["images", "--quiet"]).lines() {
+        for name in run(&["images", "--format", "{{.Name}}"]).lines() {
             run(&["rmi", name]);
         }
         run(&["prune", "--force", "--all"]);

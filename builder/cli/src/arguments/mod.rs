@@ -8,7 +8,9 @@ mod debug;
 mod disk;
 mod docker;
 mod fields;
+mod image;
 mod output;
+mod registry;
 
 pub use annotation::{check_annotations, parse_annotations};
 pub use build::{BuildArguments, ProgressMode};
@@ -19,7 +21,13 @@ pub use disk::{
     CacheMountCommand, CacheMountExportArguments, CacheMountImportArguments,
     CacheMountListArguments, CacheMountRemoveArguments, DuArguments, PruneArguments,
 };
+pub use image::{
+    DiffArguments, ExportArguments, HistoryArguments, ImagesArguments, ImportArguments,
+    InspectArguments, LoadArguments, PullArguments, PushArguments, RemoveArguments, SaveArguments,
+    TagArguments,
+};
 pub use output::{parse_compression, parse_output};
+pub use registry::{CopyArguments, LoginArguments, LogoutArguments, TagsArguments};
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -78,13 +86,34 @@ pub enum Command {
     /// Push an image from the store to a registry
     Push(PushArguments),
     /// List the images in the store
+    #[command(visible_alias = "ls")]
     Images(ImagesArguments),
-    /// Show an image's manifest and configuration as JSON
+    /// Show images in detail
     Inspect(InspectArguments),
+    /// Show how an image was made
+    History(HistoryArguments),
+    /// Tell what two images differ in: configuration, layers, files
+    Diff(DiffArguments),
     /// Give an image another name
     Tag(TagArguments),
     /// Remove names of images from the store
     Rmi(RemoveArguments),
+    /// Write images to an archive
+    Save(SaveArguments),
+    /// Bring images of an archive or a layout into the store
+    Load(LoadArguments),
+    /// Copy images between registries, layouts and archives, without the store
+    Copy(CopyArguments),
+    /// Make an image of an archive of files
+    Import(ImportArguments),
+    /// Write the files of an image to an archive or a directory
+    Export(ExportArguments),
+    /// Log in to a registry
+    Login(LoginArguments),
+    /// Forget the login to a registry
+    Logout(LogoutArguments),
+    /// List the tags of a repository in its registry
+    Tags(TagsArguments),
     /// Show what takes how much room in the store
     Du(DuArguments),
     /// Remove build cache
@@ -109,70 +138,6 @@ pub struct ExplainArguments {
     /// Print as text or json
     #[arg(long, default_value = "text", value_parser = ["text", "json"])]
     pub format: String,
-}
-
-#[derive(Debug, Args)]
-pub struct PullArguments {
-    /// Image to pull
-    #[arg(value_name = "NAME[:TAG|@DIGEST]")]
-    pub name: String,
-    /// Platform of the image: os/arch[/variant]
-    #[arg(long, env = "DOCKER_DEFAULT_PLATFORM")]
-    pub platform: Option<String>,
-    /// Print the image's digest only
-    #[arg(short, long)]
-    pub quiet: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct PushArguments {
-    /// Image to push, as it is named in the store
-    #[arg(value_name = "NAME[:TAG]")]
-    pub name: String,
-    /// Compression of layers built here: gzip, zstd or uncompressed
-    #[arg(long, default_value = "gzip")]
-    pub compression: String,
-    /// Print the image's digest only
-    #[arg(short, long)]
-    pub quiet: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct ImagesArguments {
-    /// Print names only
-    #[arg(short, long)]
-    pub quiet: bool,
-    /// Print whole digests
-    #[arg(long)]
-    pub no_trunc: bool,
-    /// Print as table or json
-    #[arg(long, default_value = "table", value_parser = ["table", "json"])]
-    pub format: String,
-}
-
-#[derive(Debug, Args)]
-pub struct InspectArguments {
-    /// Images to show
-    #[arg(required = true, value_name = "NAME")]
-    pub names: Vec<String>,
-    /// Platform to show of an image for several
-    #[arg(long)]
-    pub platform: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub struct TagArguments {
-    /// Image in the store
-    pub source: String,
-    /// The other name
-    pub target: String,
-}
-
-#[derive(Debug, Args)]
-pub struct RemoveArguments {
-    /// Names to remove
-    #[arg(required = true, value_name = "NAME")]
-    pub names: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,56 +1,141 @@
-//! `kiln inspect`: manifest, configuration and layers of images as JSON.
+//! `kiln inspect`: images in detail, with the fields of `docker inspect`.
 
+use super::images::{shown_size, time_of};
 use crate::arguments::{GlobalArguments, InspectArguments};
-use crate::error::{Class, Failure};
-use crate::session::{Session, named_image, parse_platform, parse_reference};
-use kiln_transfer::image::{self, Image};
-use serde_json::{Value, json};
+use crate::commands::load::with_tag;
+use crate::error::Failure;
+use crate::listing;
+use crate::lookup::{self, Found, image_id};
+use crate::session::{Session, optional_platform};
+use crate::template::Template;
+use kiln_engine::disk::Store;
+use kiln_transfer::image::Image;
+use kiln_transfer::images;
+use serde_json::{Map, Value, json};
 
 pub fn run(global: &GlobalArguments, arguments: &InspectArguments) -> Result<(), Failure> {
     let session = Session::open(global)?;
-    let platform = arguments
-        .platform
-        .as_deref()
-        .map(parse_platform)
-        .transpose()?;
+    let store = &session.store;
+    let platform = optional_platform(arguments.platform.as_deref())?;
     let mut objects = Vec::new();
     for name in &arguments.names {
-        let named = named_image(&session.store, &parse_reference(name)?)?;
-        let images = match &platform {
-            Some(platform) => vec![image::load(&session.store, &named.target, Some(platform))?],
-            None => image::load_all(&session.store, &named.target)?,
+        let found = lookup::find(store, name)?;
+        let present = match &platform {
+            Some(platform) => vec![found.image(store, Some(platform))?],
+            None => images::present(store, &found.target)?,
         };
-        for image in images {
-            objects.push(describe(&named.name.to_string(), &image)?);
+        for image in &present {
+            objects.push(describe(store, &found, image, present.len() == 1)?);
         }
     }
-    let text = serde_json::to_string_pretty(&objects)
-        .map_err(|error| Failure::from_error(Class::Store, &error))?;
-    crate::output::say!("{text}");
+    match arguments.format.as_deref() {
+        None => crate::output::say!("{:#}", Value::Array(objects)),
+        Some("json") => crate::output::say!("{}", Value::Array(objects)),
+        Some(format) => {
+            let invalid = |error| listing::invalid(format, &error);
+            let template = Template::parse(format).map_err(invalid)?;
+            for object in &objects {
+                crate::output::say!("{}", template.apply(object).map_err(invalid)?);
+            }
+        }
+    }
     Ok(())
 }
 
-fn describe(name: &str, image: &Image) -> Result<Value, Failure> {
-    let config: Value = serde_json::from_slice(&image.config.to_bytes())
-        .map_err(|error| Failure::from_error(Class::Store, &error))?;
-    let layers: Vec<Value> = image
-        .layers
-        .iter()
-        .map(|layer| {
-            json!({
-                "diff_id": layer.diff_id.0.to_string(),
-                "media_type": layer.descriptor.media_type.as_str(),
-                "digest": layer.descriptor.digest.to_string(),
-                "size": layer.descriptor.size,
-            })
-        })
-        .collect();
+fn describe(
+    store: &Store,
+    found: &Found,
+    image: &Image,
+    is_single: bool,
+) -> Result<Value, Failure> {
+    let (tags, digests) = names(store, found)?;
+    let id = match is_single {
+        true => image_id(&found.target, std::slice::from_ref(image)),
+        false => &image.config_descriptor.digest,
+    };
+    let config = &image.config;
+    let diff_ids = image.layers.iter().map(|layer| layer.diff_id.0.to_string());
+    let diff_ids: Vec<_> = diff_ids.collect();
+    let comment = config.history.last().and_then(|last| last.comment.clone());
     Ok(json!({
-        "name": name,
-        "id": image.config_descriptor.digest.to_string(),
-        "manifest": image.manifest.digest.to_string(),
-        "platform": image.platform.to_string(),
-        "layers": layers,
-        "config": config,
+        "Id": id.to_string(),
+        "RepoTags": tags,
+        "RepoDigests": digests,
+        "Comment": comment.unwrap_or_default(),
+        "Created": config.created,
+        "Author": config.author.clone().unwrap_or_default(),
+        "Config": container_config(image),
+        "Architecture": config.architecture,
+        "Variant": config.variant.clone().unwrap_or_default(),
+        "Os": config.os,
+        "OsVersion": config.os_version.clone().unwrap_or_default(),
+        "Size": shown_size(store, image),
+        "RootFS": { "Type": "layers", "Layers": diff_ids },
+        "Metadata": { "LastTagTime": time_of(store, found)? },
+        "Descriptor": found.target,
+        "Platform": image.platform.to_string(),
+        "Manifest": image.manifest,
+        "Annotations": image.annotations,
+        "Layers": layers(image),
+        "History": config.history,
     }))
+}
+
+/// Returns the names of the image with tags and with its digest.
+fn names(store: &Store, found: &Found) -> Result<(Vec<String>, Vec<String>), Failure> {
+    let (mut tags, mut digests) = (Vec::new(), Vec::new());
+    for named in store.images().list()? {
+        if named.target.digest != found.target.digest {
+            continue;
+        }
+        if named.name.digest().is_none() {
+            tags.push(with_tag(&named.name));
+        }
+        let untagged = named.name.with_tag("latest").map(|name| name.familiar());
+        digests.extend(untagged.map(|name| format!("{name}@{}", named.target.digest)));
+    }
+    digests.dedup();
+    Ok((tags, digests))
+}
+
+/// The fields that scripts ask for are there even when an image says nothing of them.
+fn container_config(image: &Image) -> Value {
+    const TEXTS: [&str; 2] = ["User", "WorkingDir"];
+    const OTHERS: [&str; 7] = [
+        "ExposedPorts",
+        "Env",
+        "Entrypoint",
+        "Cmd",
+        "Volumes",
+        "Labels",
+        "OnBuild",
+    ];
+    let config = serde_json::to_value(&image.config.config).unwrap_or_default();
+    let mut known = match config {
+        Value::Object(object) => object,
+        _ => Map::new(),
+    };
+    let mut config = Map::new();
+    for key in TEXTS {
+        let value = known.shift_remove(key).unwrap_or_else(|| json!(""));
+        config.insert(key.to_owned(), value);
+    }
+    for key in OTHERS {
+        let value = known.shift_remove(key).unwrap_or_default();
+        config.insert(key.to_owned(), value);
+    }
+    config.extend(known);
+    Value::Object(config)
+}
+
+fn layers(image: &Image) -> Vec<Value> {
+    let layer = |layer: &kiln_transfer::image::ImageLayer| {
+        json!({
+            "DiffId": layer.diff_id.0.to_string(),
+            "MediaType": layer.descriptor.media_type.as_str(),
+            "Digest": layer.descriptor.digest.to_string(),
+            "Size": layer.descriptor.size,
+        })
+    };
+    image.layers.iter().map(layer).collect()
 }

@@ -4,18 +4,27 @@ pub mod build;
 mod cache_mount;
 mod call;
 mod check;
+mod copy;
 mod debug;
+pub mod diff;
 mod du;
 mod explain;
+mod export;
+mod history;
 mod images;
+mod import;
 mod info;
 mod inspect;
+mod load;
+mod login;
 mod prune;
 mod pull;
 mod push;
 mod rmi;
+mod save;
 mod store;
 mod tag;
+mod tags;
 
 use crate::arguments::{Arguments, Command};
 use crate::error::Failure;
@@ -32,8 +41,18 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Push(push) => push::run(global, push),
         Command::Images(images) => images::run(global, images),
         Command::Inspect(inspect) => inspect::run(global, inspect),
+        Command::History(history) => history::run(global, history),
+        Command::Diff(diff) => diff::run(global, diff),
+        Command::Save(save) => save::run(global, save),
+        Command::Load(load) => load::run(global, load),
         Command::Tag(tag) => tag::run(global, tag),
         Command::Rmi(remove) => rmi::run(global, remove),
+        Command::Copy(copy) => copy::run(global, copy),
+        Command::Import(import) => import::run(global, import),
+        Command::Export(export) => export::run(global, export),
+        Command::Login(login) => login::log_in(global, login),
+        Command::Logout(logout) => login::log_out(logout),
+        Command::Tags(tags) => tags::run(global, tags),
         Command::Du(du) => du::run(global, du),
         Command::Prune(prune) => prune::run(global, prune),
         Command::CacheMount(command) => cache_mount::run(global, command),

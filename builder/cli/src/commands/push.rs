@@ -1,48 +1,88 @@
-//! `kiln push`: an image from the store to its registry.
+//! `kiln push`: images from the store to their registry.
 
-use crate::arguments::{GlobalArguments, PushArguments, parse_compression};
+use super::save::{compression, images_of, packing};
+use crate::arguments::{GlobalArguments, PushArguments};
 use crate::error::{Class, Failure};
-use crate::session::{Session, named_image, parse_reference};
-use kiln_transfer::image;
+use crate::lookup::{self, Found};
+use crate::session::{Session, optional_platform, parse_reference};
+use kiln_engine::Compression;
+use kiln_oci::{Platform, Reference};
 use kiln_transfer::pack::{Absent, Packing};
 use kiln_transfer::push::Naming;
 
 pub fn run(global: &GlobalArguments, arguments: &PushArguments) -> Result<(), Failure> {
-    let session = Session::open(global)?;
+    let compression = compression(&arguments.compression)?;
+    let platform = optional_platform(arguments.platform.as_deref())?;
     let reference = parse_reference(&arguments.name)?;
-    let compression = parse_compression(&arguments.compression, None).ok_or_else(|| {
-        Failure::usage(format!(
-            "compression `{}` is not supported",
-            arguments.compression
-        ))
-        .with_hint("use gzip, zstd or uncompressed")
-    })?;
-    let named = named_image(&session.store, &reference)?;
-    let images = image::load_all(&session.store, &named.target)?;
-    let packing = Packing {
+    let session = Session::open(global)?;
+    let pushing = Pushing {
+        session: &session,
         compression,
-        absent: Absent::Describe,
-        listing: image::Listing::of(&named.target),
-        annotations: image::index_annotations(&session.store, &named.target)?,
-        ..Packing::standard()
+        platform: platform.as_ref(),
+        quiet: arguments.quiet,
     };
-    let pushed = kiln_transfer::push::push(
-        &session.store,
-        &session.client,
-        &images,
-        &reference,
-        &packing,
-        Naming::Reference,
-        &|event| {
-            if !arguments.quiet {
-                crate::output::tell!("{event}");
-            }
-        },
-    )
-    .map_err(|error| Failure::from_error(Class::Image, &error))?;
-    match arguments.quiet {
-        true => crate::output::say!("{}", pushed.digest),
-        false => crate::output::say!("{reference} {}", pushed.digest),
+    if !arguments.all_tags {
+        let found = lookup::find(&session.store, &arguments.name)?;
+        return pushing.push(&found, &reference);
+    }
+    let mut found = session.store.images().list()?;
+    found.retain(|named| named.name.name() == reference.name() && named.name.tag().is_some());
+    if found.is_empty() {
+        let message = format!("no image of `{}` in the store", reference.name());
+        return Err(
+            Failure::new(Class::Image, message).with_hint("`kiln images` lists what is there")
+        );
+    }
+    for named in found {
+        let reference = named.name.clone();
+        let found = Found {
+            name: Some(named.name),
+            target: named.target,
+        };
+        pushing.push(&found, &reference)?;
     }
     Ok(())
+}
+
+/// Images on their way.
+struct Pushing<'a> {
+    session: &'a Session,
+    compression: Compression,
+    platform: Option<&'a Platform>,
+    quiet: bool,
+}
+
+impl Pushing<'_> {
+    fn push(&self, found: &Found, reference: &Reference) -> Result<(), Failure> {
+        let store = &self.session.store;
+        let images = match self.platform {
+            Some(_) => vec![found.image(store, self.platform)?],
+            None => images_of(store, found)?,
+        };
+        let is_whole = self.platform.is_none();
+        let packing = Packing {
+            absent: Absent::Describe,
+            ..packing(store, found, &images, is_whole, self.compression)?
+        };
+        let tell = |event| {
+            if !self.quiet {
+                crate::output::tell!("{event}");
+            }
+        };
+        let pushed = kiln_transfer::push::push(
+            store,
+            &self.session.client,
+            &images,
+            reference,
+            &packing,
+            Naming::Reference,
+            &tell,
+        )
+        .map_err(|error| Failure::from_error(Class::Image, &error))?;
+        match self.quiet {
+            true => crate::output::say!("{}", pushed.digest),
+            false => crate::output::say!("{reference} {}", pushed.digest),
+        }
+        Ok(())
+    }
 }

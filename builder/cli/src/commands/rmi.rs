@@ -1,16 +1,66 @@
 //! `kiln rmi`: names taken away. Content stays until the store is pruned.
 
 use crate::arguments::{GlobalArguments, RemoveArguments};
-use crate::error::Failure;
-use crate::session::{Session, named_image, parse_reference};
+use crate::commands::load::with_tag;
+use crate::error::{Class, Failure};
+use crate::lookup;
+use crate::session::Session;
+use kiln_engine::disk::Store;
+use kiln_oci::Reference;
 
+/// All that can be removed is, though the command fails for one of them.
 pub fn run(global: &GlobalArguments, arguments: &RemoveArguments) -> Result<(), Failure> {
     let session = Session::open(global)?;
+    let mut first = None;
     for name in &arguments.names {
-        let reference = parse_reference(name)?;
-        named_image(&session.store, &reference)?;
-        session.store.images().remove(&reference)?;
-        crate::output::say!("Untagged: {reference}");
+        if let Err(failure) = remove(&session.store, name, arguments.force) {
+            match first {
+                None => first = Some(failure),
+                Some(_) => _ = failure.report(),
+            }
+        }
     }
+    first.map_or(Ok(()), Err)
+}
+
+fn remove(store: &Store, name: &str, force: bool) -> Result<(), Failure> {
+    let found = match lookup::find(store, name) {
+        Err(failure) if force => {
+            crate::output::tell!("note: {}", failure.line());
+            return Ok(());
+        }
+        found => found?,
+    };
+    if let Some(name) = &found.name {
+        return untag(store, name);
+    }
+    let named = store.images().list()?.into_iter();
+    let names: Vec<Reference> = named
+        .filter(|named| named.target.digest == found.target.digest)
+        .map(|named| named.name)
+        .collect();
+    match names.as_slice() {
+        [] => Err(Failure::new(
+            Class::Image,
+            format!("image {name} has no name to take away"),
+        )
+        .with_hint("`kiln prune` removes images that have no name")),
+        [_, _, ..] if !force => {
+            let list: Vec<_> = names.iter().map(Reference::familiar).collect();
+            let message = format!(
+                "image {name} has {} names: {}",
+                names.len(),
+                list.join(", ")
+            );
+            Err(Failure::new(Class::Image, message)
+                .with_hint("name those that should go, or use --force for all of them"))
+        }
+        names => names.iter().try_for_each(|name| untag(store, name)),
+    }
+}
+
+fn untag(store: &Store, name: &Reference) -> Result<(), Failure> {
+    store.images().remove(name)?;
+    crate::output::say!("Untagged: {}", with_tag(name));
     Ok(())
 }

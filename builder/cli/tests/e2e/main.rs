@@ -15,6 +15,7 @@ mod explaining;
 mod footprint;
 mod harness;
 mod hostile;
+mod images;
 mod inside;
 mod leftovers;
 mod outputs;
