@@ -29,7 +29,14 @@ pub fn present(store: &Store, target: &Descriptor) -> Result<Vec<Image>> {
         .filter(|entry| is_for_a_system(entry))
     {
         match image::load(store, entry, entry.platform.as_ref()) {
-            Ok(image) => images.push(image),
+            Ok(mut image) => {
+                // What a list says of its entry goes before what the image says of itself.
+                if let Some(platform) = &entry.platform {
+                    image.platform = platform.clone();
+                    image.manifest.platform = Some(platform.clone());
+                }
+                images.push(image);
+            }
             Err(Error::Store(kiln_disk::Error::BlobMissing(_))) => {}
             Err(error) => return Err(error),
         }

@@ -9,6 +9,7 @@ mod disk;
 mod docker;
 mod fields;
 mod image;
+mod manifest;
 mod output;
 mod registry;
 
@@ -25,6 +26,10 @@ pub use image::{
     DiffArguments, ExportArguments, HistoryArguments, ImagesArguments, ImportArguments,
     InspectArguments, LoadArguments, PullArguments, PushArguments, RemoveArguments, SaveArguments,
     TagArguments,
+};
+pub use manifest::{
+    ManifestAnnotateArguments, ManifestCommand, ManifestCreateArguments, ManifestInspectArguments,
+    ManifestPushArguments,
 };
 pub use output::{parse_compression, parse_output};
 pub use registry::{CopyArguments, LoginArguments, LogoutArguments, TagsArguments};
@@ -104,6 +109,9 @@ pub enum Command {
     Load(LoadArguments),
     /// Copy images between registries, layouts and archives, without the store
     Copy(CopyArguments),
+    /// Make lists of images for several platforms
+    #[command(subcommand)]
+    Manifest(ManifestCommand),
     /// Make an image of an archive of files
     Import(ImportArguments),
     /// Write the files of an image to an archive or a directory

@@ -17,6 +17,7 @@ mod info;
 mod inspect;
 mod load;
 mod login;
+mod manifest;
 mod prune;
 mod pull;
 mod push;
@@ -48,6 +49,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Tag(tag) => tag::run(global, tag),
         Command::Rmi(remove) => rmi::run(global, remove),
         Command::Copy(copy) => copy::run(global, copy),
+        Command::Manifest(command) => manifest::run(global, command),
         Command::Import(import) => import::run(global, import),
         Command::Export(export) => export::run(global, export),
         Command::Login(login) => login::log_in(global, login),

@@ -45,15 +45,17 @@ pub fn run(global: &GlobalArguments, arguments: &PushArguments) -> Result<(), Fa
 }
 
 /// Images on their way.
-struct Pushing<'a> {
-    session: &'a Session,
-    compression: Compression,
-    platform: Option<&'a Platform>,
-    quiet: bool,
+pub struct Pushing<'a> {
+    pub session: &'a Session,
+    pub compression: Compression,
+    /// The one platform that is pushed.
+    pub platform: Option<&'a Platform>,
+    pub quiet: bool,
 }
 
 impl Pushing<'_> {
-    fn push(&self, found: &Found, reference: &Reference) -> Result<(), Failure> {
+    /// Pushes an image as `reference`.
+    pub fn push(&self, found: &Found, reference: &Reference) -> Result<(), Failure> {
         let store = &self.session.store;
         let images = match self.platform {
             Some(_) => vec![found.image(store, self.platform)?],

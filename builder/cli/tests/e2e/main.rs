@@ -23,6 +23,7 @@ mod platforms;
 mod projects;
 mod remote;
 
+mod registries;
 mod remote_cache;
 mod reproducible;
 mod rootless;
