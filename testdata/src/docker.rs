@@ -31,6 +31,11 @@ impl DockerEngine {
         client(self.service.directory())
     }
 
+    /// Returns the socket at which it listens.
+    pub fn socket(&self) -> PathBuf {
+        socket(self.service.directory())
+    }
+
     /// Pulls `address/name` and gives it the name `name`, so that a Dockerfile may say that.
     pub fn pull_as(&self, address: &str, name: &str) {
         let remote = format!("{address}/{name}");

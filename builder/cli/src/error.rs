@@ -218,6 +218,11 @@ fn guess_hint(messages: &[String]) -> Option<&'static str> {
              Kiln's configuration leaves them out of account",
         ),
         (
+            "no container engine answers",
+            "start Docker, or Podman's socket (systemctl --user start podman.socket), or name the \
+             socket with DOCKER_HOST; a file is written by --output type=docker,dest=FILE",
+        ),
+        (
             "no credentials are configured",
             "log in to the registry with `kiln login`",
         ),

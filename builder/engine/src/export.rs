@@ -13,6 +13,7 @@ use kiln_transfer::push::{self, Naming, PushEvent};
 use kiln_transfer::sink::local::Ownership;
 use kiln_transfer::sink::rootfs_tar::RootFs;
 use kiln_transfer::sink::{self, ArchiveOptions};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Brings what the outputs need of `product`'s absent layers: their files for an image that
@@ -262,6 +263,7 @@ impl Export<'_> {
             },
             annotations: self.request.annotations.with(&self.output.annotations),
             index: None,
+            receiver_has: BTreeSet::new(),
         };
         let names = match self.output.names.is_empty() {
             true => self.request.names.clone(),

@@ -32,7 +32,7 @@ pub fn present(store: &Store, target: &Descriptor) -> Result<Vec<Image>> {
             Ok(mut image) => {
                 // What a list says of its entry goes before what the image says of itself.
                 if let Some(platform) = &entry.platform {
-                    image.platform = platform.clone();
+                    image.platform = platform.clone().normalized();
                     image.manifest.platform = Some(platform.clone());
                 }
                 images.push(image);

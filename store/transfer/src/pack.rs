@@ -1,6 +1,6 @@
 //! An image made ready to leave: all blobs compressed, a manifest that names them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_disk::Store;
 use kiln_layer::compress::Compression;
@@ -28,6 +28,8 @@ pub struct Packing {
     pub annotations: Annotations,
     /// The index that the store has of the images: it goes as it is if it still lists them.
     pub index: Option<StoredIndex>,
+    /// Layers that the receiver has: they are described, whether their blobs are here or not.
+    pub receiver_has: BTreeSet<DiffId>,
 }
 
 /// An index, byte for byte.
@@ -92,6 +94,7 @@ impl Packing {
             listing: Listing::Several,
             annotations: Annotations::default(),
             index: None,
+            receiver_has: BTreeSet::new(),
         }
     }
 }
@@ -140,6 +143,10 @@ pub fn pack(
     let mut descriptors = Vec::with_capacity(image.layers.len());
     for layer in &image.layers {
         observe(Progress::Packing(layer.diff_id.clone()));
+        if packing.receiver_has.contains(&layer.diff_id) {
+            descriptors.push(in_family(&layer.descriptor, packing.family));
+            continue;
+        }
         let descriptor = match layers::ensure_blob(store, layer, packing.compression) {
             Err(crate::Error::ArchiveMissing(_)) if packing.absent == Absent::Describe => {
                 layer.descriptor.clone()

@@ -78,6 +78,11 @@ fn build(kind: &str, fields: &mut Fields) -> Result<Output, Failure> {
         _ => None,
     };
     ignore_what_is_so(kind, fields)?;
+    let compression = match destination {
+        // It is read on the same machine, and unpacked at once.
+        Destination::Engine => Compression::None,
+        _ => compression,
+    };
     Ok(Output {
         specification: fields.specification.clone(),
         destination,

@@ -1,8 +1,12 @@
 //! The commands that look after images, beside skopeo, umoci and Docker as readers and writers.
 
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use kiln_testdata::command::stdout_of;
 use kiln_testdata::{image, needs};
@@ -432,4 +436,71 @@ fn files_are_imported_and_exported() {
     image::root_file_system(&format!("docker-archive:{}", saved.display()));
     try_run(&kiln, &["import", "-c", "RUN true", text(&archive)])
         .failed_saying(2, &["`RUN true` cannot be applied"]);
+}
+
+/// Passes connections on to an engine, and counts what is sent to it.
+fn counted(engine: PathBuf, socket: &Path) -> Arc<AtomicU64> {
+    let listener = UnixListener::bind(socket).expect("a socket");
+    let sent = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&sent);
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let server = UnixStream::connect(&engine).expect("the engine");
+            let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            let count = Arc::clone(&count);
+            std::thread::spawn(move || {
+                let copied = io::copy(&mut from, &mut to).unwrap_or(0);
+                count.fetch_add(copied, Ordering::SeqCst);
+            });
+            let (mut from, mut to) = (server, client);
+            std::thread::spawn(move || {
+                let _ = io::copy(&mut from, &mut to);
+                let _ = to.shutdown(std::net::Shutdown::Both);
+            });
+        }
+    });
+    sent
+}
+
+#[test]
+fn engines_are_sent_only_what_they_lack() {
+    if !needs::met(needs::PEERS) {
+        return;
+    }
+    let kiln = Kiln::new();
+    let socket = kiln.path("socket");
+    let sent = counted(docker().socket(), &socket);
+    let load = |dockerfile: &str, name: &str| {
+        let context = kiln.context(dockerfile);
+        fs::write(context.join("large"), vec![b'x'; 4 << 20]).unwrap();
+        let mut command = kiln.command();
+        command.env("DOCKER_HOST", format!("unix://{}", socket.display()));
+        command
+            .args(["build", "-q", "--load", "-t", name])
+            .arg(context);
+        let before = sent.load(Ordering::SeqCst);
+        let id = Ran::from(command).succeeded().stdout;
+        let shown = docker()
+            .client()
+            .args(["inspect", "--format", "{{.Id}}", name])
+            .output();
+        assert_eq!(String::from_utf8_lossy(&shown.unwrap().stdout), id);
+        sent.load(Ordering::SeqCst) - before
+    };
+    let base = "FROM scratch\nCOPY large /large\n";
+    let whole = load(base, "loaded/base:1");
+    assert!(whole > 4 << 20, "{whole}");
+    let child = format!("{base}COPY Dockerfile /made-of\n");
+    let missing = load(&child, "loaded/child:1");
+    assert!(missing < 1 << 20, "{missing}");
+    // An image that is there gets its name.
+    let named = load(&child, "loaded/again:1");
+    assert!(named < 16 << 10, "{named}");
+    let names = ["loaded/base:1", "loaded/child:1", "loaded/again:1"];
+    docker().client().arg("rmi").args(names).output().unwrap();
+    // Without an engine it is said what to do.
+    let mut command = kiln.command();
+    command.env("DOCKER_HOST", "unix:///nonexistent/socket");
+    command.args(["build", "--load"]).arg(kiln.context(base));
+    Ran::from(command).failed_saying(2, &["no container engine answers", "hint: start Docker"]);
 }

@@ -39,10 +39,6 @@ fn digest(name: &str) -> String {
 fn log_in(kiln: &Kiln, arguments: &[&str], password: &str) -> Ran {
     let mut command = kiln.command();
     command.args(["login", "--password-stdin"]).args(arguments);
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
     let file = kiln.path("password");
     fs::write(&file, format!("{password}\n")).unwrap();
     command.stdin(fs::File::open(&file).unwrap());

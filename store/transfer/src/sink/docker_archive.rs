@@ -39,10 +39,23 @@ pub fn write(
             count: images.len(),
         });
     };
+    leave_out(&mut parts, image, options);
     oci_layout::add_index(&mut parts, Vec::new(), &target, options);
     put_manifest(&mut parts, &[loadable(image, &options.names)]);
     oci_layout::write_parts(store, &parts, destination, observe)?;
     Ok(target)
+}
+
+/// Takes out what the receiver has.
+fn leave_out(parts: &mut Parts, image: &PackedImage, options: &ArchiveOptions) {
+    let known = &options.packing.receiver_has;
+    let layers = image.layers.iter().zip(&image.diff_ids);
+    let (out, kept): (Vec<_>, Vec<_>) = layers.partition(|(_, diff_id)| known.contains(diff_id));
+    for (layer, _) in out {
+        if kept.iter().all(|(other, _)| other.digest != layer.digest) {
+            parts.remove(&blob_path(&layer.digest));
+        }
+    }
 }
 
 /// Adds the list of what can be loaded.
