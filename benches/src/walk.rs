@@ -4,7 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex};
 use std::thread;
-use std::time::Duration;
 
 /// Directories that wait to be read, and how many are being read.
 #[derive(Default)]
@@ -25,26 +24,6 @@ pub fn stat_walk(directory: &Path) {
             scope.spawn(|| read_all(&waiting, &changed));
         }
     });
-}
-
-/// Returns the processor time that `work` takes in this process and in those that it starts
-/// and waits for.
-///
-/// Where other work shares the machine, it says more than the time that passes. It is counted
-/// in hundredths of a second. Source: proc_pid_stat(5), fields 14 to 17.
-pub fn processor_time(work: impl FnOnce()) -> Duration {
-    let before = ticks();
-    work();
-    Duration::from_millis(10 * (ticks() - before))
-}
-
-fn ticks() -> u64 {
-    let stat = fs::read_to_string("/proc/self/stat").expect("what the kernel counted");
-    let (_, fields) = stat.rsplit_once(") ").expect("the name in parentheses");
-    let fields = fields.split(' ').skip(11).take(4);
-    fields
-        .map(|field| field.parse::<u64>().expect("a number"))
-        .sum()
 }
 
 fn read_all(waiting: &Mutex<Waiting>, changed: &Condvar) {
@@ -78,4 +57,17 @@ fn read(directory: &Path) -> Vec<PathBuf> {
         }
     }
     directories
+}
+
+/// Returns the bytes of all files below `directory`.
+pub fn bytes_below(directory: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return 0;
+    };
+    let sizes = entries.flatten().map(|entry| match entry.metadata() {
+        Ok(found) if found.is_dir() => bytes_below(&entry.path()),
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    });
+    sizes.sum()
 }

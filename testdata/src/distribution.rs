@@ -1,7 +1,7 @@
 //! Debian's `docker-registry` on a loopback port of its own.
 
 use std::net::{IpAddr, Ipv4Addr, TcpStream, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::certificates::Certificates;
@@ -39,7 +39,7 @@ const PASSWORDS: &str = "user:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWd
 /// A running registry, empty at first; gone when dropped or when the test process ends.
 #[derive(Debug)]
 pub struct Registry {
-    _service: Service,
+    service: Service,
     host: IpAddr,
     port: u16,
 }
@@ -52,14 +52,20 @@ impl Registry {
 
     /// Starts a registry as `setup` says.
     pub fn start_as(setup: &Setup) -> Registry {
+        Self::start_in(&std::env::temp_dir(), setup)
+    }
+
+    /// As [`Registry::start_as`], with its data below `parent`.
+    pub fn start_in(parent: &Path, setup: &Setup) -> Registry {
         let (host, port) = (setup.host.unwrap_or(LOOPBACK), free_port());
-        let service = Service::start(
+        let service = Service::start_in(
+            parent,
             "registry",
             |directory| serve(directory, host, port, setup),
             |_| TcpStream::connect((host, port)).is_ok(),
         );
         Registry {
-            _service: service,
+            service,
             host,
             port,
         }
@@ -68,6 +74,11 @@ impl Registry {
     /// The registry's host and port, as it stands in an image's name.
     pub fn address(&self) -> String {
         format!("{}:{}", self.host, self.port)
+    }
+
+    /// Where it keeps its data.
+    pub fn data(&self) -> PathBuf {
+        self.service.directory().join("data")
     }
 
     /// The value of `--registry-mirror` that makes Docker Hub's names come from here.

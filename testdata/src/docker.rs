@@ -16,7 +16,12 @@ pub struct DockerEngine {
 impl DockerEngine {
     /// Starts an engine; needs root.
     pub fn start() -> DockerEngine {
-        let service = Service::start("docker", serve, |directory| {
+        Self::start_in(&std::env::temp_dir())
+    }
+
+    /// As [`DockerEngine::start`], with its data below `parent`.
+    pub fn start_in(parent: &Path) -> DockerEngine {
+        let service = Service::start_in(parent, "docker", serve, |directory| {
             socket(directory).exists()
                 && client(directory)
                     .arg("info")
@@ -24,6 +29,15 @@ impl DockerEngine {
                     .is_ok_and(|o| o.status.success())
         });
         DockerEngine { service }
+    }
+
+    /// Returns the number of the engine's process.
+    ///
+    /// Panics when it has ended.
+    pub fn process_id(&self) -> u32 {
+        let path = self.service.directory().join("pid");
+        let number = std::fs::read_to_string(path).expect("the engine's process");
+        number.trim().parse().expect("a number")
     }
 
     /// Returns Debian's client of this engine, to be given a command, with BuildKit on.

@@ -44,9 +44,19 @@ impl Service {
         command: impl FnOnce(&Path) -> Command,
         is_ready: impl Fn(&Path) -> bool,
     ) -> Service {
+        Self::start_in(&std::env::temp_dir(), name, command, is_ready)
+    }
+
+    /// As [`Service::start`], with a directory below `parent`.
+    pub fn start_in(
+        parent: &Path,
+        name: &'static str,
+        command: impl FnOnce(&Path) -> Command,
+        is_ready: impl Fn(&Path) -> bool,
+    ) -> Service {
         let directory = tempfile::Builder::new()
             .prefix(&format!("kiln-testdata-{name}-"))
-            .tempdir()
+            .tempdir_in(parent)
             .expect("a directory for the service")
             .keep();
         let keeper = spawn_keeper(&directory, &command(&directory));
