@@ -19,6 +19,7 @@ use crate::archive::{
     ArchiveError, Device, Entry, EntryKind, LayerWriter, OPAQUE_MARKER, WHITEOUT_PREFIX, Xattrs,
     is_portable_xattr,
 };
+use crate::tree::note::{self, Note};
 use crate::tree::{FileKind, Metadata, WhiteoutFormat};
 
 /// How a layer directory is captured.
@@ -86,6 +87,7 @@ pub fn capture(
     let mut walk = Walk {
         writer: LayerWriter::new(sink),
         opaque_name: format.opaque_name(),
+        has_notes: format == WhiteoutFormat::User,
         options: *options,
         first_names: HashMap::new(),
         summary: CaptureSummary::default(),
@@ -127,6 +129,8 @@ fn read_error<E: Into<io::Error>>(
 struct Walk<W: Write> {
     writer: LayerWriter<W>,
     opaque_name: &'static str,
+    /// Whether files say in an attribute whose they are.
+    has_notes: bool,
     options: CaptureOptions,
     /// The first name of every file that has several, by inode.
     first_names: HashMap<u64, PathBuf>,
@@ -233,8 +237,9 @@ impl<W: Write> Walk<W> {
     ) -> Result<OwnedFd> {
         let handle = openat(parent, name, OPEN_DIRECTORY, Mode::empty())
             .map_err(read_error("open the directory", path))?;
-        let xattrs = self.xattrs(handle.as_fd(), path)?;
-        let entry = self.entry(path, EntryKind::Directory, metadata, xattrs);
+        let (xattrs, note) = self.xattrs(handle.as_fd(), path)?;
+        let metadata = note.map_or(*metadata, |note| note.applied_to(*metadata));
+        let entry = self.entry(path, EntryKind::Directory, &metadata, xattrs);
         self.append(&entry, io::empty())?;
         if self.is_opaque(handle.as_fd()) {
             self.append_whiteout(&path.join(OPAQUE_MARKER))?;
@@ -259,15 +264,12 @@ impl<W: Write> Walk<W> {
             }
             self.first_names.insert(metadata.inode, path.to_owned());
         }
-        let (major, minor) = metadata.special_device;
         let kind = match metadata.kind {
             FileKind::Regular => return self.capture_regular(parent, name, path, metadata),
             FileKind::Symlink => EntryKind::Symlink {
                 target: read_link(parent, name, path)?,
             },
-            FileKind::CharacterDevice => EntryKind::CharacterDevice(Device { major, minor }),
-            FileKind::BlockDevice => EntryKind::BlockDevice(Device { major, minor }),
-            _ => EntryKind::Fifo,
+            _ => device_kind(metadata).unwrap_or(EntryKind::Fifo),
         };
         let entry = self.entry(path, kind, metadata, Xattrs::new());
         self.append(&entry, io::empty())
@@ -282,9 +284,14 @@ impl<W: Write> Walk<W> {
     ) -> Result<()> {
         let handle =
             openat(parent, name, OPEN_FILE, Mode::empty()).map_err(read_error("open", path))?;
-        let xattrs = self.xattrs(handle.as_fd(), path)?;
+        let (xattrs, note) = self.xattrs(handle.as_fd(), path)?;
+        let metadata = note.map_or(*metadata, |note| note.applied_to(*metadata));
+        if let Some(kind) = device_kind(&metadata) {
+            let entry = self.entry(path, kind, &metadata, Xattrs::new());
+            return self.append(&entry, io::empty());
+        }
         let size = metadata.size;
-        let entry = self.entry(path, EntryKind::Regular { size }, metadata, xattrs);
+        let entry = self.entry(path, EntryKind::Regular { size }, &metadata, xattrs);
         self.summary.content_bytes += size;
         self.append(&entry, File::from(handle))
     }
@@ -325,8 +332,8 @@ impl<W: Write> Walk<W> {
         length.is_ok_and(|length| &value[..length] == b"y")
     }
 
-    /// Returns the extended attributes that belong to an open file.
-    fn xattrs(&mut self, handle: BorrowedFd<'_>, path: &Path) -> Result<Xattrs> {
+    /// Returns the extended attributes that belong to an open file, and what is noted of it.
+    fn xattrs(&mut self, handle: BorrowedFd<'_>, path: &Path) -> Result<(Xattrs, Option<Note>)> {
         let failed = "read the extended attributes of";
         let length = match rustix::fs::flistxattr(handle, &mut self.value_buffer[..]) {
             Err(Errno::NOTSUP) => 0,
@@ -334,19 +341,34 @@ impl<W: Write> Walk<W> {
         };
         let names = self.value_buffer[..length].to_vec();
         let mut xattrs = Xattrs::new();
+        let mut note = None;
         for name in names.split(|byte| *byte == 0).map(OsStr::from_bytes) {
-            if !is_portable_xattr(name) {
+            let is_note = self.has_notes && name == note::NAME;
+            if !is_portable_xattr(name) && !is_note {
                 continue;
             }
             match rustix::fs::fgetxattr(handle, name, &mut self.value_buffer[..]) {
                 Err(Errno::NODATA) => {}
+                other if is_note => {
+                    let length = other.map_err(read_error(failed, path))?;
+                    note = Note::parse(&self.value_buffer[..length]);
+                }
                 other => {
                     let length = other.map_err(read_error(failed, path))?;
                     xattrs.insert(name.to_owned(), self.value_buffer[..length].to_vec());
                 }
             }
         }
-        Ok(xattrs)
+        Ok((xattrs, note))
+    }
+}
+
+fn device_kind(metadata: &Metadata) -> Option<EntryKind> {
+    let (major, minor) = metadata.special_device;
+    match metadata.kind {
+        FileKind::CharacterDevice => Some(EntryKind::CharacterDevice(Device { major, minor })),
+        FileKind::BlockDevice => Some(EntryKind::BlockDevice(Device { major, minor })),
+        _ => None,
     }
 }
 

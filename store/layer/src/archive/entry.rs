@@ -142,6 +142,8 @@ pub fn is_portable_xattr(name: &OsStr) -> bool {
         b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default" => true,
         // A PAX key ends at the first `=`.
         _ if name.contains(&b'=') => false,
+        // What a store notes of files is not theirs to say.
+        _ if name == crate::tree::note::NAME.as_bytes() => false,
         _ => name.starts_with(b"user.") && !name.starts_with(b"user.overlay."),
     }
 }
@@ -208,6 +210,7 @@ mod tests {
             "user.overlay.redirect",
             "trusted.x",
             "security.selinux",
+            "user.kiln.file",
         ];
         for name in refused {
             assert!(!is_portable_xattr(OsStr::new(name)), "{name}");

@@ -1,33 +1,39 @@
 //! Giving files their attributes, by handle.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, Uid};
 use rustix::io::Errno;
 
-use super::directory::stat_handle;
+use super::directory::{Flavor, stat_handle};
+use super::note::{self, Note};
 use super::{Attributes, FileKind, Result, Timestamp, TreeError, xattr};
 
-pub(super) fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>, path: &Path) -> Result<()> {
+pub(super) fn copy_attributes(
+    flavor: Flavor,
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    path: &Path,
+) -> Result<()> {
     let metadata = stat_handle(from).map_err(TreeError::io("look up", path))?;
+    let metadata = note::noted_handle(flavor, from, metadata);
     let mut attributes = metadata.attributes();
     attributes.xattrs =
         xattr::read_handle(from).map_err(TreeError::io("read the extended attributes of", path))?;
-    apply_to_handle(to, &attributes, path)
+    apply_to_handle(flavor, to, &attributes, path)
 }
 
 /// Sets all attributes of an open file or directory.
 pub(super) fn apply_to_handle(
+    flavor: Flavor,
     handle: BorrowedFd<'_>,
     attributes: &Attributes,
     path: &Path,
 ) -> Result<()> {
     // The owner first: changing it clears set-user-ID bits and capabilities.
-    let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
-    rustix::fs::fchown(handle, Some(uid), Some(gid))
-        .map_err(TreeError::io("set the owner of", path))?;
+    set_owner(flavor, handle, attributes).map_err(TreeError::io("set the owner of", path))?;
     rustix::fs::fchmod(handle, Mode::from(attributes.mode & 0o7777))
         .map_err(TreeError::io("set the permissions of", path))?;
     xattr::set_handle(handle, &attributes.xattrs)
@@ -39,8 +45,27 @@ pub(super) fn apply_to_handle(
         .map_err(TreeError::io("set the time of", path))
 }
 
+/// Sets the owner of an open file, or notes it where the kernel does not know it.
+fn set_owner(
+    flavor: Flavor,
+    handle: BorrowedFd<'_>,
+    attributes: &Attributes,
+) -> std::result::Result<(), Errno> {
+    let (uid, gid) = (attributes.uid, attributes.gid);
+    let owned = rustix::fs::fchown(handle, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    match owned {
+        Err(Errno::INVAL | Errno::PERM) if flavor.has_notes() => {
+            let device = None;
+            note::write_handle(handle, Note { uid, gid, device })
+        }
+        Ok(()) if flavor.has_notes() => note::remove_handle(handle),
+        other => other,
+    }
+}
+
 /// Sets all attributes of `name` in `parent`, never of what a link there points to.
 pub(super) fn apply_to_name(
+    flavor: Flavor,
     parent: BorrowedFd<'_>,
     name: &OsStr,
     kind: FileKind,
@@ -48,9 +73,18 @@ pub(super) fn apply_to_name(
     path: &Path,
 ) -> Result<()> {
     let no_follow = AtFlags::SYMLINK_NOFOLLOW;
+    if flavor.has_notes() && matches!(kind, FileKind::Regular | FileKind::Directory) {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let handle = rustix::fs::openat(parent, name, flags, Mode::empty())
+            .map_err(TreeError::io("open", path))?;
+        return apply_to_handle(flavor, handle.as_fd(), attributes, path);
+    }
     let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
-    rustix::fs::chownat(parent, name, Some(uid), Some(gid), no_follow)
-        .map_err(TreeError::io("set the owner of", path))?;
+    match rustix::fs::chownat(parent, name, Some(uid), Some(gid), no_follow) {
+        // Links and pipes cannot carry a note: they stay root's.
+        Err(Errno::INVAL | Errno::PERM) if flavor.has_notes() => {}
+        owned => owned.map_err(TreeError::io("set the owner of", path))?,
+    }
     if kind != FileKind::Symlink {
         chmod(parent, name, Mode::from(attributes.mode & 0o7777))
             .map_err(TreeError::io("set the permissions of", path))?;

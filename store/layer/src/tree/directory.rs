@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, StatxFlags, openat, statx};
 use rustix::io::Errno;
 
-use super::{Metadata, xattr};
+use super::{Metadata, note, xattr};
 use crate::pattern::ParentMatch;
 
 const OPEN_DIRECTORY: OFlags = OFlags::RDONLY
@@ -78,7 +78,10 @@ impl Directory {
                 Ok(metadata) if flavor != Flavor::Host && metadata.is_whiteout() => {
                     return Ok(None);
                 }
-                Ok(metadata) => return Ok(Some(Found { metadata, part })),
+                Ok(metadata) => {
+                    let metadata = note::noted(flavor, handle.as_fd(), name, metadata);
+                    return Ok(Some(Found { metadata, part }));
+                }
             }
         }
         Ok(None)

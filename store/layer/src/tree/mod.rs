@@ -15,6 +15,7 @@ mod directory;
 mod error;
 mod metadata;
 mod new_file;
+pub(crate) mod note;
 mod read;
 mod resolve;
 pub(crate) mod scanning;

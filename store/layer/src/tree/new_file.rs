@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
+use super::directory::Flavor;
 use super::{Attributes, Result, Xattr, attributes};
 
 /// A regular file that is being written; it has its attributes once it is finished.
@@ -14,6 +15,7 @@ pub struct NewFile {
     pub(super) file: File,
     pub(super) path: PathBuf,
     pub(super) attributes: Attributes,
+    pub(super) flavor: Flavor,
 }
 
 impl NewFile {
@@ -30,7 +32,7 @@ impl NewFile {
     /// Gives the file its attributes. They come last: writing changes the time, and clears
     /// capabilities and set-user-ID bits.
     pub fn finish(self) -> Result<()> {
-        attributes::apply_to_handle(self.file.as_fd(), &self.attributes, &self.path)
+        attributes::apply_to_handle(self.flavor, self.file.as_fd(), &self.attributes, &self.path)
     }
 }
 

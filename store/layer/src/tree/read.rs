@@ -10,7 +10,7 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, openat};
 
 use super::directory::{Directory, stat_handle};
 use super::{
-    FileKind, Follow, Metadata, Result, Tree, TreeError, Xattr, directory, resolve, xattr,
+    FileKind, Follow, Metadata, Result, Tree, TreeError, Xattr, directory, note, resolve, xattr,
 };
 
 /// A file that a tree shows.
@@ -92,7 +92,11 @@ impl Tree {
                 .map(|found| found.metadata));
         }
         match directory::stat(directory.parts[part].as_fd(), name) {
-            Ok(metadata) => Ok(Some(metadata).filter(|metadata| !self.is_hidden(metadata))),
+            Ok(metadata) => {
+                let part = directory.parts[part].as_fd();
+                let metadata = note::noted(self.flavor, part, name, metadata);
+                Ok(Some(metadata).filter(|metadata| !self.is_hidden(metadata)))
+            }
             Err(rustix::io::Errno::NOENT) => Ok(None),
             Err(error) => Err(TreeError::io("look up", path.join(name))(error)),
         }
@@ -145,6 +149,7 @@ impl Tree {
             .map_err(TreeError::io("open", path))?;
         // It may have been replaced since it was looked at.
         let metadata = stat_handle(handle.as_fd()).map_err(TreeError::io("look up", path))?;
+        let metadata = note::noted_handle(self.flavor, handle.as_fd(), metadata);
         refuse_irregular(path, metadata.kind)?;
         Ok((File::from(handle), self.shown(metadata)))
     }

@@ -199,6 +199,7 @@ impl Tree {
         };
         let metadata =
             stat_handle(top.as_fd()).map_err(TreeError::io("look up", Path::new("/")))?;
+        let metadata = super::note::noted_handle(self.flavor, top.as_fd(), metadata);
         Ok(Found { metadata, part: 0 })
     }
 }

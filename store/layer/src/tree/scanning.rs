@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-use super::{Metadata, Result, Tree, TreeError, Xattr, directory, xattr};
+use super::{Metadata, Result, Tree, TreeError, Xattr, directory, note, xattr};
 use crate::pattern::ParentMatch;
 
 /// Opens the directory `name` itself, never what a link there points to.
@@ -35,7 +35,10 @@ pub(crate) fn look(
 ) -> Result<Option<Metadata>> {
     match directory::stat(parent, name) {
         Ok(metadata) if tree.is_hidden(&metadata) => Ok(None),
-        Ok(metadata) => Ok(Some(tree.shown(metadata))),
+        Ok(metadata) => {
+            let metadata = note::noted(tree.flavor, parent, name, metadata);
+            Ok(Some(tree.shown(metadata)))
+        }
         Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(TreeError::io("look up", path.join(name))(error)),
     }

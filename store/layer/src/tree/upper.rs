@@ -141,7 +141,12 @@ impl Tree {
             .map_err(TreeError::io("make the directory", path))?;
         let handle = directory::open_child(upper, name)
             .map_err(TreeError::io("open the directory", path))?;
-        copy_attributes(directory.parts[0].as_fd(), handle.as_fd(), path)?;
+        copy_attributes(
+            self.flavor,
+            directory.parts[0].as_fd(),
+            handle.as_fd(),
+            path,
+        )?;
         let mut parts = vec![handle];
         for lower in &directory.parts {
             let duplicate = rustix::io::fcntl_dupfd_cloexec(lower, 0)

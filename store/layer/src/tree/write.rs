@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use super::attributes::{apply_to_handle, apply_to_name, copy_attributes, times};
 use super::directory::{self, Flavor};
 use super::metadata::is_whiteout_device;
+use super::note::{self, Note};
 use super::resolve::Resolved;
 use super::upper::{Place, make_node};
 use super::{Attributes, FileKind, Follow, NewFile, Result, Tree, TreeError};
@@ -80,7 +81,7 @@ impl Tree {
         if hides {
             self.mark_opaque(handle.as_fd(), &place.path)?;
         }
-        apply_to_handle(handle.as_fd(), attributes, &place.path)?;
+        apply_to_handle(self.flavor, handle.as_fd(), attributes, &place.path)?;
         self.keep_time(&place.path, attributes);
         self.remember(&place.path, vec![handle]);
         Ok(())
@@ -104,6 +105,7 @@ impl Tree {
             file: File::from(handle),
             path: place.path,
             attributes: attributes.clone(),
+            flavor: self.flavor,
         })
     }
 
@@ -120,6 +122,7 @@ impl Tree {
             |parent: BorrowedFd<'_>, name: &OsStr| rustix::fs::symlinkat(target, parent, name);
         self.make_at(&place, "make the symbolic link", link)?;
         apply_to_name(
+            self.flavor,
             place.upper(),
             place.name(),
             FileKind::Symlink,
@@ -159,12 +162,44 @@ impl Tree {
     ) -> Result<()> {
         let path = path.as_ref();
         check_device(path, kind, device)?;
+        if is_device(kind) && self.flavor.has_notes() {
+            return self.note_device(path, kind, device, attributes);
+        }
         let place = self.free_place(path)?;
         let make = |parent: BorrowedFd<'_>, name: &OsStr| {
             make_node(parent, name, kind.file_type(), device)
         };
         self.make_at(&place, "make the special file", make)?;
-        apply_to_name(place.upper(), place.name(), kind, attributes, &place.path)
+        apply_to_name(
+            self.flavor,
+            place.upper(),
+            place.name(),
+            kind,
+            attributes,
+            &place.path,
+        )
+    }
+
+    /// Makes an empty file that stands for a device.
+    fn note_device(
+        &mut self,
+        path: &Path,
+        kind: FileKind,
+        device: (u32, u32),
+        attributes: &Attributes,
+    ) -> Result<()> {
+        let file = self.create_file(path, attributes)?;
+        let handle = file
+            .file
+            .try_clone()
+            .map_err(TreeError::io("note the device", path))?;
+        file.finish()?;
+        let note = Note {
+            uid: attributes.uid,
+            gid: attributes.gid,
+            device: Some((kind, device)),
+        };
+        note::write_handle(handle.as_fd(), note).map_err(TreeError::io("note the device", path))
     }
 
     /// Gives what is at `path` itself new attributes. What lies below is copied up first.
@@ -180,15 +215,25 @@ impl Tree {
             .is_some_and(|found| found.metadata.is_directory());
         if is_directory {
             let directory = self.writable(&resolved.path)?;
-            apply_to_handle(directory.parts[0].as_fd(), attributes, path)?;
+            apply_to_handle(self.flavor, directory.parts[0].as_fd(), attributes, path)?;
             self.keep_time(&resolved.path, attributes);
             return Ok(());
         }
         let place = self.copied_up(path)?;
-        let kind = place
-            .found
-            .map_or(FileKind::Regular, |found| found.metadata.kind);
-        apply_to_name(place.upper(), place.name(), kind, attributes, path)
+        let found = place.found.map(|found| found.metadata);
+        let kind = found.map_or(FileKind::Regular, |metadata| metadata.kind);
+        if is_device(kind) && self.flavor.has_notes() {
+            let device = found.map_or((0, 0), |metadata| metadata.special_device);
+            return self.note_device(path, kind, device, attributes);
+        }
+        apply_to_name(
+            self.flavor,
+            place.upper(),
+            place.name(),
+            kind,
+            attributes,
+            path,
+        )
     }
 
     /// Removes what is at `path` itself, with everything in it; whether something was there.
@@ -262,17 +307,20 @@ impl Tree {
         directory::for_each_name(upper.as_fd(), visit)
             .map_err(TreeError::io("read the directory", root))?;
         if empty {
-            copy_attributes(lower.as_fd(), upper.as_fd(), root)?;
+            copy_attributes(self.flavor, lower.as_fd(), upper.as_fd(), root)?;
         }
         Ok(())
     }
 }
 
+fn is_device(kind: FileKind) -> bool {
+    matches!(kind, FileKind::CharacterDevice | FileKind::BlockDevice)
+}
+
 fn check_device(path: &Path, kind: FileKind, device: (u32, u32)) -> Result<()> {
-    let is_device = matches!(kind, FileKind::CharacterDevice | FileKind::BlockDevice);
     let is_whiteout = is_whiteout_device(kind, device);
     let (major, minor) = device;
-    if is_whiteout || is_device && (major > MAX_MAJOR || minor > MAX_MINOR) {
+    if is_whiteout || is_device(kind) && (major > MAX_MAJOR || minor > MAX_MINOR) {
         let path = path.to_path_buf();
         return Err(TreeError::InvalidDevice { path, device });
     }

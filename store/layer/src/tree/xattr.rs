@@ -27,11 +27,12 @@ impl WhiteoutFormat {
 pub fn belongs_to_file(name: &OsStr) -> bool {
     let name = name.as_bytes();
     let overlay = name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
+    let note = name == super::note::NAME.as_bytes();
     let kept = name.starts_with(b"user.")
         || name.starts_with(b"trusted.")
         || name.starts_with(b"system.posix_acl_")
         || name == b"security.capability";
-    kept && !overlay
+    kept && !overlay && !note
 }
 
 pub(super) fn is_opaque(format: WhiteoutFormat, directory: BorrowedFd<'_>) -> bool {
