@@ -20,13 +20,17 @@
 //!
 //! [gc]
 //! max-used-space = "50GB"
+//!
+//! [limits]
+//! layer-size = "100GB"
 //! ```
 
 use crate::arguments::GlobalArguments;
 use crate::error::{Class, Failure};
-use crate::quantity::Space;
-use kiln_engine::ContextModes;
+use crate::quantity::{Bytes, Space};
+use kiln_engine::disk::LayerLimits;
 use kiln_engine::registry::{HostCertificates, Places, RegistrySettings};
+use kiln_engine::{ContextModes, UnpackLimits};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -43,6 +47,46 @@ pub struct Configuration {
     registries: Registries,
     #[serde(default)]
     pub gc: GarbageCollection,
+    #[serde(default)]
+    limits: Limits,
+}
+
+/// The most that layers of images may bring.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct Limits {
+    layer_entries: Option<u64>,
+    layer_size: Option<Bytes>,
+    image_entries: Option<u64>,
+    image_size: Option<Bytes>,
+    path_length: Option<usize>,
+    path_depth: Option<usize>,
+    compression_ratio: Option<u64>,
+}
+
+impl From<&Limits> for LayerLimits {
+    fn from(limits: &Limits) -> Self {
+        let usual = Self::default();
+        let bytes = |given: Option<Bytes>, usual| given.map_or(usual, |Bytes(bytes)| bytes);
+        let layer = UnpackLimits {
+            entries: limits.layer_entries.unwrap_or(usual.layer.entries),
+            content_bytes: bytes(limits.layer_size, usual.layer.content_bytes),
+            path_bytes: limits.path_length.unwrap_or(usual.layer.path_bytes),
+            path_depth: limits.path_depth.unwrap_or(usual.layer.path_depth),
+        };
+        let ratio = limits.compression_ratio;
+        Self {
+            layer,
+            image_entries: limits.image_entries.unwrap_or(usual.image_entries),
+            image_bytes: bytes(limits.image_size, usual.image_bytes),
+            compression_ratio: ratio.unwrap_or(usual.compression_ratio),
+        }
+    }
+}
+
+/// Returns the most that layers of images may bring.
+pub fn layer_limits(arguments: &GlobalArguments) -> Result<LayerLimits, Failure> {
+    Ok((&read(arguments.config.as_deref())?.limits).into())
 }
 
 /// When and what is collected without being asked for.
@@ -287,6 +331,30 @@ mod tests {
         assert_eq!(read(text).unwrap().context_modes, Modes::Normalize);
         assert_eq!(read("").unwrap().context_modes, Modes::Keep);
         assert!(read("[build]\ncontext-modes = \"x\"\n").is_err());
+    }
+
+    #[test]
+    fn limits_of_layers_are_the_usual_ones_unless_the_file_says_others() {
+        let read = |text: &str| {
+            let configuration: Configuration = toml::from_str(text).unwrap();
+            LayerLimits::from(&configuration.limits)
+        };
+        assert_eq!(read(""), LayerLimits::default());
+        let text = "[limits]\nlayer-entries = 10\nlayer-size = \"1k\"\nimage-entries = 20\n\
+            image-size = \"2k\"\npath-length = 30\npath-depth = 4\ncompression-ratio = 7\n";
+        let layer = UnpackLimits {
+            entries: 10,
+            content_bytes: 1024,
+            path_bytes: 30,
+            path_depth: 4,
+        };
+        let expected = LayerLimits {
+            layer,
+            image_entries: 20,
+            image_bytes: 2048,
+            compression_ratio: 7,
+        };
+        assert_eq!(read(text), expected);
     }
 
     #[test]

@@ -195,7 +195,24 @@ fn chain(error: &dyn Error) -> Vec<String> {
 
 /// What to do next where the cause alone tells it.
 fn guess_hint(messages: &[String]) -> Option<&'static str> {
+    const LIMITS: &str = "if the image is one that you trust, raise the limit in the [limits] of \
+                          Kiln's configuration";
     let table = [
+        ("archive has more than", LIMITS),
+        ("content of the archive exceeds", LIMITS),
+        ("are allowed", LIMITS),
+        ("leads through more than", LIMITS),
+        ("have more than", LIMITS),
+        ("times as large as its blob", LIMITS),
+        (
+            "was damaged",
+            "do it again: what was damaged is built or fetched anew",
+        ),
+        (
+            "cannot mount an overlay of",
+            "the store may lie on a file system that carries none, as a container's own: name a \
+             directory on another with --root or KILN_ROOT",
+        ),
         (
             "No space left on device",
             "free space there; another store is named with --root or KILN_ROOT",
@@ -204,6 +221,7 @@ fn guess_hint(messages: &[String]) -> Option<&'static str> {
             "Disk quota exceeded",
             "raise the quota, or use another store with --root",
         ),
+        ("Too many open files", "raise the limit: ulimit -n 1024"),
         (
             "Permission denied",
             "look at the owner and the mode; another store is named with --root or KILN_ROOT",

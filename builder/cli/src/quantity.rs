@@ -68,6 +68,20 @@ impl<'de> serde::Deserialize<'de> for Space {
     }
 }
 
+/// A size: `10GB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes(pub u64);
+
+impl<'de> serde::Deserialize<'de> for Bytes {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let invalid = || format!("invalid size `{text}`: write it as 512m or 2g");
+        bytes(&text)
+            .map(Bytes)
+            .map_err(|_| serde::de::Error::custom(invalid()))
+    }
+}
+
 /// `48h`, `1h30m`, `7d`: numbers with units.
 pub fn duration(text: &str) -> Option<Duration> {
     let mut rest = text;

@@ -23,8 +23,10 @@ impl Session {
     /// Opens what `arguments` name.
     pub fn open(arguments: &GlobalArguments) -> Result<Self, Failure> {
         let options = client_options(arguments)?;
+        let store = Store::open(&root(arguments)?)?;
+        store.set_limits(configuration::layer_limits(arguments)?);
         Ok(Session {
-            store: Store::open(&root(arguments)?)?,
+            store,
             client: Client::new(options)?,
             remotes: Remotes::default(),
         })
@@ -74,7 +76,7 @@ fn is_really_root() -> bool {
 pub fn warn_about(entered: &Entered) {
     if let Entered::SingleId { reason } = entered {
         crate::output::tell!(
-            "warning: only one user id is available, so all files will belong to root: {reason}\n  \
+            "warning: only one user id is available, so in steps all files belong to root: {reason}\n  \
              hint: give yourself subordinate ids: sudo usermod --add-subuids 100000-165535 \
              --add-subgids 100000-165535 $USER, and install uidmap"
         );

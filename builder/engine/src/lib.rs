@@ -40,6 +40,7 @@ pub use event::{Event, StepChange, TaskId};
 pub use export::export_files;
 pub use kiln_disk as disk;
 pub use kiln_fetch::FetchError;
+pub use kiln_layer::archive::UnpackLimits;
 pub use kiln_layer::compress::Compression;
 pub use kiln_layer::copy::CopyError;
 pub use kiln_layer::pattern::{IgnorePatterns, InvalidPattern};

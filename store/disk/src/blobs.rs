@@ -59,7 +59,7 @@ impl<'store> Blobs<'store> {
 
     /// Returns the bytes of a small blob: a manifest, a configuration; checked again.
     ///
-    /// Errors: [`Error::BlobMissing`], [`Error::WrongDigest`], [`Error::WrongSize`] when it
+    /// Errors: [`Error::BlobMissing`], [`Error::BlobDamaged`], [`Error::WrongSize`] when it
     /// has more than `maximum_bytes`.
     pub fn read(&self, digest: &Digest, maximum_bytes: u64) -> Result<Vec<u8>> {
         let path = self.path(digest);
@@ -75,8 +75,10 @@ impl<'store> Blobs<'store> {
                 found,
             });
         }
-        check_digest(digest, Digest::of(digest.algorithm(), &bytes))?;
-        Ok(bytes)
+        match Digest::of(digest.algorithm(), &bytes) {
+            found if found == *digest => Ok(bytes),
+            found => Err(self.damaged(digest, found)),
+        }
     }
 
     /// Begins a new blob.
@@ -94,14 +96,22 @@ impl<'store> Blobs<'store> {
     /// Stores `bytes`, unless they are there, and returns their digest.
     pub fn put(&self, bytes: &[u8]) -> Result<Digest> {
         let digest = Digest::sha256(bytes);
-        let size = bytes.len() as u64;
-        if self.has(&digest) && self.size(&digest).is_ok_and(|found| found == size) {
+        if self.has(&digest) && self.holds(&digest, bytes)? {
             return Ok(digest);
         }
         let mut writer = self.ingest()?;
         let path = writer.path();
         writer.write_all(bytes).at("write", &path)?;
         writer.commit(Some((&digest, bytes.len() as u64)))
+    }
+
+    /// Whether the blob, if it is there, still has the content `bytes`.
+    fn holds(&self, digest: &Digest, bytes: &[u8]) -> Result<bool> {
+        let path = self.path(digest);
+        if self.size(digest).ok() != Some(bytes.len() as u64) {
+            return Ok(false);
+        }
+        Ok(std::fs::read(&path).at("read", &path)? == bytes)
     }
 
     /// Removes the blob; absent is fine.

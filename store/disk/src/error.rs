@@ -83,6 +83,15 @@ pub enum Error {
     /// A blob is not in the store.
     #[error("blob {0} is not in the store")]
     BlobMissing(Digest),
+    /// A blob of the store has changed since it came in; it was set aside, so that whoever
+    /// needs it next gets it anew.
+    #[error("blob {expected} in the store was damaged (it has digest {found}) and is set aside")]
+    BlobDamaged {
+        /// Its name.
+        expected: Digest,
+        /// The digest of its bytes.
+        found: Digest,
+    },
     /// What was written is not what was announced; it was discarded.
     #[error("blob has digest {found}, expected {expected}")]
     WrongDigest {

@@ -51,7 +51,20 @@ pub enum LayerOrigin {
         /// The digest of the canonical capture right after unpacking, if somebody took it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         capture_digest: Option<Digest>,
+        /// The layer below it, if there is one: what the archive means may depend on it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<LayerId>,
     },
+}
+
+impl LayerOrigin {
+    /// Returns the origin of a layer that was unpacked over `lowers`, bottom first.
+    pub fn unpacked(lowers: &[LayerId]) -> Self {
+        Self::Unpacked {
+            capture_digest: None,
+            parent: lowers.last().cloned(),
+        }
+    }
 }
 
 /// Returns the format in which this process' overlay mounts read whiteouts: the initial user

@@ -14,6 +14,7 @@
 //! | `chains/<hex>` | chain ID → the layer that ends the chain |
 //! | `active/<session>/` | unfinished files and layers, and the `lock` of their owner |
 //! | `partial/<algorithm>-<hex>` | what has come of a blob that is being fetched |
+//! | `damaged/<name>` | what was found to be damaged, out of everybody's way |
 //! | `records/<2>/<hex>` | cache records |
 //! | `recipes/<2>/<hex>`, `listings/<2>/<hex>` | what the keys of records were made of |
 //! | `builds/<id>` | what the latest builds did |
@@ -29,7 +30,9 @@
 mod blobs;
 mod builds;
 mod cache_mounts;
+mod checked;
 mod compressed;
+mod damaged;
 mod durable;
 mod error;
 mod gc;
@@ -37,11 +40,13 @@ mod images;
 mod layer_id;
 mod layers;
 mod lease;
+mod limits;
 mod lock;
 mod logs;
 mod partial;
 mod random;
 mod records;
+mod repair;
 mod session;
 mod store;
 mod turns;
@@ -58,6 +63,7 @@ pub use cache_mounts::{
     CacheMount, CacheMountFacts, CacheMountKey, CacheMountPurpose, CacheMountSharing,
     CacheMountUse, CacheMounts,
 };
+pub use checked::CheckedBlob;
 pub use compressed::Compressed;
 pub use error::{At, Error, Result};
 pub use gc::{
@@ -66,11 +72,13 @@ pub use gc::{
 pub use images::{Images, NamedImage};
 pub use layer_id::{InvalidLayerId, LayerId};
 pub use layers::{ActiveLayer, Chains, LayerFacts, LayerOrigin, Layers, whiteout_format};
+pub use limits::{FREE_EXPANSION_BYTES, LayerLimits};
 pub use lock::{KeyLock, Patience, Waiting};
 pub use logs::Logs;
 pub use partial::PartialBlob;
 pub use records::{Fact, InputContent, Recipe, RecipeInput, Recipes, Record, Records};
+pub use repair::{Remedy, Repaired};
 pub use store::Store;
 pub use turns::WaitingForTurn;
 pub use usage::{DiskUsage, Usage};
-pub use verify::{Checked, Problem, Report};
+pub use verify::{Checked, Damage, Problem, Report};

@@ -14,7 +14,8 @@ use crate::lock::{self, KeyLock, Lock, Patience, Waiting};
 use crate::session::{self, Session, Temporary};
 use crate::version::{self, Presence};
 use crate::{
-    Blobs, Builds, CacheMounts, Chains, Compressed, Images, Layers, Logs, Recipes, Records,
+    Blobs, Builds, CacheMounts, Chains, Compressed, Images, LayerLimits, Layers, Logs, Recipes,
+    Records,
 };
 
 /// The directories of a store, below its root.
@@ -52,6 +53,7 @@ struct Inner {
     /// What this process uses: nobody removes it.
     leases: Leases,
     warnings: Mutex<Vec<String>>,
+    limits: Mutex<LayerLimits>,
     _lock: Lock,
 }
 
@@ -66,9 +68,13 @@ impl Store {
         make_root(root)?;
         let root = std::path::absolute(root).at("find", root)?;
         check_owner(&root)?;
-        if version::check(&root)? == Presence::Absent {
-            restrict(&root)?;
-            version::write(&root)?;
+        match version::check(&root)? {
+            Presence::Present => {}
+            Presence::Old => bring_forward(&root)?,
+            Presence::Absent => {
+                restrict(&root)?;
+                version::write(&root)?;
+            }
         }
         let lock = take_root_lock(&root)?;
         make_directories(&root)?;
@@ -81,6 +87,7 @@ impl Store {
             session: Mutex::new(None),
             leases: Leases::default(),
             warnings: Mutex::default(),
+            limits: Mutex::default(),
             _lock: lock,
         };
         Ok(Self {
@@ -227,6 +234,10 @@ impl Store {
         self.root().join(folder)
     }
 
+    pub(crate) fn limits_cell(&self) -> &Mutex<LayerLimits> {
+        &self.inner.limits
+    }
+
     /// Returns the leases of this process.
     pub(crate) fn leases(&self) -> &Leases {
         &self.inner.leases
@@ -312,6 +323,18 @@ fn user_name(id: u32) -> String {
 fn restrict(root: &Path) -> Result<()> {
     let permissions = std::fs::Permissions::from_mode(0o700);
     std::fs::set_permissions(root, permissions).at("restrict", root)
+}
+
+/// Brings an older store to this version, once nobody else has it open.
+fn bring_forward(root: &Path) -> Result<()> {
+    let path = root.join("lock");
+    let file = lock::open_lock_file(&path)?;
+    let _lock = lock::wait(file, &path, FlockOperation::LockExclusive)?;
+    // Another may have done it while we waited; a newer program may have done more.
+    match version::check(root)? {
+        Presence::Old => version::bring_forward(root),
+        Presence::Present | Presence::Absent => Ok(()),
+    }
 }
 
 fn take_root_lock(root: &Path) -> Result<Lock> {

@@ -42,7 +42,7 @@ pub struct Usage {
     pub blobs: DiskUsage,
     /// Committed layers.
     pub layers: DiskUsage,
-    /// Layers and files that are being written, blobs that have come in part.
+    /// Layers and files that are being written, blobs that have come in part, what is damaged.
     pub active: DiskUsage,
     /// Cache mounts.
     pub cache_mounts: DiskUsage,
@@ -78,6 +78,7 @@ impl Store {
         let mut of = |folder: &str| counted.usage(&self.path(folder));
         let mut active = of("active")?;
         active += of("partial")?;
+        active += of(crate::damaged::FOLDER)?;
         let mut usage = Usage {
             layers: of("layers")?,
             blobs: of("blobs")?,

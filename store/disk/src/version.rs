@@ -44,10 +44,21 @@ struct VersionOnly {
     version: u64,
 }
 
+/// Brings the store in a directory from one version to the next.
+///
+/// May have been begun before: whoever is killed on the way leaves the version as it was.
+type Upgrade = fn(&Path) -> Result<()>;
+
+/// From version 1 to 2, from 2 to 3, and so on to [`VERSION`].
+const UPGRADES: &[Upgrade] = &[];
+const _: () = assert!(UPGRADES.len() as u64 + 1 == VERSION);
+
 /// Whether there was a store already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Presence {
     Present,
+    /// One of an older version, to be brought forward by [`bring_forward`].
+    Old,
     Absent,
 }
 
@@ -58,13 +69,13 @@ pub(crate) enum Presence {
 pub(crate) fn check(root: &Path) -> Result<Presence> {
     let path = root.join(FILE_NAME);
     match std::fs::read(&path) {
-        Ok(bytes) => check_bytes(root, &path, &bytes).map(|()| Presence::Present),
+        Ok(bytes) => check_bytes(root, &path, &bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => check_empty(root, &path),
         Err(error) => Err(error).at("read", &path),
     }
 }
 
-fn check_bytes(root: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
+fn check_bytes(root: &Path, path: &Path, bytes: &[u8]) -> Result<Presence> {
     let malformed = |source| Error::Malformed {
         path: path.to_owned(),
         source,
@@ -97,13 +108,40 @@ fn check_bytes(root: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
     }
     let found = known.into_iter().next();
     match found.as_deref() == layer_feature() {
-        true => Ok(()),
+        true if version < VERSION => Ok(Presence::Old),
+        true => Ok(Presence::Present),
         false => Err(Error::OtherLayers {
             path: root.to_owned(),
             made: described(found.as_deref()),
             here: described(layer_feature()),
         }),
     }
+}
+
+/// Brings the store in `root` to the version of this program. The caller has it alone.
+pub(crate) fn bring_forward(root: &Path) -> Result<()> {
+    bring_forward_by(UPGRADES, root)
+}
+
+fn bring_forward_by(upgrades: &[Upgrade], root: &Path) -> Result<()> {
+    let path = root.join(FILE_NAME);
+    let malformed = |source| Error::Malformed {
+        path: path.clone(),
+        source,
+    };
+    let bytes = std::fs::read(&path).at("read", &path)?;
+    // What this program does not know of the file stays in it.
+    let mut format: serde_json::Value = serde_json::from_slice(&bytes).map_err(malformed)?;
+    let mut version = format["version"].as_u64().unwrap_or(1).max(1);
+    let done = usize::try_from(version - 1).unwrap_or(usize::MAX);
+    for upgrade in upgrades.iter().skip(done) {
+        upgrade(root)?;
+        version += 1;
+        format["version"] = version.into();
+        let bytes = serde_json::to_vec(&format).map_err(malformed)?;
+        publish(root, &bytes)?;
+    }
+    Ok(())
 }
 
 /// Layers that look different from what overlay mounts read.
@@ -142,9 +180,6 @@ fn check_empty(root: &Path, version_file: &Path) -> Result<Presence> {
 
 /// Writes the file of a new store; several processes may do so at once.
 pub(crate) fn write(root: &Path) -> Result<()> {
-    let path = root.join(FILE_NAME);
-    let temporary = root.join(format!("{FILE_NAME}.{}", random::hexadecimal(8)));
-    let temporary = Temporary::create(temporary)?;
     let format = Format {
         version: VERSION,
         features: Features {
@@ -153,12 +188,85 @@ pub(crate) fn write(root: &Path) -> Result<()> {
         },
     };
     let malformed = |source| Error::Malformed {
-        path: path.clone(),
+        path: root.join(FILE_NAME),
         source,
     };
-    let bytes = serde_json::to_vec(&format).map_err(malformed)?;
+    publish(root, &serde_json::to_vec(&format).map_err(malformed)?)
+}
+
+fn publish(root: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = root.join(format!("{FILE_NAME}.{}", random::hexadecimal(8)));
+    let temporary = Temporary::create(temporary)?;
     (&temporary.file)
-        .write_all(&bytes)
+        .write_all(bytes)
         .at("write", temporary.path())?;
-    durable::publish(temporary, &path)
+    durable::publish(temporary, &root.join(FILE_NAME))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Notes that it ran, and in which order.
+    fn note(root: &Path, what: &str) -> Result<()> {
+        let path = root.join("notes");
+        let notes = std::fs::read_to_string(&path).unwrap_or_default();
+        std::fs::write(&path, notes + what).at("write", &path)
+    }
+
+    fn two(root: &Path) -> Result<()> {
+        note(root, "1→2 ")
+    }
+
+    fn three(root: &Path) -> Result<()> {
+        note(root, "2→3 ")
+    }
+
+    fn broken(root: &Path) -> Result<()> {
+        note(root, "broken ")?;
+        Err(io::Error::from(io::ErrorKind::StorageFull)).at("write", root)
+    }
+
+    fn store_of(version: u64) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let text = format!(r#"{{"version":{version},"made_by":"somebody"}}"#);
+        std::fs::write(root.path().join(FILE_NAME), text).unwrap();
+        root
+    }
+
+    fn read(root: &tempfile::TempDir, name: &str) -> String {
+        std::fs::read_to_string(root.path().join(name)).unwrap_or_default()
+    }
+
+    fn version_file(root: &tempfile::TempDir) -> serde_json::Value {
+        serde_json::from_str(&read(root, FILE_NAME)).unwrap()
+    }
+
+    #[test]
+    fn older_store_is_brought_forward_one_version_after_the_other() {
+        let root = store_of(1);
+        bring_forward_by(&[two, three], root.path()).unwrap();
+        assert_eq!(read(&root, "notes"), "1→2 2→3 ");
+        assert_eq!(
+            version_file(&root),
+            serde_json::json!({"made_by": "somebody", "version": 3})
+        );
+        let root = store_of(2);
+        bring_forward_by(&[two, three], root.path()).unwrap();
+        assert_eq!(read(&root, "notes"), "2→3 ");
+        bring_forward_by(&[two, three], root.path()).unwrap();
+        assert_eq!(read(&root, "notes"), "2→3 ", "once");
+    }
+
+    #[test]
+    fn upgrade_that_fails_leaves_the_version_before_and_is_done_again() {
+        let root = store_of(1);
+        bring_forward_by(&[two, broken], root.path()).unwrap_err();
+        assert_eq!(
+            version_file(&root),
+            serde_json::json!({"made_by": "somebody", "version": 2})
+        );
+        bring_forward_by(&[two, three], root.path()).unwrap();
+        assert_eq!(read(&root, "notes"), "1→2 broken 2→3 ");
+    }
 }

@@ -98,8 +98,6 @@ fn damaged_blob_is_refused_by_read_and_named_by_verify() {
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, b"pretious").unwrap();
 
-    let error = fixture.store.blobs().read(&digest, 100).unwrap_err();
-    assert!(matches!(error, Error::WrongDigest { .. }), "{error}");
     let report = fixture.store.verify(&mut |_| {}).unwrap();
     assert_eq!(report.problems.len(), 1);
     assert_eq!(report.problems[0].path, path);
@@ -108,6 +106,83 @@ fn damaged_blob_is_refused_by_read_and_named_by_verify() {
         "{}",
         report.problems[0]
     );
+    let error = fixture.store.blobs().read(&digest, 100).unwrap_err();
+    assert!(matches!(error, Error::BlobDamaged { .. }), "{error}");
+    assert!(!fixture.store.blobs().has(&digest), "it is set aside");
+    assert_eq!(fixture.entries("damaged"), 1);
+    assert_eq!(fixture.store.blobs().put(b"precious").unwrap(), digest);
+}
+
+#[test]
+fn damaged_blob_is_noticed_with_its_last_byte_or_counts_as_none() {
+    let fixture = Fixture::new("checked");
+    let blobs = fixture.store.blobs();
+    let damage = |content: &[u8]| {
+        let digest = blobs.put(content).unwrap();
+        let mut changed = content.to_vec();
+        changed[0] ^= 1;
+        std::fs::remove_file(blobs.path(&digest)).unwrap();
+        std::fs::write(blobs.path(&digest), changed).unwrap();
+        digest
+    };
+    let read = |digest: &Digest| {
+        let mut bytes = Vec::new();
+        let mut blob = blobs.open_checked(digest).unwrap();
+        std::io::Read::read_to_end(&mut blob, &mut bytes).map(|_| bytes)
+    };
+    let sound = blobs.put(b"sound").unwrap();
+    assert_eq!(read(&sound).unwrap(), b"sound");
+    let digest = damage(b"first");
+    assert!(
+        read(&digest)
+            .unwrap_err()
+            .to_string()
+            .contains("was damaged")
+    );
+    assert!(!blobs.has(&digest));
+    let digest = damage(b"second");
+    assert_eq!(blobs.read_if_sound(&digest, 100).unwrap(), None);
+    assert!(fixture.store.take_warnings()[0].contains("was damaged"));
+    let digest = damage(b"third");
+    assert!(!blobs.is_sound(&digest).unwrap() && blobs.is_sound(&sound).unwrap());
+    // What is put anew takes the place of what is damaged.
+    let digest = damage(b"fourth");
+    assert_eq!(blobs.put(b"fourth").unwrap(), digest);
+    assert_eq!(blobs.read(&digest, 100).unwrap(), b"fourth");
+}
+
+#[test]
+fn changed_file_of_a_layer_is_noticed_once_the_layer_was_seen() {
+    let fixture = Fixture::new("seen");
+    let layer = fixture.layer("hello");
+    let key = Digest::sha256(b"key");
+    let record = Record {
+        result: vec![layer.clone()],
+        canonical_key: key.clone(),
+        created_seconds: 7,
+        description: String::new(),
+        build_id: String::new(),
+    };
+    fixture.store.records().put(&key, &record).unwrap();
+    let first = fixture.store.verify(&mut |_| {}).unwrap();
+    assert_eq!((first.layers, first.layers_unknown), (0, 1));
+    let second = fixture.store.verify(&mut |_| {}).unwrap();
+    assert_eq!((second.layers, second.layers_unknown), (1, 0));
+    let path = fixture.store.layers().diff_path(&layer);
+    std::fs::write(path.join("file"), "jello").unwrap();
+    let third = fixture.store.verify(&mut |_| {}).unwrap();
+    assert_eq!(third.problems.len(), 1);
+    assert_eq!(third.problems[0].path, path);
+    assert!(
+        third.problems[0].reason.contains("its archive has digest"),
+        "{third:?}"
+    );
+
+    // This process uses it: nobody takes it away.
+    let repaired = fixture.store.repair(&mut |_| {}).unwrap();
+    let expected = [(third.problems[0].clone(), kiln_disk::Remedy::InUse)];
+    assert_eq!(repaired.remedies, expected);
+    assert_eq!(repaired.report.problems, third.problems);
 }
 
 #[test]
@@ -139,9 +214,7 @@ fn facts_of_a_layer_are_remembered_and_need_the_layer() {
     let facts = LayerFacts {
         diff_id: DiffId(Digest::sha256(b"archive")),
         uncompressed_size: 1024,
-        origin: LayerOrigin::Unpacked {
-            capture_digest: None,
-        },
+        origin: LayerOrigin::unpacked(&[]),
         created_seconds: 1_700_000_000,
     };
     assert_eq!(fixture.store.layers().facts(&id).unwrap(), None);

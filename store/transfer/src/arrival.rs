@@ -8,12 +8,13 @@ use kiln_disk::{
     ActiveLayer, At, LayerFacts, LayerId, LayerOrigin, Patience, Store, whiteout_format,
 };
 use kiln_layer::ahead::read_ahead;
-use kiln_layer::archive::{Below, DevicePolicy, UnpackOptions, UnpackSummary, unpack};
+use kiln_layer::archive::{Below, UnpackOptions, UnpackSummary, unpack};
 use kiln_layer::compress::{ArchiveCompression, decompressor};
-use kiln_layer::tree::{Timestamp, Tree, WhiteoutFormat};
+use kiln_layer::tree::Tree;
 use kiln_oci::{ChainId, Descriptor, DiffId, Digest, LayerEncoding, MediaKind, Reference};
 
 use crate::error::{Error, Result};
+use crate::expansion::{Counted, Counter, Expanding};
 use crate::layers::PULLED;
 
 /// The name under which the index of compressed layers has where a layer was pulled from.
@@ -94,6 +95,10 @@ pub fn unpack_blob(
     };
     let input = store.blobs().open(&layer.descriptor.digest)?;
     let unpacked = unpack_archive(store, Lowers::Known(lowers), input, encoding)?;
+    if unpacked.applied.is_err() || unpacked.found != layer.diff_id.0 {
+        // Not the archive's fault if the blob is not what came in.
+        store.blobs().check(&layer.descriptor.digest)?;
+    }
     unpacked.applied.map_err(failure)?;
     if unpacked.found != layer.diff_id.0 {
         let (expected, found) = (&layer.diff_id.0, &unpacked.found);
@@ -101,16 +106,20 @@ pub fn unpack_blob(
         return Err(failure(text.into()));
     }
     let id = unpacked.active.commit(id)?;
-    remember(store, layer, &id, unpacked.uncompressed_size)?;
+    remember(store, layer, &id, lowers, unpacked.uncompressed_size)?;
     store.sync()?;
     store.chains().set(&layer.chain_id, &id)?;
     Ok(id)
 }
 
-fn remember(store: &Store, layer: &Arriving, id: &LayerId, uncompressed_size: u64) -> Result<()> {
-    let origin = LayerOrigin::Unpacked {
-        capture_digest: None,
-    };
+fn remember(
+    store: &Store,
+    layer: &Arriving,
+    id: &LayerId,
+    lowers: &[LayerId],
+    uncompressed_size: u64,
+) -> Result<()> {
+    let origin = LayerOrigin::unpacked(lowers);
     let facts = LayerFacts {
         diff_id: layer.diff_id.clone(),
         uncompressed_size,
@@ -178,15 +187,31 @@ pub(crate) fn unpack_archive(
 ) -> Result<UnpackedArchive> {
     let active = store.layers().begin()?;
     let compression = ArchiveCompression::from(encoding);
+    let read = Counter::default();
+    let input = Counted {
+        input,
+        read: read.clone(),
+    };
     let input = decompressor(compression, input).at("decompress into", &active.upper())?;
+    let input = Expanding {
+        input,
+        read,
+        produced: 0,
+        ratio: store.limits().compression_ratio,
+    };
     let (lowers, below) = match lowers {
         Lowers::Known(lowers) => (lowers, Below::Known),
         Lowers::Unknown => (&[][..], Below::Unknown),
     };
     let paths = lowers.iter().map(|layer| store.layers().diff_path(layer));
     let paths: Vec<_> = paths.collect();
-    let (applied, found, uncompressed_size) =
-        read_ahead(input, |input| apply(input, &paths, below, active.upper()));
+    let options = UnpackOptions {
+        below,
+        ..store.layer_options()
+    };
+    let (applied, found, uncompressed_size) = read_ahead(input, |input| {
+        apply(input, &paths, &options, active.upper())
+    });
     Ok(UnpackedArchive {
         active,
         applied,
@@ -198,20 +223,9 @@ pub(crate) fn unpack_archive(
 fn apply(
     input: &mut impl Read,
     lowers: &[PathBuf],
-    below: Below,
+    options: &UnpackOptions,
     upper: PathBuf,
 ) -> Result<UnpackSummary, Box<dyn std::error::Error + Send + Sync>> {
-    let format = whiteout_format();
-    let mut tree = Tree::open_for_write(lowers, &upper, format)?;
-    let mut options = UnpackOptions::layer();
-    options.below = below;
-    // Whoever unpacks the layer, and whenever, gets the same directories.
-    options.implied_modified = Some(Timestamp {
-        seconds: 0,
-        nanoseconds: 0,
-    });
-    if format == WhiteoutFormat::User {
-        options.devices = DevicePolicy::Skip;
-    }
-    Ok(unpack(input, &mut tree, &options)?)
+    let mut tree = Tree::open_for_write(lowers, &upper, whiteout_format())?;
+    Ok(unpack(input, &mut tree, options)?)
 }

@@ -5,6 +5,7 @@ pub mod cache_mount;
 pub mod copy;
 pub mod diff;
 mod error;
+mod expansion;
 pub mod image;
 pub mod images;
 mod json;

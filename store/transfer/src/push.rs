@@ -264,7 +264,7 @@ impl Pushing<'_> {
         let outcome = self
             .client
             .push_blob(self.target, blob, open, source.as_ref());
-        let outcome = outcome.map_err(|source| self.failure(source))?;
+        let outcome = outcome.map_err(|source| self.blob_failure(part, source))?;
         (self.observer)(PushEvent::Blob {
             blob: blob.clone(),
             outcome,
@@ -332,6 +332,15 @@ impl Pushing<'_> {
         pushed.map_err(|source| self.failure(source))?;
         (self.observer)(PushEvent::Manifest(descriptor.clone()));
         Ok(descriptor.clone())
+    }
+
+    /// Returns why a blob was not taken: perhaps it is not what it was.
+    fn blob_failure(&self, part: &Part, source: kiln_registry::Error) -> Error {
+        let is_stored = matches!(part.content, Content::Layer(_));
+        match is_stored.then(|| self.store.blobs().check(&part.descriptor.digest)) {
+            Some(Err(damaged @ kiln_disk::Error::BlobDamaged { .. })) => damaged.into(),
+            _ => self.failure(source),
+        }
     }
 
     fn failure(&self, source: kiln_registry::Error) -> Error {

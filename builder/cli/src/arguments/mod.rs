@@ -151,7 +151,11 @@ pub struct ExplainArguments {
 #[derive(Debug, Subcommand)]
 pub enum StoreCommand {
     /// Read everything again and compare it with its digests
-    Verify,
+    Verify {
+        /// Set aside what is damaged, so that it is built or pulled anew when it is needed
+        #[arg(long)]
+        repair: bool,
+    },
     /// Show how much the store takes on disk
     Info,
 }

@@ -4,34 +4,61 @@ use crate::arguments::{GlobalArguments, StoreCommand};
 use crate::error::{Class, Failure};
 use crate::progress::size;
 use crate::session::Session;
+use kiln_engine::disk::{Remedy, Report};
 
 pub fn run(global: &GlobalArguments, command: &StoreCommand) -> Result<(), Failure> {
     let session = Session::open(global)?;
     match command {
-        StoreCommand::Verify => verify(&session),
+        StoreCommand::Verify { repair: false } => verify(&session),
+        StoreCommand::Verify { repair: true } => repair(&session),
         StoreCommand::Info => info(&session),
     }
 }
 
 fn verify(session: &Session) -> Result<(), Failure> {
     let report = session.store.verify(&mut |_| {})?;
-    crate::output::say!(
-        "{} blobs, {} layers ({} not captured yet), {} names checked",
-        report.blobs,
-        report.layers,
-        report.layers_unknown,
-        report.names
-    );
+    tell(&report);
     for problem in &report.problems {
-        crate::output::say!("{}: {}", problem.path.display(), problem.reason);
+        crate::output::say!("{problem}");
     }
     match report.problems.len() {
         0 => Ok(()),
         count => Err(
             Failure::new(Class::Store, format!("{count} problems found in the store"))
-                .with_hint("remove what is named and build or pull it again"),
+                .with_hint("`kiln store verify --repair` sets aside what is named"),
         ),
     }
+}
+
+fn repair(session: &Session) -> Result<(), Failure> {
+    let repaired = session.store.repair(&mut |_| {})?;
+    for (problem, remedy) in &repaired.remedies {
+        let done = match remedy {
+            Remedy::SetAside(path) => format!("set aside as {}", path.display()),
+            Remedy::Gone => "gone by now".to_owned(),
+            Remedy::InUse => "in use by another process".to_owned(),
+        };
+        crate::output::say!("{problem}: {done}");
+    }
+    tell(&repaired.report);
+    match repaired.report.problems.len() {
+        0 => Ok(()),
+        count => {
+            let text = format!("{count} problems are left in the store");
+            let hint = "let what uses the store come to its end, and repair it again";
+            Err(Failure::new(Class::Store, text).with_hint(hint))
+        }
+    }
+}
+
+fn tell(report: &Report) {
+    crate::output::say!(
+        "{} blobs, {} layers ({} more for the first time), {} names checked",
+        report.blobs,
+        report.layers,
+        report.layers_unknown,
+        report.names
+    );
 }
 
 fn info(session: &Session) -> Result<(), Failure> {

@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::{At, Result};
 use crate::usage::DiskUsage;
-use crate::{Patience, Store, Waiting, partial};
+use crate::{Patience, Store, Waiting, damaged, partial};
 use choose::Choice;
 use inventory::{Inventory, Sizes};
 pub use item::{Item, ItemFilter, ItemKind, ItemState, meets};
@@ -94,6 +94,7 @@ impl Store {
         let all = rules.iter().any(|rule| rule.all);
         let unused_for = if all { Duration::ZERO } else { ABANDONED_AFTER };
         report.freed += partial::remove_abandoned(self, unused_for)?;
+        report.freed += damaged::remove_old(self, unused_for)?;
         Ok(report)
     }
 

@@ -337,6 +337,7 @@ fn limits_end_an_archive_that_is_too_large() {
     let limits = UnpackLimits {
         entries: 3,
         content_bytes: 10,
+        ..UnpackLimits::default()
     };
     let options = UnpackOptions {
         limits,
@@ -362,6 +363,32 @@ fn limits_end_an_archive_that_is_too_large() {
         matches!(error, UnpackError::TooManyBytes { limit: 10, .. }),
         "{error}"
     );
+}
+
+#[test]
+fn paths_that_are_too_long_or_too_deep_end_an_archive() {
+    let deep = "d/".repeat(1000);
+    let error = Stack::new()
+        .add(&Archive::new().file(format!("{deep}f"), "").bytes()[..])
+        .unwrap_err();
+    let expected = format!(
+        "path {:?}… leads through more than 1000 directories",
+        &deep[..100]
+    );
+    assert_eq!(error.to_string(), expected);
+    let long = "long/".repeat(900);
+    let error = Stack::new()
+        .add(&Archive::new().file(format!("{long}f"), "").bytes()[..])
+        .unwrap_err();
+    let expected = format!(
+        "path {:?}… has 4501 bytes; at most 4095 are allowed",
+        &long[..100]
+    );
+    assert_eq!(error.to_string(), expected);
+    let deepest = format!("{}f", "d/".repeat(999));
+    Stack::new()
+        .add(&Archive::new().file(deepest, "").bytes()[..])
+        .unwrap();
 }
 
 #[test]

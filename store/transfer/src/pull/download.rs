@@ -371,7 +371,8 @@ impl<'a> Downloads<'a> {
     fn take_stored(&self, descriptor: &Descriptor, arrival: &Arrival) -> Result<bool> {
         let blobs = self.store.blobs();
         let size = blobs.size(&descriptor.digest);
-        if !size.is_ok_and(|size| size == descriptor.size) {
+        // It is about to be unpacked: a damaged one is fetched anew.
+        if !size.is_ok_and(|size| size == descriptor.size) || !blobs.is_sound(&descriptor.digest)? {
             return Ok(false);
         }
         arrival.complete(Arc::new(blobs.open(&descriptor.digest)?));

@@ -100,6 +100,16 @@ pub enum PullError {
         /// The digest of the uncompressed archive.
         found: Digest,
     },
+    /// The layers bring more than allowed.
+    #[error("the layers of {image} have more than {limit} {what}")]
+    TooLarge {
+        /// The image's name.
+        image: String,
+        /// What there is too much of: `entries`, `bytes`.
+        what: &'static str,
+        /// How much is allowed.
+        limit: u64,
+    },
     /// A layer's blob could not be had, as somebody else has been told already.
     #[error(transparent)]
     Shared(Arc<PullError>),

@@ -152,7 +152,10 @@ impl Resolver<'_> {
         if !self.store.blobs().has(digest) {
             return Ok(None);
         }
-        let bytes = self.store.blobs().read(digest, MAX_DOCUMENT_BYTES as u64)?;
+        let blobs = self.store.blobs();
+        let Some(bytes) = blobs.read_if_sound(digest, MAX_DOCUMENT_BYTES as u64)? else {
+            return Ok(None);
+        };
         let document = self.parse(digest, &bytes, None)?;
         let media_type = document.media_type().clone();
         Ok(Some(Descriptor::new(
@@ -166,10 +169,9 @@ impl Resolver<'_> {
         if !self.store.blobs().has(&descriptor.digest) {
             return Ok(None);
         }
-        let bytes = self
-            .store
-            .blobs()
-            .read(&descriptor.digest, MAX_DOCUMENT_BYTES as u64)?;
+        let blobs = self.store.blobs();
+        let read = blobs.read_if_sound(&descriptor.digest, MAX_DOCUMENT_BYTES as u64)?;
+        let Some(bytes) = read else { return Ok(None) };
         let media_type = Some(descriptor.media_type.as_str());
         self.parse(&descriptor.digest, &bytes, media_type).map(Some)
     }
@@ -283,11 +285,12 @@ impl Resolver<'_> {
     }
 
     fn config_bytes(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
-        if self.store.blobs().has(&descriptor.digest) {
-            return Ok(self
-                .store
-                .blobs()
-                .read(&descriptor.digest, MAX_DOCUMENT_BYTES as u64)?);
+        let blobs = self.store.blobs();
+        if blobs.has(&descriptor.digest)
+            && let Some(bytes) =
+                blobs.read_if_sound(&descriptor.digest, MAX_DOCUMENT_BYTES as u64)?
+        {
+            return Ok(bytes);
         }
         if descriptor.size > MAX_DOCUMENT_BYTES as u64 {
             let reason = format!(

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use kiln_disk::{KeyLock, LayerFacts, LayerId, LayerOrigin, Patience, Store};
+use kiln_layer::archive::UnpackSummary;
 use kiln_oci::{ChainId, Descriptor, DiffId, LayerEncoding, MediaKind, chain_ids};
 use kiln_registry::Client;
 
@@ -39,6 +40,7 @@ pub fn unpack_layers(
         observer,
         stack: Vec::new(),
         finished: Vec::new(),
+        brought: UnpackSummary::default(),
     };
     let unpacked = std::thread::scope(|scope| {
         for _ in 0..downloads.connections() {
@@ -88,6 +90,7 @@ struct Unpacking<'a> {
     stack: Vec<LayerId>,
     /// What is committed but not yet named, with the locks of the names.
     finished: Vec<Finished>,
+    brought: UnpackSummary,
 }
 
 struct Finished {
@@ -255,20 +258,41 @@ impl<'a> Unpacking<'a> {
     }
 
     fn commit(
-        &self,
+        &mut self,
         part: &Part<'_>,
         arrival: &Arrival,
         unpacked: UnpackedArchive,
     ) -> Result<LayerId> {
         // A wrong blob is the reason for whatever the archive's reader made of it.
         arrival.wait()?;
-        unpacked
+        let summary = unpacked
             .applied
             .map_err(|error| self.failure(part, error))?;
+        self.count(summary)?;
         self.check_diff_id(part, unpacked.found)?;
         let layer = unpacked.active.commit(LayerId::of_chain(part.chain_id))?;
         self.remember(part, &layer, unpacked.uncompressed_size)?;
         Ok(layer)
+    }
+
+    /// Counts what the layers brought.
+    fn count(&mut self, summary: UnpackSummary) -> Result<()> {
+        self.brought.entries += summary.entries;
+        self.brought.content_bytes += summary.content_bytes;
+        let limits = self.store.limits();
+        let too_large = |what, limit| {
+            let image = self.name();
+            Err(PullError::TooLarge { image, what, limit })
+        };
+        match self.brought {
+            brought if brought.entries > limits.image_entries => {
+                too_large("entries", limits.image_entries)
+            }
+            brought if brought.content_bytes > limits.image_bytes => {
+                too_large("bytes", limits.image_bytes)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_diff_id(&self, part: &Part<'_>, found: kiln_oci::Digest) -> Result<()> {
@@ -285,9 +309,7 @@ impl<'a> Unpacking<'a> {
 
     fn remember(&self, part: &Part<'_>, layer: &LayerId, uncompressed_size: u64) -> Result<()> {
         let diff_id = part.diff_id.clone();
-        let origin = LayerOrigin::Unpacked {
-            capture_digest: None,
-        };
+        let origin = LayerOrigin::unpacked(&self.stack);
         self.store.layers().set_facts(
             layer,
             &LayerFacts {

@@ -33,7 +33,7 @@ impl Part {
     pub(super) fn open(&self, store: &Store) -> Result<Box<dyn Read + '_>> {
         Ok(match self {
             Part::Bytes(bytes) => Box::new(Cursor::new(bytes)),
-            Part::Blob(descriptor) => Box::new(store.blobs().open(&descriptor.digest)?),
+            Part::Blob(descriptor) => Box::new(store.blobs().open_checked(&descriptor.digest)?),
         })
     }
 }

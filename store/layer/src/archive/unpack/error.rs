@@ -62,4 +62,22 @@ pub enum UnpackError {
         /// The limit.
         limit: u64,
     },
+    /// A longer path than allowed.
+    #[error("path {path:?}… has {found} bytes; at most {limit} are allowed")]
+    PathTooLong {
+        /// How the path begins.
+        path: PathBuf,
+        /// Its length in bytes.
+        found: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A path through more directories than allowed.
+    #[error("path {path:?}… leads through more than {limit} directories")]
+    PathTooDeep {
+        /// How the path begins.
+        path: PathBuf,
+        /// The limit.
+        limit: usize,
+    },
 }

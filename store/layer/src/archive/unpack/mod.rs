@@ -7,7 +7,9 @@
 mod error;
 mod options;
 
+use std::ffi::OsStr;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::{
@@ -91,6 +93,7 @@ impl Unpacker<'_> {
         if self.summary.entries > limit {
             return Err(UnpackError::TooManyEntries { limit });
         }
+        self.check_path(&entry.path)?;
         let meaning = match self.options.names {
             Names::Layer => entry.meaning()?,
             Names::Literal => Meaning::Present,
@@ -102,6 +105,21 @@ impl Unpacker<'_> {
             Meaning::Opaque(path) => self.make_opaque(&path),
             Meaning::Ignored => Ok(()),
         }
+    }
+
+    fn check_path(&self, path: &Path) -> Result<()> {
+        let limits = &self.options.limits;
+        let found = path.as_os_str().len();
+        if found > limits.path_bytes {
+            let (path, limit) = (beginning(path), limits.path_bytes);
+            return Err(UnpackError::PathTooLong { path, found, limit });
+        }
+        // A component has a byte and a slash at least.
+        if found / 2 >= limits.path_depth && path.components().count() > limits.path_depth {
+            let (path, limit) = (beginning(path), limits.path_depth);
+            return Err(UnpackError::PathTooDeep { path, limit });
+        }
+        Ok(())
     }
 
     fn apply_root(&mut self, entry: &Entry) -> Result<()> {
@@ -326,6 +344,12 @@ fn is_whiteout(device: Device) -> bool {
 fn at(path: &Path) -> impl FnOnce(TreeError) -> UnpackError {
     let path = path.to_owned();
     move |source| UnpackError::Tree { path, source }
+}
+
+/// Returns enough of a long path to find it.
+fn beginning(path: &Path) -> PathBuf {
+    let bytes = path.as_os_str().as_bytes();
+    OsStr::from_bytes(&bytes[..bytes.len().min(100)]).into()
 }
 
 const LEAST_HOLE_BYTES: usize = 4096;

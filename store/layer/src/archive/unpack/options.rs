@@ -58,13 +58,20 @@ pub struct UnpackLimits {
     pub entries: u64,
     /// Bytes of content, holes included.
     pub content_bytes: u64,
+    /// Bytes of a path below the root.
+    pub path_bytes: usize,
+    /// Directories above an entry, and the entry.
+    pub path_depth: usize,
 }
 
 impl Default for UnpackLimits {
     fn default() -> Self {
         Self {
             entries: 16 << 20,
-            content_bytes: 1 << 40,
+            content_bytes: 256 << 30,
+            // What a system call takes: no program could name more.
+            path_bytes: 4095,
+            path_depth: 1000,
         }
     }
 }
