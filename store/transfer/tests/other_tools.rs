@@ -145,3 +145,73 @@ fn docker_loads_docker_archives() {
     let found = root_file_system(&format!("docker-archive:{}", saved.display()));
     assert_same(found, &fixture);
 }
+
+#[test]
+fn podman_loads_oci_and_docker_archives() {
+    if !met(TOOLS) || !met(&[Need::Program("podman")]) {
+        return;
+    }
+    let fixture = Fixture::with_special_files("tools-podman");
+    let (oci, docker) = (fixture.scratch("oci.tar"), fixture.scratch("docker.tar"));
+    write_oci(&fixture, &fixture.image(), Compression::ZSTD, &oci);
+    write_docker(&fixture, &fixture.image(), &docker);
+    for archive in [oci, docker] {
+        let (storage, run) = (fixture.scratch("podman"), fixture.scratch("podman-run"));
+        let podman = || {
+            let mut command = Command::new("podman");
+            command
+                .args(["--storage-driver", "vfs", "--root"])
+                .arg(&storage);
+            command.arg("--runroot").arg(&run);
+            command
+        };
+        stdout_of(podman().args(["load", "--quiet", "-i"]).arg(&archive));
+        let image = stdout_of(podman().args(["images", "--quiet", "--no-trunc"]));
+        let mounted = stdout_of(podman().args(["image", "mount", image.trim()]));
+        assert_same(read_tree(Path::new(mounted.trim())), &fixture);
+        stdout_of(podman().args(["image", "umount", "--all"]));
+        for path in ["podman", "podman-run", "expected"] {
+            fs::remove_dir_all(fixture.scratch(path)).unwrap();
+        }
+    }
+}
+
+/// GNU tar knows nothing of whiteouts: the test does what they say.
+#[test]
+fn gnu_tar_unpacks_layers() {
+    if !met(TOOLS) {
+        return;
+    }
+    let fixture = Fixture::with_special_files("tools-tar");
+    let layout = fixture.scratch("layout");
+    let images = [fixture.image()];
+    let options = options(Compression::GZIP);
+    oci_layout::write_directory(&fixture.store, &images, &options, &layout, &|_| {}).unwrap();
+    let root = fixture.scratch("root");
+    fs::create_dir(&root).unwrap();
+    let packed = kiln_transfer::pack::pack(&fixture.store, &images[0], &options.packing, &|_| {});
+    for layer in packed.unwrap().layers {
+        let blob = layout.join("blobs/sha256").join(layer.digest.hex());
+        let list = stdout_of(Command::new("tar").arg("-tzf").arg(&blob));
+        for name in list.lines() {
+            if let Some(directory) = name.strip_suffix(".wh..wh..opq") {
+                fs::remove_dir_all(root.join(directory)).unwrap();
+            } else if let Some((directory, gone)) = name.rsplit_once(".wh.") {
+                fs::remove_file(root.join(directory).join(gone)).unwrap();
+            }
+        }
+        let mut tar = Command::new("tar");
+        tar.args([
+            "--numeric-owner",
+            "--same-owner",
+            "--xattrs",
+            "--xattrs-include=*",
+        ]);
+        tar.args(["--exclude=.wh.*", "-xpzf"])
+            .arg(&blob)
+            .arg("-C")
+            .arg(&root);
+        stdout_of(&mut tar);
+    }
+    assert_same(read_tree(&root), &fixture);
+}
