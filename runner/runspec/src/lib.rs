@@ -9,6 +9,7 @@ mod assemble;
 pub mod capability;
 mod confinement;
 pub mod defaults;
+pub mod emulation;
 pub mod filter;
 mod host;
 mod rung;

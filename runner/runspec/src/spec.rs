@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::confinement::Confinement;
+use crate::emulation::Registration;
 
 /// A command and everything it can see.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +43,10 @@ pub struct RunSpec {
     pub cgroup_name: String,
     /// What else holds the command.
     pub confinement: Confinement,
+    /// Emulators that the sandbox brings along, for programs of other processors. They take a
+    /// user namespace: where the builder is root of the machine, the command gets one in which
+    /// all users are those of the machine.
+    pub emulators: Vec<Registration>,
 }
 
 /// The file system that a command sees as `/`.

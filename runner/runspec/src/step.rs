@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::confinement::LandlockRules;
+use crate::emulation::Registration;
 use crate::spec::{OverlayScratch, ResourceLimit, SecretData};
 
 /// One step of setting up a sandbox.
@@ -62,6 +63,11 @@ pub enum SetupStep {
     EnterUserNamespace,
     /// Attach the root that was prepared, not yet as `/`.
     AttachRoot,
+    /// Register emulators for this user namespace, as long as process 1 lives.
+    RegisterEmulators {
+        /// The registrations.
+        registrations: Vec<Registration>,
+    },
     /// Set the host name.
     SetHostname {
         /// The name.

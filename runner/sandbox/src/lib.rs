@@ -6,6 +6,7 @@
 
 mod cancellation;
 mod device_program;
+pub mod emulation;
 mod error;
 pub mod host;
 pub mod init;

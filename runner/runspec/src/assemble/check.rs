@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::host::Host;
 use crate::rung::Rung;
-use crate::spec::{Root, RunSpec};
+use crate::spec::{Root, RunSpec, SecurityMode};
 
 /// Why no steps can be given for a specification.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -78,6 +78,12 @@ pub enum SpecError {
         /// Why it cannot be had.
         reason: &'static str,
     },
+    /// Emulators cannot be brought along.
+    #[error("cannot bring an emulator into the sandbox: {reason}")]
+    Emulator {
+        /// Why.
+        reason: &'static str,
+    },
     /// Something that a changed root cannot give.
     #[error("cannot {what} in a changed root: it lacks {lacks}")]
     ChangedRoot {
@@ -133,6 +139,7 @@ pub(super) fn check(spec: &RunSpec, host: &Host) -> Result<(), SpecError> {
     check_paths(spec)?;
     check_limits(spec)?;
     super::confine::check(spec, host)?;
+    check_emulators(spec, host)?;
     if spec.hostname.len() > 64 {
         return Err(SpecError::Hostname {
             hostname: spec.hostname.clone(),
@@ -152,6 +159,18 @@ fn check_root(spec: &RunSpec, host: &Host) -> Result<(), SpecError> {
             kind,
             rung: host.rung,
         }),
+    }
+}
+
+fn check_emulators(spec: &RunSpec, host: &Host) -> Result<(), SpecError> {
+    let refuse = |reason| Err(SpecError::Emulator { reason });
+    match spec.security {
+        _ if spec.emulators.is_empty() => Ok(()),
+        _ if host.rung == Rung::Chroot => refuse("that takes namespaces"),
+        SecurityMode::Insecure if host.rung == Rung::Root => {
+            refuse("an insecure command has all rights of root, and is in no user namespace")
+        }
+        _ => Ok(()),
     }
 }
 

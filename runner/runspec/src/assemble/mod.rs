@@ -40,6 +40,7 @@ pub fn steps(spec: &RunSpec, host: &Host) -> Result<Vec<SetupStep>, SpecError> {
         Some(own) => users::isolate_and_mount(spec, host, own, directories),
         None => {
             let mut steps = isolate(spec, directories);
+            steps.extend(register_emulators(spec));
             steps.extend(mounts::mount_everything(spec, host));
             steps
         }
@@ -47,6 +48,14 @@ pub fn steps(spec: &RunSpec, host: &Host) -> Result<Vec<SetupStep>, SpecError> {
     steps.extend(enter(spec, host));
     steps.extend(become_command(spec, host));
     Ok(steps)
+}
+
+/// While the paths of the host are there, and once the mount namespace belongs to the user
+/// namespace that the registrations are for.
+fn register_emulators(spec: &RunSpec) -> Option<SetupStep> {
+    (!spec.emulators.is_empty()).then(|| SetupStep::RegisterEmulators {
+        registrations: spec.emulators.clone(),
+    })
 }
 
 fn isolate(spec: &RunSpec, groups: Vec<PathBuf>) -> Vec<SetupStep> {

@@ -62,6 +62,7 @@ fn spec() -> RunSpec {
         shm_size_bytes: None,
         cgroup_name: "step".into(),
         confinement: Confinement::default(),
+        emulators: Vec::new(),
     }
 }
 

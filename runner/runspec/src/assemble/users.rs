@@ -20,12 +20,19 @@ pub(super) struct Own {
     count: u32,
 }
 
-/// Returns the users of the command, if they are its own. Below a user namespace they are
-/// already.
+/// All users of the host: emulators are registered for a user namespace, whoever is in it.
+const ALL: Own = Own {
+    start: 0,
+    count: u32::MAX,
+};
+
+/// Returns the users of the command, if it gets a user namespace. Below a user namespace they
+/// are its own already.
 pub(super) fn own(spec: &RunSpec, host: &Host) -> Option<Own> {
     match spec.confinement.users {
-        Users::Own { start, count } if host.rung == Rung::Root => Some(Own { start, count }),
-        Users::Own { .. } | Users::Host => None,
+        _ if host.rung != Rung::Root => None,
+        Users::Own { start, count } => Some(Own { start, count }),
+        Users::Host => (!spec.emulators.is_empty()).then_some(ALL),
     }
 }
 
@@ -48,6 +55,7 @@ pub(super) fn isolate_and_mount(
         steps.push(SetupStep::EnterOpenedControlGroups);
     }
     steps.extend(super::other_namespaces(spec));
+    steps.extend(super::register_emulators(spec));
     // Any directory that this process can reach: it is hidden in its own mount namespace.
     steps.push(SetupStep::MountScratch {
         over: PathBuf::from("/proc"),

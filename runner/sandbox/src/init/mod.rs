@@ -7,6 +7,7 @@
 mod command;
 mod confine;
 mod device;
+mod emulators;
 mod mount;
 mod overlay;
 mod perform;

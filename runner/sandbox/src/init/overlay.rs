@@ -152,7 +152,7 @@ fn open_layer(path: &Path, context: &mut Context) -> Result<OwnedFd, StepFailure
 
 /// Both must lie in one mount: what is mapped is the directory that they share.
 fn open_scratch(scratch: &OverlayScratch, context: &mut Context) -> Result<Scratch, StepFailure> {
-    if context.users.is_none() {
+    if !users::maps_files(context) {
         return Ok(Scratch {
             upper: open_layer(&scratch.upper, context)?,
             work: open_layer(&scratch.work, context)?,

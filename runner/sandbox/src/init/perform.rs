@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 
 use super::resolve::{self, CreatedStub, Missing};
-use super::{confine, failed, mount, overlay, procfs, users};
+use super::{confine, emulators, failed, mount, overlay, procfs, users};
 use crate::error::StepFailure;
 use crate::syscall;
 
@@ -23,7 +23,7 @@ pub(super) struct Context {
     /// The file system in memory for what is handed in as bytes.
     pub(super) scratch: Option<OwnedFd>,
     /// The user namespace that is entered later.
-    pub(super) users: Option<OwnedFd>,
+    pub(super) users: Option<users::UserNamespace>,
     /// Control groups that are entered later.
     pub(super) groups: Vec<std::fs::File>,
     /// Mounts that wait for their places.
@@ -38,6 +38,8 @@ pub(super) struct Context {
     pub(super) stubs: Vec<CreatedStub>,
     /// Number of files made in the scratch file system.
     pub(super) files: usize,
+    /// Emulators are registered as long as it is open.
+    pub(super) emulators: Option<OwnedFd>,
     /// In the command: where failures are told. Closes on exec.
     pub(super) exec_report: Option<UnixStream>,
     /// In the command: where the questions of its filter go. Closes on exec.
@@ -65,6 +67,7 @@ impl Context {
             null_device: None,
             stubs: Vec::new(),
             files: 0,
+            emulators: None,
             exec_report: None,
             answering: None,
             is_subreaper: false,
@@ -138,6 +141,9 @@ pub(super) fn perform(step: &SetupStep, context: &mut Context) -> Result<(), Ste
         ),
         SetupStep::EnterUserNamespace => {
             users::enter(context).map_err(failed("enter the user namespace"))
+        }
+        SetupStep::RegisterEmulators { registrations } => {
+            emulators::register(registrations, context)
         }
         SetupStep::AttachRoot => {
             overlay::attach_prepared_root(context).map_err(failed("attach the root"))

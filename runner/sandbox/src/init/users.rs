@@ -10,17 +10,49 @@ use kiln_runspec::{MountAttributes, MountSource, OverlayMount, Stub};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::process::{Pid, Signal, WaitOptions};
 
-use super::perform::{Context, present};
+use super::perform::Context;
 use super::{failed, mount, overlay, procfs};
 use crate::error::StepFailure;
 use crate::syscall::{self, Fork};
 
+/// A user namespace that is there to be entered.
+pub(super) struct UserNamespace {
+    handle: OwnedFd,
+    numbers: Numbers,
+}
+
+/// The numbers of its users.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Numbers {
+    /// Those that they have outside: files need not be mapped.
+    Same,
+    /// Others.
+    Own,
+}
+
+impl UserNamespace {
+    /// Returns the namespace to map files to, if they are to be mapped.
+    fn to_map_to(&self) -> Option<BorrowedFd<'_>> {
+        (self.numbers == Numbers::Own).then(|| self.handle.as_fd())
+    }
+}
+
+/// Returns whether files are other users' in the namespace that is entered later.
+pub(super) fn maps_files(context: &Context) -> bool {
+    let users = context.users.as_ref();
+    users.is_some_and(|users| users.to_map_to().is_some())
+}
+
 /// Makes a user namespace that nobody is in: a child makes it and ends.
 pub(super) fn make(start: u32, count: u32, context: &mut Context) -> Result<(), StepFailure> {
-    let users = try_make(start, count).map_err(failed(format!(
+    let handle = try_make(start, count).map_err(failed(format!(
         "make a user namespace of {count} ids from {start}"
     )))?;
-    context.users = Some(users);
+    let numbers = match start {
+        0 => Numbers::Same,
+        _ => Numbers::Own,
+    };
+    context.users = Some(UserNamespace { handle, numbers });
     Ok(())
 }
 
@@ -63,19 +95,20 @@ fn end(child: Pid) {
 /// Maps a mount that is attached nowhere, if there is a user namespace to map it to: its files
 /// have the numbers there that they have on disk.
 pub(super) fn map(mounted: BorrowedFd<'_>, context: &Context) -> io::Result<()> {
-    let Some(users) = &context.users else {
+    let users = context.users.as_ref();
+    let Some(users) = users.and_then(UserNamespace::to_map_to) else {
         return Ok(());
     };
     match mount::kind_of(mounted)? {
         // Whose it is matters to nobody who can open it at all.
         FileType::CharacterDevice | FileType::BlockDevice => Ok(()),
-        _ => syscall::map_mount(mounted, users.as_fd()),
+        _ => syscall::map_mount(mounted, users),
     }
 }
 
 /// Returns a directory as the user namespace sees it.
 pub(super) fn mapped(directory: OwnedFd, context: &mut Context) -> io::Result<OwnedFd> {
-    if context.users.is_none() {
+    if !maps_files(context) {
         return Ok(directory);
     }
     // Alone: what is mounted below it is ours.
@@ -136,8 +169,9 @@ pub(super) fn prepare(
 
 /// Becomes root of the user namespace; nothing of the host's root is left.
 pub(super) fn enter(context: &mut Context) -> io::Result<()> {
-    let users = present(&context.users)?;
-    syscall::enter_namespace(users.as_raw_fd(), libc::CLONE_NEWUSER)?;
+    let missing = || io::Error::from_raw_os_error(libc::EBADF);
+    let users = context.users.as_ref().ok_or_else(missing)?;
+    syscall::enter_namespace(users.handle.as_raw_fd(), libc::CLONE_NEWUSER)?;
     syscall::set_groups(&[0])?;
     syscall::set_gid(0)?;
     syscall::set_uid(0)?;

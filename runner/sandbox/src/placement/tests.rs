@@ -43,6 +43,7 @@ impl Place {
             network: NetworkSpec::Host,
             security: SecurityMode::Sandbox,
             confinement: Default::default(),
+            emulators: Vec::new(),
             limits: Limits::default(),
             resource_limits: Vec::new(),
             shm_size_bytes: None,

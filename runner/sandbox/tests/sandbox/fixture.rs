@@ -108,6 +108,7 @@ impl Fixture {
             shm_size_bytes: None,
             cgroup_name: format!("test-{}", std::process::id()),
             confinement: Confinement::default(),
+            emulators: Vec::new(),
         }
     }
 
