@@ -2,6 +2,7 @@
 
 use crate::cache::{AbsentLayers, ExportContext, Exporter, Offers, Records, RemoteCache};
 use crate::context::Contexts;
+use crate::emulation::{self, Emulation};
 use crate::history::History;
 use crate::op::step_root::PlainRoots;
 use crate::packing::{Packing, TakeLayers};
@@ -9,7 +10,7 @@ use crate::remote::{self, Fetcher, Remotes};
 use crate::scene::Scenes;
 use crate::settle::Settler;
 use crate::visit::{Moment, Visit};
-use crate::worker::{BuildWorker, Product};
+use crate::worker::{BuildWorker, Commands, Product};
 use crate::{
     BuildError, BuildOutcome, BuildRequest, BuiltImage, CacheDestination, CacheTarget,
     ContextFiles, Event, LocalDirectory, StepChange, StepError, assemble, export, op, retry, scene,
@@ -70,6 +71,7 @@ pub struct Builder<'store> {
     sandbox: Sandbox,
     whiteouts: WhiteoutFormat,
     remotes: Remotes,
+    emulation: Emulation,
 }
 
 impl<'store> Builder<'store> {
@@ -87,6 +89,7 @@ impl<'store> Builder<'store> {
             sandbox,
             whiteouts,
             remotes: options.remotes,
+            emulation: Emulation::default(),
         })
     }
 
@@ -102,6 +105,7 @@ impl<'store> Builder<'store> {
         observer: &(dyn Fn(Event) + Sync),
     ) -> Result<BuildOutcome, BuildError> {
         let remote = RemoteCache::new(self.store, self.client, &request.cache_from, observer);
+        self.check_emulators(request, &remote, cancellation)?;
         let look = |look: Look, cancellation: &Cancellation| {
             self.attempt(
                 &Attempt {
@@ -109,6 +113,7 @@ impl<'store> Builder<'store> {
                     targets: &targets(request),
                     remote: &remote,
                     look,
+                    commands: Commands::Run,
                     cancellation,
                     observer,
                 },
@@ -125,6 +130,58 @@ impl<'store> Builder<'store> {
                 _ => Err(error),
             },
             built => built,
+        }
+    }
+
+    /// Fails if commands have to be run whose programs this machine cannot run: now, not when
+    /// others have run for long.
+    ///
+    /// What is recorded needs no emulator, and a build that finds all of it needs none. Whether
+    /// that is so is found out without running anything.
+    fn check_emulators(
+        &self,
+        request: &BuildRequest,
+        remote: &RemoteCache<'_>,
+        cancellation: &Cancellation,
+    ) -> Result<(), BuildError> {
+        let targets = targets(request);
+        let place = emulation::Place {
+            store: self.store,
+            sandbox: &self.sandbox,
+            confinement: &request.confinement,
+            cancellation,
+        };
+        if self.emulation.fits(&request.plan, &targets, &place) {
+            return Ok(());
+        }
+        let request = &BuildRequest {
+            images: Vec::new(),
+            outputs: Vec::new(),
+            cache_to: Vec::new(),
+            ..request.clone()
+        };
+        let looked = retry::within(cancellation, |cancellation| {
+            let attempt = Attempt {
+                request,
+                targets: &targets,
+                remote,
+                look: Look::Last,
+                commands: Commands::Refused,
+                cancellation,
+                observer: &|_| {},
+            };
+            self.attempt(&attempt, |_, _, _| Ok(()))
+        });
+        match looked {
+            Err(BuildError::Steps(mut errors)) => {
+                errors.retain(|(_, error)| matches!(error, StepError::Emulation(_)));
+                match errors.is_empty() {
+                    true => Ok(()),
+                    false => Err(BuildError::Steps(errors)),
+                }
+            }
+            // What else fails, fails again and is told then.
+            _ => Ok(()),
         }
     }
 
@@ -229,6 +286,8 @@ impl<'store> Builder<'store> {
             held: Mutex::default(),
             plain_roots: PlainRoots::default(),
             remotes: &self.remotes,
+            emulation: &self.emulation,
+            commands: attempt.commands,
             observer: attempt.observer,
         }
     }
@@ -289,6 +348,7 @@ impl<'store> Builder<'store> {
             targets: &[source],
             remote: &remote,
             look: Look::Last,
+            commands: Commands::Run,
             cancellation,
             observer,
         };
@@ -375,6 +435,7 @@ impl<'store> Builder<'store> {
             targets: &[],
             remote: &remote,
             look: Look::Last,
+            commands: Commands::Run,
             cancellation,
             observer,
         };
@@ -443,6 +504,7 @@ struct Attempt<'a> {
     targets: &'a [VertexId],
     remote: &'a RemoteCache<'a>,
     look: Look,
+    commands: Commands,
     cancellation: &'a Cancellation,
     observer: &'a (dyn Fn(Event) + Sync),
 }

@@ -1,7 +1,7 @@
 //! Why a build failed.
 
-use crate::CdiError;
 use crate::cache::CacheError;
+use crate::{CdiError, EmulationError};
 use kiln_fetch::FetchError;
 use kiln_oci::Reference;
 use kiln_plan::VertexId;
@@ -184,6 +184,9 @@ pub enum StepError {
     /// Something that this version cannot do.
     #[error("{0} is not supported")]
     Unsupported(String),
+    /// This machine cannot run the programs of the step.
+    #[error(transparent)]
+    Emulation(Box<EmulationError>),
     /// A device of the machine could not be given.
     #[error(transparent)]
     Device(#[from] CdiError),
@@ -206,6 +209,12 @@ pub enum StepError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl From<EmulationError> for StepError {
+    fn from(error: EmulationError) -> Self {
+        StepError::Emulation(Box::new(error))
+    }
 }
 
 impl From<FetchError> for StepError {

@@ -9,6 +9,7 @@ mod builder;
 mod cache;
 mod cdi;
 mod context;
+mod emulation;
 mod error;
 mod event;
 pub mod explain;
@@ -35,6 +36,7 @@ pub use cache::{
     OnError,
 };
 pub use cdi::{CdiError, DEFAULT_DIRECTORIES as CDI_DIRECTORIES};
+pub use emulation::EmulationError;
 pub use error::{BuildError, StepError};
 pub use event::{Event, StepChange, TaskId};
 pub use export::export_files;

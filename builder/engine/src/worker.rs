@@ -3,6 +3,7 @@
 use crate::builder::Look;
 use crate::cache::{Offers, RemoteCache};
 use crate::context::Contexts;
+use crate::emulation::{self, Emulation};
 use crate::history::{self, History};
 use crate::op::content::Origin;
 use crate::op::step_root::PlainRoots;
@@ -16,7 +17,8 @@ use kiln_layer::copy::{SelectedFile, Source};
 use kiln_layer::scan::Scan;
 use kiln_layer::tree::{Tree, WhiteoutFormat};
 use kiln_oci::Digest;
-use kiln_plan::{CacheKey, InputKey, InputUse, Op, Selector, VertexId};
+use kiln_plan::{CacheKey, Exec, InputKey, InputUse, Op, Selector, VertexId};
+use kiln_sandbox::runspec::emulation::Registration;
 use kiln_sandbox::{Cancellation, Sandbox};
 use kiln_solver::{Executed, Found, Graph, Keys};
 use std::collections::HashMap;
@@ -51,6 +53,15 @@ impl Files {
     }
 }
 
+/// What becomes of commands that nobody has run yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Commands {
+    /// They are run.
+    Run,
+    /// They end what is being solved: it is found out whether there are any.
+    Refused,
+}
+
 /// What every operation of one build works with.
 pub(crate) struct BuildWorker<'build> {
     pub request: &'build BuildRequest,
@@ -81,6 +92,8 @@ pub(crate) struct BuildWorker<'build> {
     /// Directories that commands ran in, for commands that go on from there.
     pub plain_roots: PlainRoots,
     pub remotes: &'build Remotes,
+    pub emulation: &'build Emulation,
+    pub commands: Commands,
     pub observer: &'build (dyn Fn(Event) + Sync),
 }
 
@@ -88,6 +101,17 @@ impl BuildWorker<'_> {
     /// Tells the observer how `vertex` changed.
     pub fn tell(&self, vertex: VertexId, change: StepChange) {
         (self.observer)(Event::Step { vertex, change });
+    }
+
+    /// Returns the emulators that the command `exec` takes along on this machine.
+    pub fn emulators(&self, exec: &Exec) -> Result<Vec<Registration>, StepError> {
+        let place = emulation::Place {
+            store: self.store,
+            sandbox: self.sandbox,
+            confinement: &self.request.confinement,
+            cancellation: self.cancellation,
+        };
+        self.emulation.emulators(exec, &place)
     }
 
     /// Returns the directories of `stack`, bottom first; brings those that are not here.

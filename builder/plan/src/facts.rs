@@ -291,6 +291,7 @@ mod tests {
             ulimits: Vec::new(),
             shm_size_bytes: None,
             devices: Vec::new(),
+            platform: None,
         };
         let expected = [
             fact("shell", "/bin/sh -c"),

@@ -39,6 +39,7 @@ pub(crate) fn enter(
     let mounts = mounts::prepare(worker, vertex, exec, mounted)?;
     let root = StepRoot::prepare(worker, stack)?;
     let mut spec = specification(worker, exec, stack, (&layer, &root), &mounts)?;
+    spec.emulators = worker.emulators(exec)?;
     spec.arguments = arguments(exec, visit);
     let Some(terminal) = &visit.terminal else {
         let show = |bytes| worker.tell(vertex, StepChange::Output(bytes));
@@ -108,6 +109,7 @@ mod tests {
             ulimits: Vec::new(),
             shm_size_bytes: None,
             devices: Vec::new(),
+            platform: None,
         }
     }
 

@@ -3,7 +3,7 @@
 use super::mounts::{self, PreparedMounts};
 use super::step_root::StepRoot;
 use super::{on_top, stack_of};
-use crate::worker::{BuildWorker, Product};
+use crate::worker::{BuildWorker, Commands, Product};
 use crate::{StepChange, StepError, scene};
 use kiln_disk::{ActiveLayer, LayerId};
 use kiln_layer::users::{Accounts, ResolvedUser};
@@ -20,13 +20,20 @@ pub(super) fn execute(
     inputs: &[Product],
 ) -> Result<Product, StepError> {
     check_allowed(worker, exec)?;
+    let emulators = worker.emulators(exec)?;
+    if worker.commands == Commands::Refused {
+        return Err(StepError::Cancelled);
+    }
     let root = exec.root.and_then(|_| inputs.first());
     let mounted = &inputs[usize::from(exec.root.is_some())..];
     let stack = stack_of(root)?;
     let layer = worker.store.layers().begin()?;
     let mounts = mounts::prepare(worker, vertex, exec, mounted)?;
     let root = StepRoot::prepare(worker, stack)?;
-    let spec = specification(worker, exec, stack, (&layer, &root), &mounts)?;
+    let spec = RunSpec {
+        emulators,
+        ..specification(worker, exec, stack, (&layer, &root), &mounts)?
+    };
     let outcome = run(worker, vertex, &spec)?;
     drop(mounts);
     if let Err(error) = judge(worker, &outcome) {
@@ -177,6 +184,7 @@ pub(super) fn specification(
         shm_size_bytes: exec.shm_size_bytes,
         cgroup_name: format!("{}-{}", &worker.request.build_id, &layer_name(layer)),
         confinement: worker.request.confinement.clone(),
+        emulators: Vec::new(),
     })
 }
 

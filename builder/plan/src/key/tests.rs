@@ -17,6 +17,7 @@ fn exec(change: impl FnOnce(&mut Exec)) -> Op {
         ulimits: Vec::new(),
         shm_size_bytes: None,
         devices: Vec::new(),
+        platform: None,
     };
     change(&mut exec);
     Op::Exec(exec)

@@ -1,6 +1,7 @@
 //! A command run in a sandbox. It produces one layer: what it changed in its root.
 
 use crate::VertexId;
+use kiln_oci::Platform;
 use serde::{Deserialize, Serialize};
 
 /// A command run in a sandbox.
@@ -34,6 +35,10 @@ pub struct Exec {
     pub shm_size_bytes: Option<u64>,
     /// Devices of the machine that the command sees.
     pub devices: Vec<Device>,
+    /// What its programs are for, so that they can be emulated elsewhere. Not part of the key:
+    /// the root says what is run.
+    #[serde(default)]
+    pub platform: Option<Platform>,
 }
 
 /// A device that a command asks for.

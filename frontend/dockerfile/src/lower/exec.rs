@@ -101,6 +101,7 @@ impl Lowering<'_> {
             ulimits: options.ulimits.clone(),
             shm_size_bytes: options.shm_size_bytes,
             devices: Vec::new(),
+            platform: Some(state.platform.clone()),
         }
     }
 }
