@@ -9,6 +9,7 @@ pub mod certificates;
 pub mod command;
 pub mod distribution;
 pub mod docker;
+pub mod foreign;
 pub mod git;
 pub mod image;
 pub mod keeper;

@@ -1,6 +1,7 @@
 //! The command line, spelled as `docker buildx` and `docker` spell it.
 
 mod annotation;
+mod binfmt;
 mod build;
 mod cache;
 mod check;
@@ -14,6 +15,7 @@ mod output;
 mod registry;
 
 pub use annotation::{check_annotations, parse_annotations};
+pub use binfmt::{BinfmtCommand, BinfmtInstallArguments, BinfmtRemoveArguments};
 pub use build::{BuildArguments, ProgressMode};
 pub use cache::{parse_cache_source, parse_cache_target};
 pub use check::{Call, CallFormat, CallMethod, CallStatus, CheckArguments, CheckFormat};
@@ -129,6 +131,9 @@ pub enum Command {
     /// Look after the directories of RUN --mount=type=cache
     #[command(subcommand)]
     CacheMount(CacheMountCommand),
+    /// Have programs of other processors emulated: the kernel's registrations
+    #[command(subcommand)]
+    Binfmt(BinfmtCommand),
     /// Look after the store
     #[command(subcommand)]
     Store(StoreCommand),

@@ -1,5 +1,6 @@
 //! The commands, one module each.
 
+mod binfmt;
 pub mod build;
 mod cache_mount;
 mod call;
@@ -58,6 +59,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Du(du) => du::run(global, du),
         Command::Prune(prune) => prune::run(global, prune),
         Command::CacheMount(command) => cache_mount::run(global, command),
+        Command::Binfmt(command) => binfmt::run(command),
         Command::Store(store) => store::run(global, store),
         Command::Info => info::run(global),
     }

@@ -9,6 +9,7 @@ mod confinement;
 mod container;
 mod contexts;
 mod devices;
+mod emulation;
 mod entering;
 mod errors;
 mod explaining;

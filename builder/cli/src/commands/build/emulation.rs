@@ -1,65 +1,20 @@
 //! Platforms whose programs this machine runs besides its own.
 
+use kiln_engine::sandbox::emulation::{is_there, registered};
+use kiln_engine::sandbox::runspec::emulation::Processor;
 use kiln_oci::Platform;
-use std::path::Path;
 
-/// Where the kernel lists the interpreters of foreign programs.
-const INTERPRETERS: &str = "/proc/sys/fs/binfmt_misc";
-
-/// Returns the platforms that the kernel has an emulator for.
+/// Returns the platforms that there is an emulator for: registered with the kernel, or one that
+/// steps bring along. Whether it works is found out when a step needs it.
 pub fn platforms() -> Vec<Platform> {
-    registered_in(Path::new(INTERPRETERS))
-}
-
-fn registered_in(folder: &Path) -> Vec<Platform> {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return Vec::new();
+    let registered = registered();
+    let is_registered = |processor: &Processor| {
+        let mut fitting = registered.iter().filter(|one| one.is_enabled);
+        fitting.any(|one| one.is_for(processor))
     };
-    let mut platforms = Vec::new();
-    for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let architecture = name.strip_prefix("qemu-").map(architecture_of);
-        let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
-        if let (Some(architecture), true) = (architecture, text.starts_with("enabled")) {
-            platforms.push(Platform::new("linux", architecture, None));
-        }
-    }
-    platforms.sort();
-    platforms
-}
-
-/// Returns the architecture that QEMU calls `name` in the words of images.
-fn architecture_of(name: &str) -> &str {
-    match name {
-        "mips64el" => "mips64le",
-        "mipsel" => "mipsle",
-        "loongarch64" => "loong64",
-        name => name,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn enabled_emulators_are_platforms() {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, text) in [
-            (
-                "qemu-aarch64",
-                "enabled\ninterpreter /usr/bin/qemu-aarch64\n",
-            ),
-            ("qemu-mips64el", "enabled\n"),
-            ("qemu-s390x", "disabled\n"),
-            ("python3", "enabled\n"),
-            ("status", "enabled\n"),
-        ] {
-            std::fs::write(folder.path().join(name), text).unwrap();
-        }
-        let names = registered_in(folder.path());
-        let names: Vec<String> = names.iter().map(Platform::to_string).collect();
-        assert_eq!(names, ["linux/arm64", "linux/mips64le"]);
-        assert_eq!(registered_in(Path::new("/does/not/exist")), []);
-    }
+    let processors = Processor::all().iter();
+    let emulated = processors.filter(|one| is_registered(one) || is_there(one));
+    emulated
+        .map(|processor| Platform::new("linux", processor.name, None))
+        .collect()
 }

@@ -140,6 +140,7 @@ fn hint(error: &StepError) -> Option<String> {
                     .to_owned(),
             )
         }
+        StepError::Emulation(error) => Some(error.hint()),
         StepError::Device(CdiError::NotFound { .. }) => Some(
             "look at the descriptions in that directory, or name another with --cdi-spec-dir"
                 .to_owned(),
