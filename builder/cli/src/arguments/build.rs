@@ -36,6 +36,11 @@ pub struct BuildArguments {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
         value_parser = boolean, action = ArgAction::Set, value_name = "BOOL")]
     pub reproducible: Option<bool>,
+    /// Build again under other conditions, show what differs, file by file, and fail if something
+    /// does; implies --reproducible
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+        value_parser = boolean, action = ArgAction::Set, value_name = "BOOL", hide_default_value = true)]
+    pub verify_reproducible: bool,
     /// Stage to build
     #[arg(long, value_name = "STAGE")]
     pub target: Option<String>,

@@ -6,10 +6,12 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use kiln_testdata::command::stdout_of;
+use kiln_testdata::foreign::foreign_image;
+use kiln_testdata::needs::Need;
 use kiln_testdata::{image, needs};
 use serde_json::Value;
 
-use crate::harness::Kiln;
+use crate::harness::{Kiln, Ran, binary};
 
 const DOCKERFILE: &str = "\
 FROM debian:bookworm AS tools
@@ -135,4 +137,133 @@ fn configuration_can_make_every_build_reproducible() {
     assert_eq!(digest(&kiln, &context, &["--reproducible"]), first);
     let flag = "--reproducible=false";
     assert_eq!(digest(&kiln, &context, &[&from_file, flag]), real);
+}
+
+/// What making an image of busybox takes.
+const BUSYBOX: &[Need] = &[
+    Need::Root,
+    Need::Program("mmdebstrap"),
+    Need::Program("umoci"),
+    Need::Program("setpriv"),
+    Need::Program("qemu-aarch64-static"),
+];
+
+const SEVERAL: &str = "\
+FROM base-$TARGETARCH
+WORKDIR /app
+COPY . .
+RUN mkdir made && cp src/main made/main && ls > made/list
+";
+
+/// Builds an index by whoever `command` makes of the program, and returns its digest.
+fn index_digest(mut command: Command, place: &Path, context: &Path, jobs: &str) -> String {
+    let metadata = place.join("metadata.json");
+    let output = format!(
+        "--output=type=oci,dest={}",
+        place.join("image.tar").display()
+    );
+    command.args(["build", "--progress=plain", "--reproducible", jobs, &output]);
+    command.args([
+        "--platform=linux/amd64,linux/arm64",
+        "--context-modes=normalize",
+    ]);
+    command.arg("--metadata-file").arg(&metadata);
+    for architecture in ["amd64", "arm64"] {
+        let layout = place.parent().unwrap().join(architecture);
+        let named = format!("base-{architecture}=oci-layout://{}", layout.display());
+        command.args(["--build-context", &named]);
+    }
+    Ran::from({
+        command.arg(context);
+        command
+    })
+    .succeeded();
+    let metadata: Value = serde_json::from_str(&fs::read_to_string(metadata).unwrap()).unwrap();
+    metadata["containerimage.digest"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+#[test]
+fn index_is_the_same_by_root_and_by_a_user() {
+    use std::os::unix::fs::PermissionsExt;
+    if !needs::met(BUSYBOX) {
+        return;
+    }
+    // Where everybody can read.
+    let shared = tempfile::tempdir().unwrap();
+    fs::set_permissions(shared.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for architecture in ["amd64", "arm64"] {
+        let layout = foreign_image(&format!("linux/{architecture}"), &[]);
+        let copy = shared.path().join(architecture);
+        stdout_of(Command::new("cp").arg("-r").arg(layout).arg(copy));
+    }
+    let program = shared.path().join("kiln");
+    fs::copy(binary(), &program).unwrap();
+    let kiln = Kiln::new();
+    let mut digests = Vec::new();
+    for (name, user, days, mode, jobs) in [
+        ("root", "0", 900, 0o644, "--jobs=1"),
+        ("user", "65534", 1, 0o664, "--jobs=2"),
+    ] {
+        let place = shared.path().join(name);
+        let context = checkout(&kiln, name, days, mode);
+        fs::write(context.join("Dockerfile"), SEVERAL).unwrap();
+        stdout_of(Command::new("cp").arg("-a").arg(&context).arg(&place));
+        stdout_of(Command::new("chown").args(["-R", user]).arg(&place));
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", user, "--regid", user, "--clear-groups"]);
+        command.arg(&program).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command
+            .env("HOME", &place)
+            .env("KILN_ROOT", place.join("store"));
+        let sources = place.join("sources");
+        fs::create_dir(&sources).unwrap();
+        fs::rename(place.join("src"), sources.join("src")).unwrap();
+        fs::rename(place.join("Dockerfile"), sources.join("Dockerfile")).unwrap();
+        digests.push(index_digest(command, &place, &sources, jobs));
+        std::thread::sleep(Duration::from_millis(1100));
+    }
+    assert_eq!(digests[0], digests[1]);
+}
+
+#[test]
+fn second_build_tells_what_differs() {
+    if !needs::met(BUSYBOX) {
+        return;
+    }
+    let kiln = Kiln::new();
+    let context = checkout(&kiln, "context", 1, 0o644);
+    let layout = foreign_image("linux/amd64", &[]);
+    let base = format!("--build-context=base=oci-layout://{}", layout.display());
+    let arguments = ["--verify-reproducible", "--platform=linux/amd64", &base];
+    let same = "FROM base\nWORKDIR /app\nCOPY . .\nRUN echo same > /same\n";
+    fs::write(context.join("Dockerfile"), same).unwrap();
+    let ran = kiln.build(&context, &arguments);
+    let said = "the image is the same when it is built again";
+    assert!(ran.stderr.contains(said), "{}", ran.description());
+    let other = format!("{same}RUN cat /proc/sys/kernel/random/uuid > /random\n");
+    fs::write(context.join("Dockerfile"), other).unwrap();
+    kiln.try_build(&context, &arguments).failed_saying(
+        1,
+        &[
+            "linux/amd64:\nLayers:\n  ~ 5: ",
+            "~ /random: content",
+            "the image is another one when it is built again: 1 file differs",
+        ],
+    );
+    fs::write(context.join("Dockerfile"), same).unwrap();
+    let real = [&arguments[..], &["--reproducible=false"]].concat();
+    kiln.try_build(&context, &real).failed_saying(
+        1,
+        &[
+            "~ /app/src/main: modified ",
+            "hint: times are left out with --reproducible",
+        ],
+    );
+    let mut beside = fs::read_dir(kiln.root().parent().unwrap()).unwrap();
+    let is_left = |name: &str| name.starts_with("kiln-verify-");
+    assert!(!beside.any(|entry| is_left(&entry.unwrap().file_name().to_string_lossy())));
 }

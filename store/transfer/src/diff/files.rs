@@ -17,13 +17,12 @@ const BUFFER_BYTES: usize = 256 << 10;
 
 /// Returns the files in which the stacks differ, in the order of their paths.
 pub(super) fn compare(
-    store: &Store,
-    first: &[StackLayer],
-    second: &[StackLayer],
+    (first_store, first): (&Store, &[StackLayer]),
+    (second_store, second): (&Store, &[StackLayer]),
 ) -> Result<Vec<FileDifference>> {
     let mut comparison = Comparison {
-        first: Side::open(store, first)?,
-        second: Side::open(store, second)?,
+        first: Side::open(first_store, first)?,
+        second: Side::open(second_store, second)?,
         found: Vec::new(),
     };
     comparison.root()?;

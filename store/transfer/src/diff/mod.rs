@@ -123,9 +123,20 @@ pub struct AspectDifference {
 ///
 /// Errors: [`Error::ArchiveMissing`] for a layer that is not here as files.
 pub fn diff(store: &Store, first: &Image, second: &Image) -> Result<ImageDifference> {
+    diff_between((store, first), (store, second))
+}
+
+/// As [`diff`], of images that each lie in a store of their own.
+pub fn diff_between(
+    (first_store, first): (&Store, &Image),
+    (second_store, second): (&Store, &Image),
+) -> Result<ImageDifference> {
     let files = match diff_ids(first) == diff_ids(second) {
         true => Vec::new(),
-        false => files::compare(store, &stack(first)?, &stack(second)?)?,
+        false => files::compare(
+            (first_store, &stack(first)?),
+            (second_store, &stack(second)?),
+        )?,
     };
     Ok(ImageDifference {
         config: config::compare(&first.config, &second.config),

@@ -10,6 +10,7 @@ mod on_failure;
 pub mod options;
 mod results;
 mod times;
+mod verify;
 
 use super::cache_mount;
 use super::call;
@@ -25,8 +26,10 @@ pub use failure::is_about_an_image;
 pub use inputs::Fetcher;
 use inputs::Inputs;
 use kiln_dockerfile::{Compilation, CompileOptions, Diagnostics, SourceFile};
+use kiln_engine::disk::Store;
+use kiln_engine::registry::Client;
 use kiln_engine::sandbox::{Cancellation, host};
-use kiln_engine::{BuildOutcome, BuildRequest, Builder, EngineOptions, PlannedImage};
+use kiln_engine::{BuildOutcome, BuildRequest, Builder, EngineOptions, PlannedImage, Remotes};
 use kiln_oci::{Annotation, AnnotationLevel, Annotations};
 use kiln_transfer::pull::PullPolicy;
 use times::Times;
@@ -65,7 +68,18 @@ pub fn run(global: &GlobalArguments, arguments: &BuildArguments) -> Result<(), F
     tell_warnings(progress_mode(arguments), &inputs.dockerfile, &warnings);
     let built = built.or_else(|failure| on_failure::act(&session, arguments, &request, failure))?;
     results::write(arguments, &request, &built)?;
-    cache_mount::export_after_build(&session, &arguments.cache_mount_to)
+    cache_mount::export_after_build(&session, &arguments.cache_mount_to)?;
+    match arguments.verify_reproducible {
+        true => verify::run(global, arguments, &session, (&request, &built), |second| {
+            let session = Parts {
+                store: second.store,
+                client: &session.client,
+                remotes: &session.remotes,
+            };
+            carry_out(&session, arguments, &inputs, second.request, &cancellation)
+        }),
+        false => Ok(()),
+    }
 }
 
 /// Opens the store, and listens for signals that end what is done from here on.
@@ -232,11 +246,37 @@ fn build(
     request: &BuildRequest,
     cancellation: &Cancellation,
 ) -> Result<BuildOutcome, Failure> {
+    let parts = Parts {
+        store: &session.store,
+        client: &session.client,
+        remotes: &session.remotes,
+    };
+    let built = carry_out(&parts, arguments, inputs, request, cancellation);
+    if arguments.explain {
+        super::explain::tell(&session.store, &request.build_id);
+    }
+    built
+}
+
+/// What a build works with.
+struct Parts<'a> {
+    store: &'a Store,
+    client: &'a Client,
+    remotes: &'a Remotes,
+}
+
+fn carry_out(
+    session: &Parts<'_>,
+    arguments: &BuildArguments,
+    inputs: &Inputs,
+    request: &BuildRequest,
+    cancellation: &Cancellation,
+) -> Result<BuildOutcome, Failure> {
     let engine = EngineOptions {
         host: host::probe(),
         remotes: session.remotes.clone(),
     };
-    let builder = Builder::new(&session.store, &session.client, engine)?;
+    let builder = Builder::new(session.store, session.client, engine)?;
     let progress = Progress::start(progress_mode(arguments), &request.plan);
     inputs.tell_loads(&|event| progress.event(event));
     let tail = failure::Tails::default();
@@ -245,9 +285,6 @@ fn build(
         progress.event(event);
     });
     progress.finish();
-    if arguments.explain {
-        super::explain::tell(&session.store, &request.build_id);
-    }
     built.map_err(|error| failure::of_build(error, request, inputs, &tail))
 }
 

@@ -25,7 +25,9 @@ impl Times {
     /// Returns what the flag says, or else the configuration. The time of the sources is that of
     /// the commit that is checked out.
     pub fn of(global: &GlobalArguments, arguments: &BuildArguments) -> Result<Self, Failure> {
-        let is_reproducible = configuration::is_reproducible(global, arguments.reproducible)?;
+        let implied = arguments.verify_reproducible.then_some(true);
+        let asked = arguments.reproducible.or(implied);
+        let is_reproducible = configuration::is_reproducible(global, asked)?;
         Ok(match is_reproducible {
             false => Times::Real,
             true => Times::Reproducible {
