@@ -33,7 +33,7 @@ pub struct BuildArguments {
     pub context_modes: Option<String>,
     /// Let the times in the image depend on the sources alone, not on clocks and checkouts
     /// [default: no, or `reproducible` of the configuration's `[build]`]
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+    #[arg(long, env = "KILN_REPRODUCIBLE", num_args = 0..=1, require_equals = true, default_missing_value = "true",
         value_parser = boolean, action = ArgAction::Set, value_name = "BOOL")]
     pub reproducible: Option<bool>,
     /// Build again under other conditions, show what differs, file by file, and fail if something

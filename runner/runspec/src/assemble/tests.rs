@@ -453,3 +453,54 @@ fn changed_root_refuses_what_it_cannot_give() {
     spec.mounts.push(tmpfs(None));
     assert!(steps(&spec, &chroot_host()).is_ok());
 }
+
+fn with_emulator() -> RunSpec {
+    let processor = crate::emulation::Processor::named("s390x").expect("a processor");
+    let flags = crate::emulation::Flags {
+        keep_first_argument: true,
+    };
+    let path = Path::new("/usr/bin/qemu-s390x-static");
+    RunSpec {
+        emulators: vec![crate::emulation::Registration::of(processor, path, flags)],
+        ..spec()
+    }
+}
+
+#[test]
+fn emulators_are_registered_in_a_user_namespace_while_host_paths_are_there() {
+    let words = words(&with_emulator(), &root_host());
+    let registered = position(&words, "RegisterEmulators");
+    assert!(position(&words, "EnterUserNamespace") < position(&words, "ForkInit"));
+    // The mount namespace of the user namespace's own comes right before.
+    assert!(position(&words, "SetHostname") < registered);
+    assert!(registered < position(&words, "AttachRoot"));
+    let steps = steps(&with_emulator(), &root_host()).expect("steps");
+    let all_users = SetupStep::MakeUserNamespace {
+        start: 0,
+        count: u32::MAX,
+    };
+    assert!(steps.contains(&all_users));
+}
+
+#[test]
+fn users_register_emulators_in_the_namespace_that_they_are_in() {
+    let words = words(&with_emulator(), &rootless_host());
+    assert!(position(&words, "RegisterEmulators") < position(&words, "PivotRoot"));
+    assert!(!words.contains(&"MakeUserNamespace".to_owned()));
+}
+
+#[test]
+fn emulators_are_refused_where_there_is_no_user_namespace() {
+    let insecure = RunSpec {
+        security: SecurityMode::Insecure,
+        ..with_emulator()
+    };
+    let changed_root = RunSpec {
+        emulators: with_emulator().emulators,
+        ..chroot_spec()
+    };
+    for (spec, host) in [(insecure, root_host()), (changed_root, chroot_host())] {
+        let error = steps(&spec, &host).expect_err("a refusal").to_string();
+        assert!(error.starts_with("cannot bring an emulator"), "{error}");
+    }
+}
