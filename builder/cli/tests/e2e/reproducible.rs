@@ -197,7 +197,8 @@ fn index_is_the_same_by_root_and_by_a_user() {
     for architecture in ["amd64", "arm64"] {
         let layout = foreign_image(&format!("linux/{architecture}"), &[]);
         let copy = shared.path().join(architecture);
-        stdout_of(Command::new("cp").arg("-r").arg(layout).arg(copy));
+        stdout_of(Command::new("cp").arg("-r").arg(layout).arg(&copy));
+        stdout_of(Command::new("chmod").args(["-R", "a+rX"]).arg(copy));
     }
     let program = shared.path().join("kiln");
     fs::copy(binary(), &program).unwrap();
