@@ -90,6 +90,9 @@ fn may_mount() -> bool {
     effective.is_some_and(|set| set & CAP_SYS_ADMIN != 0)
 }
 
+/// The empty file beside a layer that shares files with others.
+const SHARED: &str = "shared";
+
 /// The layers of a store.
 #[derive(Debug, Clone, Copy)]
 pub struct Layers<'store> {
@@ -207,6 +210,20 @@ impl<'store> Layers<'store> {
         ids.retain(|id| self.exists(id));
         ids.sort();
         Ok(ids)
+    }
+
+    /// Remembers that the layer has files that other layers have too: what it takes is then
+    /// counted anew each time.
+    ///
+    /// Errors: the folder of the layer is missing or cannot be written.
+    pub fn note_shared_files(&self, id: &LayerId) -> Result<()> {
+        let path = self.folder(id).join(SHARED);
+        File::create(&path).map(drop).at("create", &path)
+    }
+
+    /// Whether that was noted of the layer.
+    pub(crate) fn shares_files(&self, id: &LayerId) -> bool {
+        self.folder(id).join(SHARED).exists()
     }
 
     pub(crate) fn folder(&self, id: &LayerId) -> PathBuf {

@@ -204,3 +204,66 @@ fn damaged_record_is_told_once_and_counts_as_none() {
     assert!(!path.exists());
     std::fs::remove_dir_all(root).unwrap();
 }
+
+/// Commits a layer whose file of 200,000 bytes is that of `other`.
+fn sharing_layer(store: &Store, other: &LayerId) -> LayerId {
+    let sharing = store.layers().begin().unwrap();
+    let file = store.layers().diff_path(other).join("file");
+    std::fs::hard_link(file, sharing.upper().join("file")).unwrap();
+    let sharing = sharing.commit(LayerId::random()).unwrap();
+    for layer in [other, &sharing] {
+        store.layers().note_shared_files(layer).unwrap();
+    }
+    sharing
+}
+
+#[test]
+fn files_that_layers_share_count_once_when_room_is_wanted() {
+    let root = fresh_root("gc-links");
+    let store = Store::open(&root).unwrap();
+    let first = layer(&store, 200_000);
+    record(&store, "a", std::slice::from_ref(&first));
+    drop(store);
+    let rule = PruneRule {
+        max_used_bytes: Some(300_000),
+        ..PruneRule::default()
+    };
+    // Remembers the size of the layer while it shares nothing.
+    assert_eq!(prune(&root, rule.clone()).removed, []);
+    let store = Store::open(&root).unwrap();
+    let second = sharing_layer(&store, &first);
+    record(&store, "b", &[second]);
+    drop(store);
+    for _ in 0..2 {
+        assert_eq!(prune(&root, rule.clone()).removed, []);
+    }
+    assert_eq!(["a", "b"].map(|key| has(&root, key)), [true, true]);
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+#[test]
+fn a_shared_file_is_not_reclaimable_while_a_layer_that_stays_has_it() {
+    let root = fresh_root("gc-staying");
+    let store = Store::open(&root).unwrap();
+    let layers = [layer(&store, 200_000), layer(&store, 200_000)];
+    let sharing = layers.each_ref().map(|layer| sharing_layer(&store, layer));
+    for (key, layer) in ["a", "b", "c", "d"]
+        .iter()
+        .zip(layers.iter().chain(&sharing))
+    {
+        record(&store, key, std::slice::from_ref(layer));
+    }
+    drop(store);
+    let user = Store::open(&root).unwrap();
+    for layer in [&layers[0], &sharing[1]] {
+        assert!(user.layers().lease(layer).unwrap());
+    }
+    let store = Store::open(&root).unwrap();
+    let reclaimable = store.items().unwrap().reclaimable().bytes;
+    assert!(reclaimable < 100_000, "{reclaimable}");
+    drop(store);
+    let freed = prune(&root, PruneRule::default()).freed.bytes;
+    assert!(freed < 100_000, "{freed}");
+    drop(user);
+    std::fs::remove_dir_all(root).unwrap();
+}

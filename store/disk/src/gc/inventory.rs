@@ -73,6 +73,7 @@ impl Inventory {
         let mut measure = Measure::begin(store, sizes)?;
         inventory.look_at_content(store, &mut measure)?;
         inventory.read_names(store)?;
+        inventory.measure_layers(store, &mut measure)?;
         inventory.look_at_the_rest(store, &mut measure)?;
         measure.end(store, &inventory)?;
         Ok(inventory)
@@ -85,8 +86,8 @@ impl Inventory {
                 self.other += measure.counted.usage(&path)?;
                 continue;
             };
-            let usage = measure.layer(&id, &path)?;
-            let found = look_at(&path, usage)?;
+            // What it takes is counted once it is known what stays.
+            let found = look_at(&path, DiskUsage::default())?;
             self.layers.extend(found.map(|found| (id, found)));
         }
         for algorithm in ["sha256", "sha512"] {
@@ -101,6 +102,20 @@ impl Inventory {
                 let found = look_at(&path, usage)?;
                 self.blobs.extend(found.map(|found| (digest, found)));
             }
+        }
+        Ok(())
+    }
+
+    /// Counts what layers take. A file that several of them have counts for one that stays, if
+    /// there is one: removing the others frees nothing of it.
+    fn measure_layers(&mut self, store: &Store, measure: &mut Measure) -> Result<()> {
+        let named = &self.named.layers;
+        let (staying, rest): (Vec<_>, Vec<_>) = self
+            .layers
+            .iter_mut()
+            .partition(|(id, found)| found.is_in_use || named.contains(id));
+        for (id, found) in staying.into_iter().chain(rest) {
+            found.usage = measure.layer(store, id)?;
         }
         Ok(())
     }
@@ -239,14 +254,15 @@ impl Measure {
         })
     }
 
-    fn layer(&mut self, id: &LayerId, path: &Path) -> Result<DiskUsage> {
+    fn layer(&mut self, store: &Store, id: &LayerId) -> Result<DiskUsage> {
         let known = self.remembered.get(id);
-        match known {
-            Some(Size(bytes, inodes)) if self.sizes == Sizes::Remembered => Ok(DiskUsage {
+        match known.filter(|_| self.sizes == Sizes::Remembered) {
+            // What a layer shares with others may be theirs the next time.
+            Some(Size(bytes, inodes)) if !store.layers().shares_files(id) => Ok(DiskUsage {
                 bytes: *bytes,
                 inodes: *inodes,
             }),
-            _ => self.counted.usage(path),
+            _ => self.counted.usage(&store.layers().folder(id)),
         }
     }
 
