@@ -26,7 +26,7 @@ use crate::scan::{self, Content, Scan, Scanned, ScannedEntry};
 use crate::tree::{FileKind, Follow, Metadata};
 
 /// Changes whenever the bytes below change, so that old keys match nothing.
-const FORMAT: &[u8] = b"kiln content 2\n";
+const FORMAT: &[u8] = b"kiln content 3\n";
 const READ_BUFFER_BYTES: usize = 128 * 1024;
 /// Files that wait to be read together, by several threads.
 const BATCH_FILES: usize = 1024;

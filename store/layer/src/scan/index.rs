@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::{Content, Scanned, Stamp};
 use crate::tree::Timestamp;
 
-const MAGIC: &[u8] = b"kiln context index 2\n";
+const MAGIC: &[u8] = b"kiln context index 3\n";
 const HEADER_BYTES: usize = MAGIC.len() + 4 + 4;
 const ROW_BYTES: usize = 16;
 const STAMP_BYTES: usize = 48;

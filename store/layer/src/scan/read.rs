@@ -9,8 +9,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use sha2::{Digest as _, Sha256};
-
 use super::{Result, Scanned, ScannedEntry, check_unchanged};
 use crate::copy::CopyError;
 use crate::tree::{FileKind, Metadata, Tree, Xattr};
@@ -19,9 +17,55 @@ const READ_BUFFER_BYTES: usize = 128 * 1024;
 /// Files that one more thread is worth.
 const FILES_PER_THREAD: usize = 16;
 
-/// The SHA-256 digest of a file's extended attributes and of what it holds: content, target of
+/// The BLAKE3 digest of a file's extended attributes and of what it holds: content, target of
 /// a link, number of a device.
+///
+/// Nobody else needs this digest, and every byte of a context is hashed for it before its copy is
+/// hashed for the layer's archive: so it is one that costs a fraction of SHA-256.
 pub(crate) type Content = [u8; 32];
+
+/// Makes the digest of a file.
+pub(crate) struct ContentHash(blake3::Hasher);
+
+impl ContentHash {
+    /// Returns one that has seen the extended attributes.
+    pub fn new(xattrs: &[Xattr]) -> Self {
+        let mut hash = ContentHash(blake3::Hasher::new());
+        for xattr in xattrs {
+            hash.update_framed(xattr.name.as_bytes());
+            hash.update_framed(&xattr.value);
+        }
+        hash.update(&u64::MAX.to_le_bytes());
+        hash
+    }
+
+    fn update_framed(&mut self, bytes: &[u8]) {
+        self.update(&(bytes.len() as u64).to_le_bytes());
+        self.update(bytes);
+    }
+
+    /// Takes the next bytes of what the file holds.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Returns the digest.
+    pub fn finish(self) -> Content {
+        self.0.finalize().into()
+    }
+
+    /// Takes all that `file` holds.
+    pub fn update_from(&mut self, file: &mut File, buffer: &mut [u8]) -> io::Result<()> {
+        loop {
+            match file.read(buffer) {
+                Ok(0) => return Ok(()),
+                Ok(length) => self.update(&buffer[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
 
 pub(super) fn buffer() -> Vec<u8> {
     vec![0; READ_BUFFER_BYTES]
@@ -77,13 +121,14 @@ pub(crate) fn content(
     metadata: &Metadata,
     buffer: &mut [u8],
 ) -> Result<Content> {
-    let mut hash = Sha256::new();
+    let mut hash;
     match metadata.kind {
         FileKind::Regular => {
             let (mut file, _) = tree.open_exactly(path).map_err(CopyError::Source)?;
             let xattrs = Tree::xattrs_of(&file, path).map_err(CopyError::Source)?;
-            update_with_xattrs(&mut hash, &xattrs);
-            update_from(&mut hash, &mut file, buffer).map_err(|source| CopyError::Content {
+            hash = ContentHash::new(&xattrs);
+            let read = hash.update_from(&mut file, buffer);
+            read.map_err(|source| CopyError::Content {
                 path: path.to_path_buf(),
                 source,
             })?;
@@ -92,16 +137,16 @@ pub(crate) fn content(
         }
         kind => {
             let xattrs = tree.xattrs(path).map_err(CopyError::Source)?;
-            update_with_xattrs(&mut hash, &xattrs);
+            hash = ContentHash::new(&xattrs);
             if kind == FileKind::Symlink {
                 let target = tree.read_link(path).map_err(CopyError::Source)?;
                 hash.update(target.as_os_str().as_bytes());
             }
-            hash.update(metadata.special_device.0.to_le_bytes());
-            hash.update(metadata.special_device.1.to_le_bytes());
+            hash.update(&metadata.special_device.0.to_le_bytes());
+            hash.update(&metadata.special_device.1.to_le_bytes());
         }
     }
-    Ok(hash.finalize().into())
+    Ok(hash.finish())
 }
 
 /// Returns the digest of extended attributes alone, as directories have it; zeros for none.
@@ -109,30 +154,5 @@ pub(crate) fn attributes_content(xattrs: &[Xattr]) -> Content {
     if xattrs.is_empty() {
         return [0; 32];
     }
-    let mut hash = Sha256::new();
-    update_with_xattrs(&mut hash, xattrs);
-    hash.finalize().into()
-}
-
-fn update_with_xattrs(hash: &mut Sha256, xattrs: &[Xattr]) {
-    let mut update = |bytes: &[u8]| {
-        hash.update((bytes.len() as u64).to_le_bytes());
-        hash.update(bytes);
-    };
-    for xattr in xattrs {
-        update(xattr.name.as_bytes());
-        update(&xattr.value);
-    }
-    hash.update(u64::MAX.to_le_bytes());
-}
-
-fn update_from(hash: &mut Sha256, file: &mut File, buffer: &mut [u8]) -> io::Result<()> {
-    loop {
-        match file.read(buffer) {
-            Ok(0) => return Ok(()),
-            Ok(length) => hash.update(&buffer[..length]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+    ContentHash::new(xattrs).finish()
 }
