@@ -1,5 +1,9 @@
 //! A cache in a directory: an OCI image layout, as others keep theirs.
 //!
+//! A cache that takes the place of another removes the blobs that only that one had. Who reads or
+//! writes a cache holds a shared lock of its directory meanwhile; blobs are removed under the
+//! exclusive one, and stay if somebody is in the way.
+//!
 //! Specification: OCI image-spec, image-layout.md.
 
 use super::document::{Document, MEDIA_TYPE, media_type};
@@ -10,15 +14,20 @@ use kiln_oci::{
     Reference,
 };
 use kiln_transfer::layout::{LayoutDirectory, is_named};
+use rustix::fs::FlockOperation;
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// A cache in a layout.
 pub(super) struct LayoutCache {
     layout: LayoutDirectory,
     tag: String,
     digest: Option<Digest>,
+    /// The directory, locked as long as the cache is used.
+    used: Mutex<Option<File>>,
 }
 
 impl LayoutCache {
@@ -27,7 +36,63 @@ impl LayoutCache {
             layout: LayoutDirectory::new(path),
             tag,
             digest,
+            used: Mutex::default(),
         }
+    }
+
+    /// Takes the shared lock, where the directory is there and the file system has locks.
+    fn begin_use(&self) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.is_none() {
+            *used = self.lock(FlockOperation::LockShared);
+        }
+    }
+
+    fn end_use(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn lock(&self, operation: FlockOperation) -> Option<File> {
+        let directory = File::open(self.layout.path()).ok()?;
+        rustix::fs::flock(&directory, operation).ok()?;
+        Some(directory)
+    }
+
+    /// Removes the blobs that `replaced` led to and nothing in the directory leads to now. What
+    /// cannot be removed only takes room.
+    fn remove_unnamed(&self, replaced: Descriptor) {
+        let Some(_alone) = self.lock(FlockOperation::NonBlockingLockExclusive) else {
+            return;
+        };
+        let Ok(Some(index)) = self.index() else {
+            return;
+        };
+        let (kept, known) = (self.reach(index.manifests), self.reach(vec![replaced]));
+        let (Some(kept), Some(known)) = (kept, known) else {
+            return;
+        };
+        for digest in known.difference(&kept) {
+            let _ = std::fs::remove_file(self.layout.blob_path(digest));
+        }
+    }
+
+    /// Returns all that `pending` leads to; `None` if that is not known of something.
+    fn reach(&self, mut pending: Vec<Descriptor>) -> Option<HashSet<Digest>> {
+        let mut reached = HashSet::new();
+        while let Some(next) = pending.pop() {
+            if !reached.insert(next.digest.clone()) {
+                continue;
+            }
+            let bytes = self.read(&next.digest, MAX_DOCUMENT_BYTES as u64).ok()?;
+            match OciDocument::parse(&bytes, Some(next.media_type.as_str())).ok()? {
+                OciDocument::Index(index) => pending.extend(index.manifests),
+                OciDocument::Manifest(manifest) => {
+                    reached.insert(manifest.config.digest);
+                    reached.extend(manifest.layers.into_iter().map(|layer| layer.digest));
+                }
+            }
+        }
+        Some(reached)
     }
 
     /// Returns `index.json`; `None` if there is none.
@@ -74,6 +139,7 @@ impl LayoutCache {
 
 impl Backend for LayoutCache {
     fn load(&self) -> Result<Vec<LoadedCache>, CacheError> {
+        self.begin_use();
         let target = self.target()?;
         let bytes = self.read(&target.digest, MAX_DOCUMENT_BYTES as u64)?;
         let parsed = OciDocument::parse(&bytes, Some(target.media_type.as_str()));
@@ -102,12 +168,16 @@ impl Backend for LayoutCache {
         open: OpenBlob<'_>,
         _: Option<&Reference>,
     ) -> Result<(), CacheError> {
+        self.begin_use();
         if self.layout.has_blob(descriptor) {
             return Ok(());
         }
         let path = self.layout.blob_path(&descriptor.digest);
         let mut input = open().map_err(|source| file_error("read what goes to", &path, source))?;
-        Ok(self.layout.write_blob(&descriptor.digest, &mut input)?)
+        self.layout.write_blob(&descriptor.digest, &mut input)?;
+        // The first blob makes the directory.
+        self.begin_use();
+        Ok(())
     }
 
     fn publish(&self, document: &Document, layers: &[Descriptor]) -> Result<(), CacheError> {
@@ -120,7 +190,15 @@ impl Backend for LayoutCache {
         self.layout.write_blob(&target.digest, &mut &bytes[..])?;
         let empty = || Index::new(MediaFamily::Oci, Vec::new());
         let index = self.index()?.unwrap_or_else(empty);
-        Ok(self.layout.name(index, &self.tag, target)?)
+        let named = index.manifests.iter();
+        let replaced = named.filter(|one| is_named(one, &self.tag) && one.digest != target.digest);
+        let replaced = replaced.last().cloned();
+        self.layout.name(index, &self.tag, target)?;
+        self.end_use();
+        if let Some(replaced) = replaced {
+            self.remove_unnamed(replaced);
+        }
+        Ok(())
     }
 }
 

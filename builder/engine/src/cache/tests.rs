@@ -95,6 +95,53 @@ fn a_second_cache_takes_the_place_of_the_first() {
     });
 }
 
+/// The blobs in the layout at `path`.
+fn blobs(path: &std::path::Path) -> std::collections::BTreeSet<String> {
+    let names = std::fs::read_dir(path.join("blobs/sha256")).expect("the blobs");
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("a blob").file_name();
+    names
+        .map(|entry| name(entry).into_string().expect("a digest"))
+        .collect()
+}
+
+#[test]
+fn a_directory_keeps_no_blobs_of_the_cache_before() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let client = Client::new(ClientOptions::default()).expect("a client");
+    let in_tag = |tag: &str| {
+        let location = CacheLocation::Directory {
+            path: directory.path().to_owned(),
+            tag: tag.to_owned(),
+            digest: None,
+        };
+        backend(&location, &client)
+    };
+    put(in_tag("main").as_ref(), "one");
+    put(in_tag("branch").as_ref(), "one");
+    let both = blobs(directory.path());
+    put(in_tag("main").as_ref(), "two");
+    assert!(
+        blobs(directory.path()).is_superset(&both),
+        "the branch has them"
+    );
+    // While somebody reads the cache nothing goes.
+    let reader = in_tag("branch");
+    reader.load().expect("it is there");
+    let read = blobs(directory.path());
+    put(in_tag("main").as_ref(), "three");
+    assert!(
+        blobs(directory.path()).is_superset(&read),
+        "it is being read"
+    );
+    drop(reader);
+    put(in_tag("branch").as_ref(), "four");
+    let left = blobs(directory.path());
+    assert!(both.is_disjoint(&left), "{left:?}");
+    for tag in ["main", "branch"] {
+        in_tag(tag).load().expect("it is whole");
+    }
+}
+
 #[test]
 fn a_blob_that_is_there_is_not_read_again() {
     each_backend(|open| {
