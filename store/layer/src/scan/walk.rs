@@ -84,6 +84,8 @@ enum Place {
 struct State {
     waiting: Vec<Job>,
     working: usize,
+    /// Threads that wait: waking nobody takes a system call too.
+    idle: usize,
     threads: usize,
     found: Vec<(PathBuf, Scanned)>,
     failure: Option<CopyError>,
@@ -108,10 +110,12 @@ impl Walker<'_> {
                     self.changed.notify_all();
                     return;
                 }
+                state.idle += 1;
                 state = self
                     .changed
                     .wait(state)
                     .unwrap_or_else(PoisonError::into_inner);
+                state.idle -= 1;
                 continue;
             };
             state.working += 1;
@@ -133,7 +137,10 @@ impl Walker<'_> {
                 state.threads += 1;
                 scope.spawn(move || self.work(scope, most));
             }
-            self.changed.notify_all();
+            // The last one to work tells the others by finding nothing left.
+            if state.idle > 0 && !state.waiting.is_empty() {
+                self.changed.notify_all();
+            }
         }
     }
 
