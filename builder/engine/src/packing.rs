@@ -9,6 +9,7 @@ use crate::worker::Product;
 use crate::{BuildRequest, Destination};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use kiln_disk::{LayerId, Store};
+use kiln_layer::capture::CaptureOptions;
 use kiln_layer::compress::Compression;
 use kiln_plan::{Op, VertexId};
 use kiln_sandbox::Cancellation;
@@ -23,6 +24,10 @@ const MOST_THREADS: usize = 2;
 pub(crate) trait TakeLayers: Sync {
     /// Whether an image will have the layer that `vertex` makes.
     fn wants(&self, vertex: VertexId) -> bool;
+
+    /// Returns how the archive of the layer that `vertex` makes is to be captured, where its
+    /// digest is all that will be asked of it: whoever makes the layer may find that out.
+    fn wanted_digest(&self, vertex: VertexId) -> Option<CaptureOptions>;
 
     /// Hands in what `vertex` made just now.
     fn offer(&self, vertex: VertexId, product: &Product);
@@ -85,6 +90,13 @@ impl<'scope, 'env> Packing<'scope, 'env> {
 impl TakeLayers for Packing<'_, '_> {
     fn wants(&self, vertex: VertexId) -> bool {
         self.is_kept[vertex.index()]
+    }
+
+    fn wanted_digest(&self, vertex: VertexId) -> Option<CaptureOptions> {
+        let is_all = self.work.compressions.is_empty();
+        (is_all && self.wants(vertex)).then_some(CaptureOptions {
+            clamp_mtime_seconds: self.work.epoch,
+        })
     }
 
     fn offer(&self, vertex: VertexId, product: &Product) {

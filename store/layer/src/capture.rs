@@ -4,7 +4,8 @@
 //! walked in lexical order, component by component; memory grows with the depth of the tree, its
 //! largest directory and the number of hard links, never with contents.
 
-use std::collections::HashMap;
+mod first_names;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir, StatxFlags, openat, readlinkat, statx};
 use rustix::io::Errno;
 
+use self::first_names::FirstNames;
 use crate::archive::{
     ArchiveError, Device, Entry, EntryKind, LayerWriter, OPAQUE_MARKER, WHITEOUT_PREFIX, Xattrs,
     is_portable_xattr,
@@ -89,7 +91,7 @@ pub fn capture(
         opaque_name: format.opaque_name(),
         has_notes: format == WhiteoutFormat::User,
         options: *options,
-        first_names: HashMap::new(),
+        first_names: FirstNames::default(),
         summary: CaptureSummary::default(),
         directory_buffer: Vec::with_capacity(DIRECTORY_BUFFER_BYTES),
         value_buffer: vec![0; XATTR_BUFFER_BYTES],
@@ -132,8 +134,7 @@ struct Walk<W: Write> {
     /// Whether files say in an attribute whose they are.
     has_notes: bool,
     options: CaptureOptions,
-    /// The first name of every file that has several, by inode.
-    first_names: HashMap<u64, PathBuf>,
+    first_names: FirstNames,
     summary: CaptureSummary,
     directory_buffer: Vec<u8>,
     value_buffer: Vec<u8>,
@@ -255,14 +256,12 @@ impl<W: Write> Walk<W> {
         metadata: &Metadata,
     ) -> Result<()> {
         if metadata.links > 1 {
-            if let Some(first) = self.first_names.get(&metadata.inode) {
-                let kind = EntryKind::HardLink {
-                    target: first.clone(),
-                };
+            if let Some(target) = self.first_names.get(metadata.inode) {
+                let kind = EntryKind::HardLink { target };
                 let entry = self.entry(path, kind, metadata, Xattrs::new());
                 return self.append(&entry, io::empty());
             }
-            self.first_names.insert(metadata.inode, path.to_owned());
+            self.first_names.add(metadata.inode, path);
         }
         let kind = match metadata.kind {
             FileKind::Regular => return self.capture_regular(parent, name, path, metadata),

@@ -128,6 +128,25 @@ fn captured_facts(
     keep_facts(store, layer, clamp_mtime_seconds, DiffId(digest), size)
 }
 
+/// Remembers the digest and size of the archive of a layer that was told while the layer was
+/// made: what [`facts`] would find by reading it.
+pub fn note_archive(
+    store: &Store,
+    layer: &LayerId,
+    clamp_mtime_seconds: Option<i64>,
+    diff_id: DiffId,
+    uncompressed_size: u64,
+) -> Result<()> {
+    keep_facts(
+        store,
+        layer,
+        clamp_mtime_seconds,
+        diff_id,
+        uncompressed_size,
+    )
+    .map(drop)
+}
+
 fn keep_facts(
     store: &Store,
     layer: &LayerId,
@@ -159,18 +178,27 @@ fn keep_facts(
 /// Whether what is being done is not wanted any more.
 pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
 
-/// A sink that fails once nobody wants what it takes.
+/// A sink that fails once nobody wants what it takes. Asking may take a system call, so that it
+/// asks now and then.
 struct Stoppable<'a> {
     inner: &'a mut dyn Write,
     is_stopped: Stop<'a>,
+    unasked_bytes: usize,
 }
+
+/// Bytes after which a capture asks whether it is still wanted.
+const ASK_AFTER_BYTES: usize = 1 << 20;
 
 impl Write for Stoppable<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match (self.is_stopped)() {
-            true => Err(io::Error::other("it was stopped")),
-            false => self.inner.write(bytes),
+        self.unasked_bytes += bytes.len();
+        if self.unasked_bytes >= ASK_AFTER_BYTES {
+            self.unasked_bytes = 0;
+            if (self.is_stopped)() {
+                return Err(io::Error::other("it was stopped"));
+            }
         }
+        self.inner.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -192,6 +220,7 @@ fn capture_layer(
     let sink = Stoppable {
         inner: sink,
         is_stopped,
+        unasked_bytes: 0,
     };
     let captured = capture(&path, whiteout_format(), sink, &options);
     captured

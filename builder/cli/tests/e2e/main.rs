@@ -29,4 +29,5 @@ mod remote_cache;
 mod reproducible;
 mod rootless;
 mod secrets;
+mod sharing;
 mod store;

@@ -47,6 +47,14 @@ impl<'build> Contexts<'build> {
         self.tree(self.directory(name)?)
     }
 
+    /// Returns the path of the directory called `name` in the request, if another build may see
+    /// that directory.
+    pub fn lasting_name(&self, name: &str) -> Option<String> {
+        let directory = self.directory(name).ok();
+        let directory = directory.filter(|directory| is_lasting(directory));
+        directory.map(|directory| index_name(&directory.path))
+    }
+
     /// Keeps what was learned for the next build. What cannot be kept only costs time later.
     pub fn save(&self) {
         for (name, scan) in self.lock().iter() {

@@ -1,21 +1,30 @@
 //! Files copied or made, written straight into a layer: nothing is mounted.
 
+use super::earlier::Lineage;
 use super::{adding, content, on_top, stack_of};
 use crate::StepError;
 use crate::worker::{BuildWorker, Product};
 use kiln_disk::LayerId;
 use kiln_layer::archive::{self, UnpackOptions};
-use kiln_layer::copy::{self, CopyRequest, ModeChange, Selection, Source};
+use kiln_layer::copy::{self, CopyRequest, LayerCopy, ModeChange, Selection, Source};
 use kiln_layer::tree::{Attributes, Follow, Tree};
 use kiln_layer::users::Accounts;
-use kiln_plan::{Copy, FileAction, FileOp, Owner, Unpack};
+use kiln_oci::DiffId;
+use kiln_plan::{Copy, FileAction, FileOp, Owner, Unpack, VertexId};
+use kiln_transfer::layers;
 use std::io::Write;
 
 pub(super) fn execute(
     worker: &BuildWorker<'_>,
+    vertex: VertexId,
     file: &FileOp,
     inputs: &[Product],
 ) -> Result<Product, StepError> {
+    if let [FileAction::Copy(copy)] = file.actions.as_slice()
+        && copy.unpack == Unpack::Never
+    {
+        return copy_alone(worker, vertex, (file, copy), inputs);
+    }
     let stack = stack_of(file.base.and_then(|_| inputs.first()))?;
     let mut copied = inputs[usize::from(file.base.is_some())..].iter();
     let layer = worker.store.layers().begin()?;
@@ -37,6 +46,47 @@ pub(super) fn execute(
     Ok(on_top(stack, id))
 }
 
+/// Carries out an operation that is one copy: then nothing else changes the layer, its archive
+/// can be hashed while it is made, and files can be those of an earlier layer.
+fn copy_alone(
+    worker: &BuildWorker<'_>,
+    vertex: VertexId,
+    (file, copy): (&FileOp, &Copy),
+    inputs: &[Product],
+) -> Result<Product, StepError> {
+    let stack = stack_of(file.base.and_then(|_| inputs.first()))?;
+    let source = inputs.last().expect("a copy has its input");
+    let layer = worker.store.layers().begin()?;
+    let mut target = Tree::open_for_write(&worker.paths(stack)?, &layer.upper(), worker.whiteouts)?;
+    let request = request(worker, copy, source, &target)?;
+    let lineage = Lineage::of(worker, copy, source);
+    let earlier = lineage.as_ref().and_then(|lineage| lineage.latest(worker));
+    let options = LayerCopy {
+        record: worker.packing.wanted_digest(vertex),
+        earlier: earlier.as_ref().map(|(_, files)| files),
+    };
+    let files = worker.files(source)?;
+    let copied = copy::copy_into_layer(files.source(), &mut target, &request, &options)?;
+    target.finish()?;
+    let id = layer.commit(LayerId::random())?;
+    if let (Some(archive), Some(record)) = (&copied.archive, options.record) {
+        let diff_id = DiffId(archive.digest.clone());
+        // Without it the layer is read again.
+        let _ = layers::note_archive(
+            worker.store,
+            &id,
+            record.clamp_mtime_seconds,
+            diff_id,
+            archive.size,
+        );
+    }
+    if let Some(lineage) = lineage {
+        let earlier = earlier.as_ref().map(|(layer, _)| layer);
+        lineage.note(worker, &id, &copied, earlier);
+    }
+    Ok(on_top(stack, id))
+}
+
 fn copy_files(
     worker: &BuildWorker<'_>,
     copy: &Copy,
@@ -44,7 +94,21 @@ fn copy_files(
     target: &mut Tree,
 ) -> Result<(), StepError> {
     let files = worker.files(source)?;
-    let request = CopyRequest {
+    let request = request(worker, copy, source, target)?;
+    match copy.unpack {
+        Unpack::Never => copy::copy_into(files.source(), target, &request)?,
+        Unpack::Detect => add_files(files.source(), target, &request)?,
+    }
+    Ok(())
+}
+
+fn request(
+    worker: &BuildWorker<'_>,
+    copy: &Copy,
+    source: &Product,
+    target: &Tree,
+) -> Result<CopyRequest, StepError> {
+    Ok(CopyRequest {
         selection: Selection {
             sources: copy.sources.clone(),
             exclude: content::exclusions(&copy.exclude)?,
@@ -54,12 +118,7 @@ fn copy_files(
         owner: resolve_owner(target, copy.owner.as_ref())?,
         default_owner: worker.default_owner(source),
         mode: copy.mode.as_ref().map(mode_change).transpose()?,
-    };
-    match copy.unpack {
-        Unpack::Never => copy::copy_into(files.source(), target, &request)?,
-        Unpack::Detect => add_files(files.source(), target, &request)?,
-    }
-    Ok(())
+    })
 }
 
 /// Copies files, and unpacks those that are archives.

@@ -5,6 +5,7 @@ mod agent;
 mod cache_mounts;
 pub(crate) mod content;
 mod device;
+mod earlier;
 mod enter;
 mod exec;
 mod file;
@@ -32,7 +33,7 @@ pub(crate) fn execute(
     match op {
         Op::Image(image) => image::execute(worker, vertex, image),
         Op::Exec(exec) => exec::execute(worker, vertex, exec, inputs),
-        Op::File(file) => file::execute(worker, file, inputs),
+        Op::File(file) => file::execute(worker, vertex, file, inputs),
         Op::Merge(_) => merge::execute(inputs),
         Op::Local(local) => Ok(Product::Directory(local.name.clone())),
         Op::Http(http) => http::execute(worker, vertex, http),

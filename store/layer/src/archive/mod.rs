@@ -25,6 +25,7 @@ pub use unpack::{
     Below, DevicePolicy, Names, UnpackError, UnpackLimits, UnpackOptions, UnpackSummary, unpack,
 };
 pub use writer::LayerWriter;
+pub(crate) use writer::{ARCHIVE_END, padding};
 
 /// An archive cannot be read, written or applied.
 #[derive(Debug, thiserror::Error)]

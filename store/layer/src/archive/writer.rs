@@ -15,6 +15,8 @@ use super::entry::{Device, Entry, EntryKind};
 use super::pax::{self, Records};
 
 pub(super) const BLOCK_BYTES: usize = 512;
+/// What an archive ends with.
+pub(crate) const ARCHIVE_END: &[u8] = &[0; 2 * BLOCK_BYTES];
 const NAME_BYTES: usize = 100;
 const MAX_OCTAL_7: u64 = 0o7_777_777;
 const MAX_OCTAL_11: u64 = 0o77_777_777_777;
@@ -31,12 +33,21 @@ impl<W: Write> LayerWriter<W> {
     pub fn new(output: W) -> Self {
         Self {
             output,
-            buffer: vec![0; COPY_BUFFER_BYTES],
+            buffer: Vec::new(),
         }
     }
 
     /// Writes `entry` and, if it is a regular file, its content, which must have its size.
     pub fn append(&mut self, entry: &Entry, content: impl Read) -> Result<(), ArchiveError> {
+        self.append_header(entry)?;
+        match entry.kind {
+            EntryKind::Regular { size } => self.write_content(&entry.path, size, content),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes all of `entry` but its content, which follows with its [`padding`].
+    pub(crate) fn append_header(&mut self, entry: &Entry) -> Result<(), ArchiveError> {
         let fields = Fields::of(entry);
         let records = fields.records(entry);
         if !records.is_empty() {
@@ -47,10 +58,7 @@ impl<W: Write> LayerWriter<W> {
                 .header(entry, EntryType::new(fields.letter))
                 .as_bytes(),
         )?;
-        match entry.kind {
-            EntryKind::Regular { size } => self.write_content(&entry.path, size, content),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// Writes an empty regular file that stands for a deletion.
@@ -69,7 +77,7 @@ impl<W: Write> LayerWriter<W> {
 
     /// Writes the end of the archive and returns the output.
     pub fn finish(mut self) -> Result<W, ArchiveError> {
-        self.output.write_all(&[0; 2 * BLOCK_BYTES])?;
+        self.output.write_all(ARCHIVE_END)?;
         Ok(self.output)
     }
 
@@ -103,6 +111,7 @@ impl<W: Write> LayerWriter<W> {
             expected: size,
         };
         let (mut left, mut content) = (size, content);
+        self.buffer.resize(COPY_BUFFER_BYTES, 0);
         while left > 0 {
             let want = left.min(self.buffer.len() as u64) as usize;
             let read = content.read(&mut self.buffer[..want])?;
@@ -116,11 +125,14 @@ impl<W: Write> LayerWriter<W> {
     }
 
     fn pad(&mut self, size: u64) -> Result<(), ArchiveError> {
-        let padding = size.next_multiple_of(BLOCK_BYTES as u64) - size;
-        Ok(self
-            .output
-            .write_all(&[0; BLOCK_BYTES][..padding as usize])?)
+        Ok(self.output.write_all(padding(size))?)
     }
+}
+
+/// Returns the zeros that follow `size` bytes of content.
+pub(crate) fn padding(size: u64) -> &'static [u8] {
+    let length = size.next_multiple_of(BLOCK_BYTES as u64) - size;
+    &[0; BLOCK_BYTES][..length as usize]
 }
 
 /// What of an entry goes into the fields of a ustar header.

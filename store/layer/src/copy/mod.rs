@@ -6,7 +6,9 @@
 //! Rules: Dockerfile reference, "COPY" and "ADD"; where it is silent, BuildKit's behaviour.
 
 mod digest;
+mod earlier;
 mod mode;
+mod recording;
 mod source;
 mod sources;
 #[cfg(test)]
@@ -21,10 +23,14 @@ use crate::pattern::{IgnorePatterns, InvalidPattern};
 use crate::tree::{FileKind, TreeError};
 
 pub use digest::{DigestOptions, SelectedFile, content_digest, content_listing};
+pub use earlier::Earlier;
 pub use mode::{Clause, InvalidMode, ModeChange};
+pub use recording::RecordedArchive;
 pub use source::Source;
 pub use sources::{ResolvedSource, resolve_sources};
-pub use transfer::{copy_into, copy_resolved, prepare_destination};
+pub use transfer::{
+    Copied, LayerCopy, copy_into, copy_into_layer, copy_resolved, prepare_destination,
+};
 
 type Result<T, E = CopyError> = std::result::Result<T, E>;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::sources::{ResolvedSource, resolve_sources};
 use super::{CopyError, Result, Selection};
-use crate::scan::{self, Scan};
+use crate::scan::{self, Content, Scan};
 use crate::tree::{Entry, Metadata, Tree};
 
 /// Where files are copied from.
@@ -47,10 +47,13 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Returns what the directory at `path` shows.
-    pub(super) fn entries(self, path: &Path) -> Result<Vec<Entry>> {
+    /// Returns what the directory at `path` shows, with the digests of contents that are known.
+    pub(super) fn entries(self, path: &Path) -> Result<Vec<(Entry, Option<Content>)>> {
         match self {
-            Source::Tree(tree) => tree.read_dir(path).map_err(CopyError::Source),
+            Source::Tree(tree) => {
+                let entries = tree.read_dir(path).map_err(CopyError::Source)?;
+                Ok(entries.into_iter().map(|entry| (entry, None)).collect())
+            }
             Source::Scan(scan) => scan.entries(path),
         }
     }

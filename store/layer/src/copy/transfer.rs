@@ -1,13 +1,18 @@
 //! Copying what was resolved.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 
+use super::earlier::{Earlier, Same, Unused};
+use super::recording::{RecordedArchive, Recorder, Unrecordable};
 use super::sources::{ResolvedSource, parents_of};
 use super::walk::{Walk, Walked};
-use super::writing::{Hands, Task, Writing};
+use super::writing::{CHUNK_BYTES, Hands, Task, Writing, read_some};
 use super::{CopyError, CopyRequest, ModeChange, Result, Source};
+use crate::archive::padding;
+use crate::capture::CaptureOptions;
+use crate::scan::Content;
 use crate::tree::{Attributes, FileKind, Follow, Metadata, Tree, TreeError};
 
 const PARENT_MODE: u32 = 0o755;
@@ -23,6 +28,41 @@ pub fn copy_into<'a>(
     copy_resolved(source, target, request, &resolved)
 }
 
+/// What a copy into an empty layer makes use of, and what it finds out besides.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LayerCopy<'a> {
+    /// Finds out the digest of the layer's archive, as a capture with these options would.
+    pub record: Option<CaptureOptions>,
+    /// A layer whose files may be used where they are the same.
+    pub earlier: Option<&'a Earlier>,
+}
+
+/// What a copy found out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// The archive of the layer, where it could be told while the layer was made.
+    pub archive: Option<RecordedArchive>,
+    /// Regular files that were made, further names of the same apart.
+    pub files: u64,
+    /// Those that are files of the earlier layer.
+    pub shared_files: u64,
+    /// Whether the layer has files with several names.
+    pub has_hard_links: bool,
+}
+
+/// Copies what the request selects of `source` into the empty layer that `target` writes to: the
+/// only thing that is written to it. Call [`Tree::finish`] on the target afterwards.
+pub fn copy_into_layer<'a>(
+    source: impl Into<Source<'a>>,
+    target: &mut Tree,
+    request: &CopyRequest,
+    options: &LayerCopy<'_>,
+) -> Result<Copied> {
+    let source = source.into();
+    let resolved = source.resolve(&request.selection)?;
+    copy_with(source, target, request, &resolved, options)
+}
+
 /// Copies files that were resolved before, or some of them.
 pub fn copy_resolved<'a>(
     source: impl Into<Source<'a>>,
@@ -30,27 +70,56 @@ pub fn copy_resolved<'a>(
     request: &CopyRequest,
     resolved: &[ResolvedSource],
 ) -> Result<()> {
+    let options = LayerCopy::default();
+    copy_with(source.into(), target, request, resolved, &options).map(drop)
+}
+
+fn copy_with(
+    source: Source<'_>,
+    target: &mut Tree,
+    request: &CopyRequest,
+    resolved: &[ResolvedSource],
+    options: &LayerCopy<'_>,
+) -> Result<Copied> {
     // Patterns that match nothing make nothing, not even the destination.
     if resolved.is_empty() {
-        return Ok(());
+        return Ok(Copied::default());
     }
+    let recorder = options.record.map(|record| Recorder::new(record, target));
+    let recorder = recorder.and_then(Result::ok);
     let destination = make_destination(target, request)?;
-    let source = source.into();
-    let writing = Writing::new(source);
-    let copied = std::thread::scope(|scope| {
+    let writing = Writing::new(source, recorder.is_some());
+    let copied: Result<Copied> = std::thread::scope(|scope| {
         let mut copier = Copier {
             source,
             target,
             request,
             links: HashMap::new(),
+            unused: options.earlier.map(Unused::of),
+            recorder,
+            copied: Copied::default(),
+            writing: &writing,
             hands: writing.hands(scope),
         };
-        let mut resolved = resolved.iter();
-        resolved.try_for_each(|file| copier.copy(file, &destination))
+        for file in resolved {
+            copier.copy(file, &destination)?;
+        }
+        copier.record(|recorder, tree, bytes| recorder.end(tree, &destination, bytes));
+        let Copier { hands, copied, .. } = copier;
+        let archive = hands.finish()?;
+        Ok(Copied { archive, ..copied })
         // The hands end when there is no copier that gives them work.
     });
+    let is_recorded = writing.is_recorded();
     // A failed hand made the copier stop, so that is the reason.
-    writing.failure().map_or(copied, Err)
+    if let Some(failure) = writing.failure() {
+        return Err(failure);
+    }
+    let copied = copied?;
+    Ok(Copied {
+        archive: copied.archive.filter(|_| is_recorded),
+        ..copied
+    })
 }
 
 /// Makes the destination a directory, with its missing parents, and returns its path: for
@@ -96,6 +165,10 @@ struct Copier<'a, 'scope, 'env> {
     request: &'a CopyRequest,
     /// Where files with several names were copied to, by device and inode.
     links: HashMap<(u64, u64), PathBuf>,
+    unused: Option<Unused<'a>>,
+    recorder: Option<Recorder>,
+    copied: Copied,
+    writing: &'env Writing<'env>,
     hands: Hands<'scope, 'env>,
 }
 
@@ -125,7 +198,7 @@ impl Copier<'_, '_, '_> {
         if file.metadata.is_directory() {
             self.copy_directory(self.start(file), &file.metadata, &target_path)
         } else {
-            self.copy_file(&file.path, &file.metadata, &target_path)
+            self.copy_file(&file.path, &file.metadata, None, &target_path)
         }
     }
 
@@ -164,7 +237,9 @@ impl Copier<'_, '_, '_> {
                 let attributes = self.attributes(from, &metadata)?;
                 self.target
                     .make_directory(to, &attributes)
-                    .map_err(CopyError::Target)
+                    .map_err(CopyError::Target)?;
+                self.record_directory(to);
+                Ok(())
             }
         }
     }
@@ -182,9 +257,11 @@ impl Copier<'_, '_, '_> {
     ) -> Result<()> {
         let attributes = self.attributes(from, metadata)?;
         match self.target.make_directory(to, &attributes) {
-            Err(TreeError::NotADirectory(_)) => Err(directory_over_file(from, to)),
-            made => made.map_err(CopyError::Target),
+            Err(TreeError::NotADirectory(_)) => return Err(directory_over_file(from, to)),
+            made => made.map_err(CopyError::Target)?,
         }
+        self.record_directory(to);
+        self.hands.pass_on()
     }
 
     fn copy_content(&mut self, from: Walked, to: &Path) -> Result<()> {
@@ -195,16 +272,22 @@ impl Copier<'_, '_, '_> {
             if child.metadata.is_directory() {
                 self.make_copy_of_directory(&child.path, &child.metadata, &target_path)?;
             } else {
-                self.copy_file(&child.path, &child.metadata, &target_path)?;
+                self.copy_file(&child.path, &child.metadata, child.content, &target_path)?;
             }
         }
         Ok(())
     }
 
-    fn copy_file(&mut self, from: &Path, metadata: &Metadata, to: &Path) -> Result<()> {
+    fn copy_file(
+        &mut self,
+        from: &Path,
+        metadata: &Metadata,
+        content: Option<Content>,
+        to: &Path,
+    ) -> Result<()> {
         let copied = match metadata.kind {
             FileKind::Directory => return Err(directory_over_file(from, to)),
-            FileKind::Regular => return self.copy_regular(from, metadata, to),
+            FileKind::Regular => return self.copy_regular(from, metadata, content, to),
             FileKind::Symlink => {
                 let target = self
                     .source
@@ -212,11 +295,18 @@ impl Copier<'_, '_, '_> {
                     .read_link(from)
                     .map_err(CopyError::Source)?;
                 let attributes = self.attributes(from, metadata)?;
-                self.target.symlink(to, target, &attributes)
+                let made = self.target.make_symlink(to, &target, &attributes);
+                if let Ok(path) = &made {
+                    self.record(|recorder, tree, bytes| {
+                        recorder.link(tree, (path, &target), &attributes, bytes)
+                    });
+                }
+                made.map(drop)
             }
             kind => {
                 let attributes = self.attributes(from, metadata)?;
                 let device = metadata.special_device;
+                self.stop_recording();
                 self.target.special(to, kind, device, &attributes)
             }
         };
@@ -224,39 +314,145 @@ impl Copier<'_, '_, '_> {
         self.source.check_unchanged(from, metadata)
     }
 
-    fn copy_regular(&mut self, from: &Path, metadata: &Metadata, to: &Path) -> Result<()> {
+    fn copy_regular(
+        &mut self,
+        from: &Path,
+        metadata: &Metadata,
+        content: Option<Content>,
+        to: &Path,
+    ) -> Result<()> {
         let inode = (metadata.device, metadata.inode);
         if metadata.links > 1
             && let Some(first) = self.links.get(&inode)
         {
+            self.copied.has_hard_links = true;
             let linked = self.target.hard_link(to, first);
+            self.stop_recording();
             return linked.map_err(|error| over_directory(error, from, metadata.kind, to));
         }
-        let (content, opened) = self.open(from, metadata)?;
+        self.copied.files += 1;
+        let attributes = self.plain_attributes(metadata);
+        if metadata.links == 1
+            && let Some(content) = content
+            && self.share(to, &attributes, metadata.size, &content)?
+        {
+            return Ok(());
+        }
         let copy = self
             .target
-            .create_file(to, &self.plain_attributes(&opened))
+            .create_file(to, &attributes)
             .map_err(|error| over_directory(error, from, metadata.kind, to))?;
         if metadata.links > 1 {
             self.links.insert(inode, to.to_path_buf());
         }
+        let mut header = Vec::new();
+        let size = metadata.size;
+        self.record(|recorder, tree, bytes| {
+            recorder.advance(tree, copy.path(), bytes)?;
+            recorder.file(copy.path(), size, copy.attributes(), &mut header)
+        });
         self.hands.write(Task {
             from: from.to_path_buf(),
             seen: *metadata,
-            size: opened.size,
-            content,
             copy,
+            header,
         })
     }
 
-    /// Opens a file. One of a scan is looked at again once it is read, not before.
-    fn open(&self, from: &Path, seen: &Metadata) -> Result<(File, Metadata)> {
-        let tree = self.source.tree();
-        let opened = match self.source {
-            Source::Scan(_) => tree.open_seen(from).map(|file| (file, *seen)),
-            Source::Tree(_) => tree.open_exactly(from),
+    /// Makes `to` a name of the file that an earlier layer has there, if it is the same; whether
+    /// it is.
+    fn share(
+        &mut self,
+        to: &Path,
+        attributes: &Attributes,
+        size: u64,
+        content: &Content,
+    ) -> Result<bool> {
+        let Some(unused) = &mut self.unused else {
+            return Ok(false);
         };
-        opened.map_err(CopyError::Source)
+        let Some(same) = unused.find(to, attributes, size, content) else {
+            return Ok(false);
+        };
+        // Whatever the reason, a copy is as good, or fails and says why.
+        let is_shared = self.target.adopt(to, same.tree).unwrap_or(false);
+        if is_shared {
+            self.copied.shared_files += 1;
+            self.record_shared(to, attributes, size, &same)?;
+        }
+        Ok(is_shared)
+    }
+
+    fn record_shared(
+        &mut self,
+        path: &Path,
+        attributes: &Attributes,
+        size: u64,
+        same: &Same<'_>,
+    ) -> Result<()> {
+        self.record(|recorder, tree, bytes| {
+            recorder.advance(tree, path, bytes)?;
+            recorder.file(path, size, attributes, bytes)
+        });
+        let held = self
+            .unused
+            .as_mut()
+            .and_then(|unused| unused.use_up(same, size));
+        if !self.writing.is_recorded() {
+            return Ok(());
+        }
+        match held {
+            Some(content) => self.hands.archive().extend_from_slice(content),
+            None => self.hash_again(path, size, same)?,
+        }
+        self.hands.archive().extend_from_slice(padding(size));
+        self.hands.pass_on()
+    }
+
+    /// Reads a large file for the archive: what was read to compare it is gone.
+    fn hash_again(&mut self, path: &Path, size: u64, same: &Same<'_>) -> Result<()> {
+        let failed = |source: io::Error| CopyError::Content {
+            path: path.to_path_buf(),
+            source,
+        };
+        let mut file = same.file();
+        file.rewind().map_err(failed)?;
+        let mut left = size;
+        while left > 0 {
+            let bytes = self.hands.archive();
+            bytes.reserve(CHUNK_BYTES);
+            let read = read_some(file, bytes).map_err(failed)? as u64;
+            if read == 0 || read > left {
+                return Err(failed(io::Error::other("a layer of the store was changed")));
+            }
+            left -= read;
+            self.hands.pass_on()?;
+        }
+        Ok(())
+    }
+
+    /// Lets the recorder take note of something, unless the recording was given up.
+    fn record(
+        &mut self,
+        note: impl FnOnce(&mut Recorder, &Tree, &mut Vec<u8>) -> Result<(), Unrecordable>,
+    ) {
+        let recorder = self
+            .recorder
+            .as_mut()
+            .filter(|_| self.writing.is_recorded());
+        if let Some(recorder) = recorder
+            && note(recorder, self.target, self.hands.archive()).is_err()
+        {
+            self.stop_recording();
+        }
+    }
+
+    fn record_directory(&mut self, path: &Path) {
+        self.record(|recorder, tree, bytes| recorder.directory(tree, path, bytes));
+    }
+
+    fn stop_recording(&self) {
+        self.writing.stop_recording();
     }
 
     fn attributes(&self, from: &Path, metadata: &Metadata) -> Result<Attributes> {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Result, Source};
 use crate::pattern::{IgnorePatterns, ParentMatch};
+use crate::scan::Content;
 use crate::tree::Metadata;
 
 /// A walk over all that is below a directory, in which a directory comes before its content.
@@ -29,6 +30,8 @@ pub(super) struct Reached {
     /// Path below the directory where the walk began.
     pub below: PathBuf,
     pub metadata: Metadata,
+    /// The digest of what it holds, where that is known.
+    pub content: Option<Content>,
 }
 
 impl<'a> Walk<'a> {
@@ -68,6 +71,7 @@ impl<'a> Walk<'a> {
                 path: child.path,
                 below,
                 metadata: child.metadata,
+                content: child.content,
             }));
         }
         Ok(None)
@@ -88,6 +92,7 @@ struct Child {
     pub name: std::ffi::OsString,
     pub path: PathBuf,
     pub metadata: Metadata,
+    pub content: Option<Content>,
 }
 
 impl Walked {
@@ -122,11 +127,12 @@ impl Walked {
     fn children(&self, source: Source<'_>, exclude: &IgnorePatterns) -> Result<Vec<Child>> {
         let entries = source.entries(&self.path)?;
         let mut children = Vec::with_capacity(entries.len());
-        for entry in entries {
+        for (entry, content) in entries {
             let child = Child {
                 path: self.path.join(&entry.name),
                 name: entry.name,
                 metadata: entry.metadata,
+                content,
             };
             if exclude.is_empty() || self.shows(source, exclude, &child)? {
                 children.push(child);

@@ -27,7 +27,7 @@ use crate::copy::{CopyError, ResolvedSource, Selection, resolve_sources};
 use crate::tree::{Entry, Metadata, Tree, TreeError, Xattr};
 
 pub use index::{DamagedIndex, Index};
-pub(crate) use read::{Content, attributes_content, content};
+pub(crate) use read::{Content, ContentHash, attributes_content, content};
 pub(crate) use stamp::Stamp;
 
 type Result<T, E = CopyError> = std::result::Result<T, E>;
@@ -162,13 +162,15 @@ impl Scan {
         state.directories.get(path).cloned().ok_or_else(gone)
     }
 
-    /// Returns what the directory at `path` showed when it was walked.
-    pub(crate) fn entries(&self, path: &Path) -> Result<Vec<Entry>> {
+    /// Returns what the directory at `path` showed when it was walked, with the digests of those
+    /// files whose content is known.
+    pub(crate) fn entries(&self, path: &Path) -> Result<Vec<(Entry, Option<Content>)>> {
         use std::os::unix::ffi::OsStrExt;
         let directory = self.directory(path)?;
-        let entry = |entry: &ScannedEntry| Entry {
-            name: std::ffi::OsStr::from_bytes(directory.name(entry)).to_os_string(),
-            metadata: entry.metadata,
+        let entry = |entry: &ScannedEntry| {
+            let name = std::ffi::OsStr::from_bytes(directory.name(entry)).to_os_string();
+            let metadata = entry.metadata;
+            (Entry { name, metadata }, entry.content.get().copied())
         };
         Ok(directory.entries.iter().map(entry).collect())
     }

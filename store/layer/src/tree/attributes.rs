@@ -63,6 +63,28 @@ fn set_owner(
     }
 }
 
+/// Sets those attributes of an open file or directory that was just made which it does not have
+/// yet: each that is set is written to the journal of the file system.
+pub(super) fn apply_to_new(
+    flavor: Flavor,
+    handle: BorrowedFd<'_>,
+    attributes: &Attributes,
+    path: &Path,
+) -> Result<()> {
+    let made = stat_handle(handle).map_err(TreeError::io("look up", path))?;
+    let is_owner_right = (made.uid, made.gid) == (attributes.uid, attributes.gid);
+    if !is_owner_right || made.mode != attributes.mode & 0o7777 {
+        return apply_to_handle(flavor, handle, attributes, path);
+    }
+    xattr::set_handle(handle, &attributes.xattrs)
+        .map_err(TreeError::io("set the extended attributes of", path))?;
+    if attributes.modified.is_none() {
+        return Ok(());
+    }
+    rustix::fs::futimens(handle, &times(attributes.modified))
+        .map_err(TreeError::io("set the time of", path))
+}
+
 /// Sets all attributes of `name` in `parent`, never of what a link there points to.
 pub(super) fn apply_to_name(
     flavor: Flavor,

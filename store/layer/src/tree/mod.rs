@@ -25,7 +25,7 @@ mod upper;
 mod write;
 mod xattr;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -63,7 +63,7 @@ pub struct Tree {
     /// A directory that is not shown: device and inode.
     hidden: Option<(u64, u64)>,
     /// What directories that were written to get as modification time in the end.
-    directory_times: BTreeMap<PathBuf, Timestamp>,
+    directory_times: HashMap<PathBuf, Timestamp>,
 }
 
 /// Directories by their resolved path. No symbolic link leads to a key.
@@ -176,7 +176,7 @@ impl Tree {
             ignore: None,
             normalizes_modes: false,
             hidden: None,
-            directory_times: BTreeMap::new(),
+            directory_times: HashMap::new(),
         })
     }
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::directory::Flavor;
 use super::{Attributes, Result, Xattr, attributes};
@@ -24,6 +24,16 @@ impl NewFile {
         &mut self.file
     }
 
+    /// Where it lies, without links, relative to the root.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it is given.
+    pub(crate) fn attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+
     /// Sets the extended attributes that the file is given.
     pub fn set_xattrs(&mut self, xattrs: Vec<Xattr>) {
         self.attributes.xattrs = xattrs;
@@ -32,7 +42,7 @@ impl NewFile {
     /// Gives the file its attributes. They come last: writing changes the time, and clears
     /// capabilities and set-user-ID bits.
     pub fn finish(self) -> Result<()> {
-        attributes::apply_to_handle(self.flavor, self.file.as_fd(), &self.attributes, &self.path)
+        attributes::apply_to_new(self.flavor, self.file.as_fd(), &self.attributes, &self.path)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use rustix::io::Errno;
 
 use super::attributes::copy_attributes;
 use super::directory::{self, Directory, Found, stat_handle};
-use super::{Attributes, FileKind, Flavor, Follow, Result, Tree, TreeError, xattr};
+use super::{Attributes, FileKind, Flavor, Follow, Result, Tree, TreeError, note, xattr};
 
 /// Where something is about to be made.
 pub(super) struct Place {
@@ -91,6 +92,50 @@ impl Tree {
         made.map_err(TreeError::io(action, &place.path))
     }
 
+    /// Makes something at `path`, in place of another file, with `make`, which fails if anything
+    /// is there. Returns where it lies, without links.
+    pub(super) fn make_new<T>(
+        &mut self,
+        path: &Path,
+        action: &'static str,
+        make: impl Fn(BorrowedFd<'_>, &OsStr) -> std::result::Result<T, Errno>,
+    ) -> Result<(T, PathBuf)> {
+        // Where nothing lies below, `make` says whether something is there.
+        if let Some(parent) = self.sole_parent(path) {
+            self.note_time(path.parent().unwrap_or(Path::new("")), &parent)?;
+            match make(
+                parent.parts[0].as_fd(),
+                path.file_name().unwrap_or_default(),
+            ) {
+                Err(Errno::EXIST) => {}
+                made => {
+                    let made = made.map_err(TreeError::io(action, path))?;
+                    return Ok((made, path.to_path_buf()));
+                }
+            }
+        }
+        let place = self.free_place(path)?;
+        let made = self.make_at(&place, action, make)?;
+        Ok((made, place.path))
+    }
+
+    /// Returns the directory that holds `path`, if it is known to be reached without links and
+    /// only the upper directory has it.
+    fn sole_parent(&self, path: &Path) -> Option<Arc<Directory>> {
+        let parent = self.reached_parent(path)?;
+        (parent.has_upper && parent.parts.len() == 1).then_some(parent)
+    }
+
+    /// Returns the directory that holds `path`, if it is known to be reached without links.
+    pub(super) fn reached_parent(&self, path: &Path) -> Option<Arc<Directory>> {
+        let (above, name) = (path.parent()?, path.file_name()?);
+        // As written: without `.` and further slashes.
+        let length = above.as_os_str().len() + 1 + name.len();
+        let bytes = path.as_os_str().as_bytes();
+        let is_plain = bytes.len() == length && !bytes.windows(2).any(|pair| pair == b"/.");
+        is_plain.then(|| self.lock().get(above)).flatten()
+    }
+
     /// Removes what the upper directory has under a name; whether it was a whiteout.
     pub(super) fn clear_upper(&mut self, place: &Place) -> Result<bool> {
         let metadata = match directory::stat(place.upper(), place.name()) {
@@ -156,6 +201,33 @@ impl Tree {
         let copied = self.remember(path, parts);
         self.note_time(path, &copied)?;
         Ok(copied)
+    }
+
+    /// Returns the attributes that the directory at the resolved `path` of the upper directory
+    /// has in the end, and whether it is opaque; none if it is not there or has extended
+    /// attributes, which what is made in it may inherit.
+    pub(crate) fn plain_upper(&self, path: &Path) -> Option<(Attributes, bool)> {
+        let directory = self.directory_at(path).ok()?;
+        let directory = directory.filter(|directory| directory.has_upper)?;
+        let handle = directory.parts.first()?.as_fd();
+        let Flavor::Layers(format) = self.flavor else {
+            return None;
+        };
+        if !xattr::read_handle(handle).ok()?.is_empty() {
+            return None;
+        }
+        let metadata = note::noted_handle(self.flavor, handle, stat_handle(handle).ok()?);
+        let mut attributes = metadata.attributes();
+        if let Some(modified) = self.directory_times.get(path) {
+            attributes.modified = Some(*modified);
+        }
+        Some((attributes, xattr::is_opaque(format, handle)))
+    }
+
+    /// Whether the upper directory has the directory at the resolved `path`.
+    pub(crate) fn is_in_upper(&self, path: &Path) -> bool {
+        let directory = self.directory_at(path).ok().flatten();
+        directory.is_some_and(|directory| directory.has_upper)
     }
 
     fn is_read_only(&self) -> bool {
@@ -252,7 +324,6 @@ fn remove_recursively(parent: BorrowedFd<'_>, name: &OsStr) -> std::result::Resu
         Ok(())
     })?;
     for name in names {
-        use std::os::unix::ffi::OsStrExt;
         remove_recursively(directory.as_fd(), OsStr::from_bytes(&name))?;
     }
     rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)

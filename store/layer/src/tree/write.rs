@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
-use super::attributes::{apply_to_handle, apply_to_name, copy_attributes, times};
+use super::attributes::{apply_to_handle, apply_to_name, apply_to_new, copy_attributes, times};
 use super::directory::{self, Flavor};
 use super::metadata::is_whiteout_device;
 use super::note::{self, Note};
@@ -74,14 +74,18 @@ impl Tree {
 
     fn make_missing_directory(&mut self, place: &Place, attributes: &Attributes) -> Result<()> {
         let hides = self.clear_upper(place)? | place.lies_below(self.flavor)?;
-        rustix::fs::mkdirat(place.upper(), place.name(), Mode::from(0o700))
-            .map_err(TreeError::io("make the directory", &place.path))?;
+        rustix::fs::mkdirat(
+            place.upper(),
+            place.name(),
+            Mode::from(attributes.mode & 0o777),
+        )
+        .map_err(TreeError::io("make the directory", &place.path))?;
         let handle = directory::open_child(place.upper(), place.name())
             .map_err(TreeError::io("open the directory", &place.path))?;
         if hides {
             self.mark_opaque(handle.as_fd(), &place.path)?;
         }
-        apply_to_handle(self.flavor, handle.as_fd(), attributes, &place.path)?;
+        apply_to_new(self.flavor, handle.as_fd(), attributes, &place.path)?;
         self.keep_time(&place.path, attributes);
         self.remember(&place.path, vec![handle]);
         Ok(())
@@ -94,16 +98,16 @@ impl Tree {
         path: impl AsRef<Path>,
         attributes: &Attributes,
     ) -> Result<NewFile> {
-        let place = self.free_place(path.as_ref())?;
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let create = |parent: BorrowedFd<'_>, name: &OsStr| {
-            rustix::fs::openat(parent, name, flags, Mode::from(0o600))
-        };
-        let handle = self.make_at(&place, "create", create)?;
+        // Mostly these are right at once, and need not be set later.
+        let mode = Mode::from(attributes.mode & 0o777);
+        let create =
+            |parent: BorrowedFd<'_>, name: &OsStr| rustix::fs::openat(parent, name, flags, mode);
+        let (handle, path) = self.make_new(path.as_ref(), "create", create)?;
         Ok(NewFile {
             file: File::from(handle),
-            path: place.path,
+            path,
             attributes: attributes.clone(),
             flavor: self.flavor,
         })
@@ -116,8 +120,18 @@ impl Tree {
         target: impl AsRef<Path>,
         attributes: &Attributes,
     ) -> Result<()> {
-        let place = self.free_place(path.as_ref())?;
-        let target = target.as_ref();
+        self.make_symlink(path.as_ref(), target.as_ref(), attributes)
+            .map(drop)
+    }
+
+    /// As [`Tree::symlink`]; returns where the link lies, without links.
+    pub(crate) fn make_symlink(
+        &mut self,
+        path: &Path,
+        target: &Path,
+        attributes: &Attributes,
+    ) -> Result<PathBuf> {
+        let place = self.free_place(path)?;
         let link =
             |parent: BorrowedFd<'_>, name: &OsStr| rustix::fs::symlinkat(target, parent, name);
         self.make_at(&place, "make the symbolic link", link)?;
@@ -128,7 +142,8 @@ impl Tree {
             FileKind::Symlink,
             attributes,
             &place.path,
-        )
+        )?;
+        Ok(place.path)
     }
 
     /// Makes `path` another name of the file at `existing`, which is not followed if it is a
@@ -149,6 +164,26 @@ impl Tree {
             rustix::fs::linkat(source.upper(), source.name(), parent, name, no_follow)
         };
         self.make_at(&place, "make the hard link", link)
+    }
+
+    /// Makes `path`, if it is free of links, a further name of the file that the directory that
+    /// `other` shows has there; whether the system lets it. Nobody may change either file then.
+    pub(crate) fn adopt(&mut self, path: &Path, other: &Tree) -> Result<bool> {
+        let above = other.directory_at(path.parent().unwrap_or(Path::new("")))?;
+        let there = above.as_ref().and_then(|directory| directory.parts.first());
+        let Some(there) = there else {
+            return Ok(false);
+        };
+        let is_itself = self.reached_parent(path).is_some()
+            || self.resolve_path(path, Follow::ParentsOnly)? == path;
+        if !is_itself {
+            return Ok(false);
+        }
+        let link = |parent: BorrowedFd<'_>, name: &OsStr| {
+            rustix::fs::linkat(there, name, parent, name, AtFlags::empty())
+        };
+        self.make_new(path, "make the hard link", link)
+            .map(|_| true)
     }
 
     /// Makes a named pipe, a socket or a device at `path`, in place of another file.
@@ -281,7 +316,10 @@ impl Tree {
     /// Ends the writing: gives the directories that were written to their modification
     /// times. Those whose time was never set keep the one they had before.
     pub fn finish(&mut self) -> Result<()> {
-        for (path, modified) in &self.directory_times {
+        // What lies together is opened together.
+        let mut times_of: Vec<_> = self.directory_times.iter().collect();
+        times_of.sort_unstable_by_key(|(path, _)| path.as_os_str());
+        for (path, modified) in times_of {
             let Some(directory) = self.directory_at(path)? else {
                 continue;
             };

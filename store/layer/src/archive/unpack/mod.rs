@@ -165,7 +165,9 @@ impl Unpacker<'_> {
                 return self.make_file(&path, &attributes, *size, reader);
             }
             EntryKind::Directory => self.tree.make_directory(&path, &attributes),
-            EntryKind::Symlink { target } => self.tree.symlink(&path, target, &attributes),
+            EntryKind::Symlink { target } => {
+                self.tree.symlink(&path, target, &attributes).map(drop)
+            }
             EntryKind::HardLink { target } => {
                 self.tree.hard_link(&path, self.destination.join(target))
             }

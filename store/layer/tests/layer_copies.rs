@@ -1,0 +1,358 @@
+//! Copies into layers: the archive that is told while the layer is made, and files of earlier
+//! layers.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use kiln_layer::capture::{CaptureOptions, capture};
+use kiln_layer::copy::{
+    Copied, CopyRequest, DigestOptions, Earlier, LayerCopy, Selection, content_digest,
+    copy_into_layer,
+};
+use kiln_layer::digest::DigestWriter;
+use kiln_layer::scan::{Index, Scan};
+use kiln_layer::tree::{Tree, WhiteoutFormat};
+use kiln_oci::Digest;
+use proptest::prelude::*;
+
+/// One that anybody can write.
+const FORMAT: WhiteoutFormat = WhiteoutFormat::User;
+
+fn options() -> CaptureOptions {
+    CaptureOptions {
+        clamp_mtime_seconds: Some(2_000_000_000),
+    }
+}
+
+/// A context, an image and the layers that copies make.
+struct Place {
+    directory: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["context", "image"] {
+            fs::create_dir(directory.path().join(name)).unwrap();
+        }
+        Place { directory }
+    }
+
+    fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
+        self.directory.path().join(relative)
+    }
+
+    /// Writes files, which then are old enough to be trusted.
+    fn write(&self, files: &[(&str, &str)]) {
+        for (path, content) in files {
+            let path = self.path(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, content).unwrap();
+            set_time(&path, 1_000_000_000);
+        }
+    }
+
+    /// Copies the context to `layer` as a build does; returns what is told of it.
+    fn copy(&self, layer: &str, earlier: Option<&str>, request: &CopyRequest) -> Copied {
+        let scan = Scan::new(Tree::host(&self.path("context")).unwrap(), Index::default());
+        let digest = DigestOptions::default();
+        content_digest(&scan, &request.selection, &digest).unwrap();
+        let upper = self.path(layer);
+        fs::create_dir(&upper).unwrap();
+        fs::set_permissions(&upper, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut target = Tree::open_for_write(&[self.path("image")], &upper, FORMAT).unwrap();
+        let earlier = earlier.map(|layer| Earlier::open(&self.path(layer), FORMAT).unwrap());
+        let options = LayerCopy {
+            record: Some(options()),
+            earlier: earlier.as_ref(),
+        };
+        let copied = copy_into_layer(&scan, &mut target, request, &options).unwrap();
+        target.finish().unwrap();
+        copied
+    }
+
+    fn inode(&self, path: &str) -> u64 {
+        fs::symlink_metadata(self.path(path)).unwrap().ino()
+    }
+
+    /// Returns the digest and size of the archive of a layer.
+    fn captured(&self, layer: &str) -> (Digest, u64) {
+        let mut digest = DigestWriter::new(std::io::sink());
+        capture(&self.path(layer), FORMAT, &mut digest, &options()).unwrap();
+        let (_, digest, size) = digest.finish();
+        (digest, size)
+    }
+
+    /// Returns what is told of the archive, which must be right.
+    fn told(&self, layer: &str, copied: &Copied) -> Option<(Digest, u64)> {
+        let archive = copied.archive.as_ref()?;
+        let told = (archive.digest.clone(), archive.size);
+        assert_eq!(told, self.captured(layer), "of {layer}");
+        Some(told)
+    }
+}
+
+fn set_time(path: &Path, seconds: u64) {
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let file = fs::File::open(path).unwrap();
+    file.set_modified(time).unwrap();
+}
+
+fn request(sources: &[&str], destination: &str) -> CopyRequest {
+    CopyRequest {
+        selection: Selection {
+            sources: sources.iter().map(ToString::to_string).collect(),
+            ..Selection::default()
+        },
+        destination: destination.to_owned(),
+        default_owner: None,
+        ..CopyRequest::default()
+    }
+}
+
+#[test]
+fn the_archive_of_usual_copies_is_told_without_reading_the_layer() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: a user's links have owners that are not told");
+    }
+    let place = Place::new();
+    place.write(&[
+        ("context/a/one", "1"),
+        ("context/a-b", "2"),
+        ("context/a.d/two", "3"),
+        ("context/z/deep/er/three", "4"),
+        ("image/app/below", "5"),
+        ("image/hidden", "a file"),
+    ]);
+    symlink("a/one", place.path("context/link")).unwrap();
+    fs::create_dir(place.path("context/empty")).unwrap();
+    fs::write(place.path("context/large"), vec![7; 3_000_000]).unwrap();
+    for number in 0..100 {
+        fs::write(place.path(format!("context/z/{number}")), "many").unwrap();
+    }
+    let cases = [
+        (&["."][..], "/"),
+        (&["."], "/app"),
+        (&["."], "/new/place/"),
+        (&["."], "/app/../other"),
+        (&["a-b", "large"], "/app/"),
+        (&["a-b"], "/app/"),
+        (&["a-b"], "/app/below"),
+        (&["large"], "/x/large"),
+        (&["empty"], "/made/for/nothing/"),
+        (&["empty"], "/app/"),
+    ];
+    for (number, (sources, destination)) in cases.iter().enumerate() {
+        let layer = format!("layer{number}");
+        let copied = place.copy(&layer, None, &request(sources, destination));
+        let told = place.told(&layer, &copied);
+        assert!(told.is_some(), "{sources:?} to {destination}");
+    }
+}
+
+#[test]
+fn no_archive_is_told_where_it_is_not_sure() {
+    let cases: [(&str, &dyn Fn(&Place), &[&str]); 4] = [
+        (
+            "a name that means a deletion",
+            &|place| place.write(&[("context/.wh.x", "")]),
+            &["."],
+        ),
+        (
+            "hard links",
+            &|place| fs::hard_link(place.path("context/a"), place.path("context/b")).unwrap(),
+            &["."],
+        ),
+        (
+            "set-user-ID bits",
+            &|place| {
+                let mode = fs::Permissions::from_mode(0o4755);
+                fs::set_permissions(place.path("context/a"), mode).unwrap();
+            },
+            &["."],
+        ),
+        (
+            "files in another order",
+            &|place| place.write(&[("context/d/y", "y"), ("context/c/x", "x")]),
+            &["d", "c"],
+        ),
+    ];
+    for (name, prepare, sources) in cases {
+        let place = Place::new();
+        place.write(&[("context/a", "a")]);
+        prepare(&place);
+        let copied = place.copy("layer", None, &request(sources, "/x/"));
+        assert_eq!(copied.archive, None, "{name}");
+    }
+}
+
+/// Names whose order as paths is another than their order as bytes.
+const NAMES: [&str; 5] = ["a", "a-", "a.b", "b", "c"];
+
+fn any_path() -> impl Strategy<Value = PathBuf> {
+    prop::collection::vec(prop::sample::select(&NAMES[..]), 1..4)
+        .prop_map(|names| names.iter().collect())
+}
+
+/// Paths with what is there: a file's size, a link, or an empty directory.
+fn any_tree() -> impl Strategy<Value = BTreeMap<PathBuf, Option<usize>>> {
+    let size = prop::option::weighted(0.8, prop::sample::select(&[0, 1, 511, 512, 70_000][..]));
+    prop::collection::btree_map(any_path(), size, 0..12)
+}
+
+fn make(root: &Path, tree: &BTreeMap<PathBuf, Option<usize>>) {
+    for (path, size) in tree {
+        let path = root.join(path);
+        // What is in the way of another path is left out.
+        let Ok(()) = fs::create_dir_all(path.parent().unwrap()) else {
+            continue;
+        };
+        let _ = match size {
+            Some(1) => symlink("a", &path),
+            Some(size) => fs::write(&path, vec![b'x'; *size]),
+            None => fs::create_dir_all(&path),
+        };
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_told_archive_is_the_one_that_a_capture_makes(
+        context in any_tree(),
+        image in any_tree(),
+        sources in prop::collection::vec(prop::sample::select(&[".", "a", "b", "a*", "*"][..]), 1..3),
+        destination in prop::sample::select(&["/", "/a", "/a/", "/b/c", "/new/a/"][..]),
+    ) {
+        let place = Place::new();
+        make(&place.path("context"), &context);
+        make(&place.path("image"), &image);
+        let scan = Scan::new(Tree::host(&place.path("context")).unwrap(), Index::default());
+        let upper = place.path("layer");
+        fs::create_dir(&upper).unwrap();
+        let mut target = Tree::open_for_write(&[place.path("image")], &upper, FORMAT).unwrap();
+        let copy = LayerCopy { record: Some(options()), earlier: None };
+        let copied = copy_into_layer(&scan, &mut target, &request(&sources, destination), &copy);
+        target.finish().unwrap();
+        if let Ok(copied) = copied {
+            place.told("layer", &copied);
+        }
+    }
+}
+
+#[test]
+fn unchanged_files_are_those_of_the_earlier_layer() {
+    let place = Place::new();
+    place.write(&[
+        ("context/same", "the same"),
+        ("context/d/same", "the same"),
+        ("context/changed", "before"),
+        ("context/touched", "touched"),
+        ("context/mode", "mode"),
+        ("context/gone", "gone"),
+    ]);
+    fs::write(place.path("context/large"), vec![7; 300_000]).unwrap();
+    let request = request(&["."], "/app");
+    place.copy("first", None, &request);
+    place.write(&[("context/changed", "behind"), ("context/new", "new")]);
+    set_time(&place.path("context/touched"), 1_000_000_001);
+    let mode = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(place.path("context/mode"), mode).unwrap();
+    fs::remove_file(place.path("context/gone")).unwrap();
+    let copied = place.copy("second", Some("first"), &request);
+    assert_eq!((copied.files, copied.shared_files), (7, 3));
+    for name in ["same", "d/same", "large", "changed", "touched", "mode"] {
+        let (first, second) = (format!("first/app/{name}"), format!("second/app/{name}"));
+        let is_shared = place.inode(&first) == place.inode(&second);
+        assert_eq!(
+            is_shared,
+            ["same", "d/same", "large"].contains(&name),
+            "{name}"
+        );
+    }
+    // It is the layer that a copy without the other would have been.
+    place.copy("clean", None, &request);
+    let told = place.told("second", &copied);
+    assert_eq!(told, Some(place.captured("clean")));
+    assert_eq!(
+        fs::read(place.path("first/app/changed")).unwrap(),
+        b"before"
+    );
+}
+
+#[test]
+fn a_file_that_is_another_than_it_seems_is_not_used() {
+    let place = Place::new();
+    place.write(&[
+        ("context/a", "content"),
+        ("context/b", "content"),
+        ("context/c", "content"),
+    ]);
+    let request = request(&["."], "/");
+    place.copy("first", None, &request);
+    // Other bytes behind the same size and times, as a power failure leaves them.
+    place.write(&[("first/a", "damaged")]);
+    // Two names of one file, in a layer that should have none.
+    fs::remove_file(place.path("first/c")).unwrap();
+    fs::hard_link(place.path("first/b"), place.path("first/c")).unwrap();
+    let copied = place.copy("second", Some("first"), &request);
+    assert_eq!(copied.shared_files, 1);
+    assert_eq!(fs::read(place.path("second/a")).unwrap(), b"content");
+    assert_ne!(place.inode("second/b"), place.inode("second/c"));
+    place.told("second", &copied).expect("it is known");
+}
+
+#[test]
+fn files_with_several_names_are_copied() {
+    let place = Place::new();
+    place.write(&[("context/a", "content")]);
+    let request = request(&["."], "/");
+    place.copy("first", None, &request);
+    fs::hard_link(place.path("context/a"), place.path("context/b")).unwrap();
+    let copied = place.copy("second", Some("first"), &request);
+    assert!(copied.has_hard_links);
+    assert_eq!(copied.shared_files, 0);
+    assert_eq!(place.inode("second/a"), place.inode("second/b"));
+    assert_ne!(place.inode("second/a"), place.inode("first/a"));
+}
+
+#[test]
+fn what_the_file_system_does_not_link_is_copied() {
+    let place = Place::new();
+    let Ok(other) = tempfile::tempdir_in("/dev/shm") else {
+        return eprintln!("skipped: no second file system");
+    };
+    place.write(&[("context/a", "content")]);
+    let request = request(&["."], "/");
+    place.copy("first", None, &request);
+    let elsewhere = other.path().join("layer");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::copy(place.path("first/a"), elsewhere.join("a")).unwrap();
+    set_time(&elsewhere.join("a"), 1_000_000_000);
+    let is_other =
+        fs::metadata(&elsewhere).unwrap().dev() != fs::metadata(place.path("first")).unwrap().dev();
+    let copied = place.copy("second", elsewhere.to_str(), &request);
+    assert_eq!(copied.shared_files, u64::from(!is_other));
+    assert_eq!(fs::read(place.path("second/a")).unwrap(), b"content");
+    place.told("second", &copied).expect("it is known");
+}
+
+#[test]
+fn a_file_whose_owner_is_only_noted_is_not_taken_for_one_of_root() {
+    let place = Place::new();
+    place.write(&[("context/a", "content")]);
+    let request = request(&["."], "/");
+    place.copy("first", None, &request);
+    let flags = rustix::fs::XattrFlags::empty();
+    let note = rustix::fs::setxattr(place.path("first/a"), "user.kiln.file", b"1000:42", flags);
+    if note.is_err() || !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: nothing can be noted here");
+    }
+    let copied = place.copy("second", Some("first"), &request);
+    assert_eq!(copied.shared_files, 0);
+    place.told("second", &copied).expect("it is known");
+}
