@@ -7,6 +7,7 @@ mod large;
 mod many;
 mod pulls;
 mod pushes;
+mod sandboxes;
 mod start;
 mod steps;
 
@@ -198,6 +199,7 @@ pub fn all() -> Vec<Box<dyn Workload>> {
         Box::new(changes::FourAtOnce),
         Box::new(steps::Steps),
         Box::new(steps::Stages),
+        Box::new(sandboxes::Sandboxes),
         Box::new(many::Many),
         Box::new(large::Kept),
         Box::new(large::Archived::GZIP),

@@ -76,11 +76,17 @@ pub(super) fn build_steps(
     steps: usize,
     number: usize,
 ) -> Option<Cost> {
-    let mut dockerfile = format!("FROM {}\n", site.base());
-    for step in 0..steps {
-        let _ = writeln!(dockerfile, "RUN true {number} {step}");
-    }
+    let dockerfile = dockerfile(site, steps, number);
     player.build(&site.context("context", &dockerfile), "steps")
+}
+
+/// Returns so many commands that only the round `number` has.
+pub(super) fn dockerfile(site: &Site<'_>, steps: usize, number: usize) -> String {
+    let mut text = format!("FROM {}\n", site.base());
+    for step in 0..steps {
+        let _ = writeln!(text, "RUN true {number} {step}");
+    }
+    text
 }
 
 /// Eight stages that need nothing of each other and each wait for a second.
