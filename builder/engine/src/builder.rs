@@ -4,6 +4,7 @@ use crate::cache::{AbsentLayers, ExportContext, Exporter, Offers, Records, Remot
 use crate::context::Contexts;
 use crate::emulation::{self, Emulation};
 use crate::history::History;
+use crate::op::empty_layers::EmptyLayers;
 use crate::op::step_root::PlainRoots;
 use crate::packing::{Packing, TakeLayers};
 use crate::remote::{self, Fetcher, Remotes};
@@ -285,6 +286,7 @@ impl<'store> Builder<'store> {
             definitions: Mutex::default(),
             held: Mutex::default(),
             plain_roots: PlainRoots::default(),
+            empty_layers: EmptyLayers::default(),
             remotes: &self.remotes,
             emulation: &self.emulation,
             commands: attempt.commands,

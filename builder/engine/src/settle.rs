@@ -10,6 +10,11 @@ use kiln_disk::{KeyLock, Recipe, Record, Store};
 use kiln_layer::copy::SelectedFile;
 use kiln_oci::Digest;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long results are gathered after a sync before the next one: short steps would have one
+/// each, which takes longer than they do and holds up whatever else writes.
+const GATHERING: Duration = Duration::from_millis(100);
 
 /// Takes results and records them.
 pub(crate) struct Settler<'store> {
@@ -97,8 +102,9 @@ impl<'store> Settler<'store> {
 
     /// Records what is handed over until [`Settler::close`].
     pub fn run(&self) -> Result<(), kiln_disk::Error> {
+        let mut earliest = Instant::now();
         loop {
-            let (entries, closed) = self.take();
+            let (entries, closed) = self.take(earliest);
             if entries.is_empty() && closed {
                 return Ok(());
             }
@@ -106,6 +112,7 @@ impl<'store> Settler<'store> {
                 self.fail();
                 return Err(error);
             }
+            earliest = Instant::now() + GATHERING;
         }
     }
 
@@ -116,7 +123,8 @@ impl<'store> Settler<'store> {
         state.waiting.clear();
     }
 
-    fn take(&self) -> (Vec<Entry>, bool) {
+    /// Returns what waits, at `earliest` unless nothing more comes; waits until there is any.
+    fn take(&self, earliest: Instant) -> (Vec<Entry>, bool) {
         let mut state = self.lock();
         while state.waiting.is_empty() && state.phase == Phase::Open {
             state = self
@@ -124,6 +132,11 @@ impl<'store> Settler<'store> {
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+        let rest = earliest.saturating_duration_since(Instant::now());
+        let gathered = self
+            .changed
+            .wait_timeout_while(state, rest, |state| state.phase == Phase::Open);
+        let (mut state, _) = gathered.unwrap_or_else(PoisonError::into_inner);
         (
             std::mem::take(&mut state.waiting),
             state.phase != Phase::Open,

@@ -6,6 +6,7 @@ use crate::context::Contexts;
 use crate::emulation::{self, Emulation};
 use crate::history::{self, History};
 use crate::op::content::Origin;
+use crate::op::empty_layers::EmptyLayers;
 use crate::op::step_root::PlainRoots;
 use crate::packing::TakeLayers;
 use crate::remote::{Fetcher, Remotes};
@@ -91,6 +92,7 @@ pub(crate) struct BuildWorker<'build> {
     pub held: Mutex<HashMap<VertexId, KeyLock>>,
     /// Directories that commands ran in, for commands that go on from there.
     pub plain_roots: PlainRoots,
+    pub empty_layers: EmptyLayers,
     pub remotes: &'build Remotes,
     pub emulation: &'build Emulation,
     pub commands: Commands,
@@ -121,6 +123,14 @@ impl BuildWorker<'_> {
         brought.map_err(StepError::CacheLayer)?;
         let layers = self.store.layers();
         Ok(stack.iter().map(|layer| layers.diff_path(layer)).collect())
+    }
+
+    /// As [`BuildWorker::paths`], without the layers that have nothing in them: for a command,
+    /// which does not see the roots of what is below it.
+    pub fn paths_with_content(&self, stack: &[LayerId]) -> Result<Vec<PathBuf>, StepError> {
+        let layers = stack.iter().zip(self.paths(stack)?);
+        let with_content = layers.filter(|(id, path)| !self.empty_layers.contains(id, path));
+        Ok(with_content.map(|(_, path)| path).collect())
     }
 
     /// Brings the layers of `stack` that belong to images and are not here.

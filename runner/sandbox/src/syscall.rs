@@ -16,7 +16,8 @@ pub(crate) use confine::{
 };
 pub(crate) use notify::{
     Notification, child_signals, forget_signals, hand_over, is_still_waiting, make_socket,
-    next_notification, read_words, receive_descriptor, respond, send_descriptor,
+    next_notification, read_words, receive_descriptor, receive_descriptors, respond,
+    send_descriptor, send_descriptors,
 };
 
 /// Which side of a fork this is.

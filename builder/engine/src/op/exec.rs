@@ -6,6 +6,7 @@ use super::{on_top, stack_of};
 use crate::worker::{BuildWorker, Commands, Product};
 use crate::{StepChange, StepError, scene};
 use kiln_disk::{ActiveLayer, LayerId};
+use kiln_layer::tree::Tree;
 use kiln_layer::users::{Accounts, ResolvedUser};
 use kiln_oci::Digest;
 use kiln_plan::{Exec, NetworkMode, SecurityMode, VertexId};
@@ -24,6 +25,7 @@ pub(super) fn execute(
     if worker.commands == Commands::Refused {
         return Err(StepError::Cancelled);
     }
+    worker.sandbox.expect_run();
     let root = exec.root.and_then(|_| inputs.first());
     let mounted = &inputs[usize::from(exec.root.is_some())..];
     let stack = stack_of(root)?;
@@ -201,7 +203,7 @@ fn resolve_user(
     exec: &Exec,
     stack: &[LayerId],
 ) -> Result<ResolvedUser, StepError> {
-    let tree = worker.tree(stack)?;
+    let tree = Tree::open(&worker.paths_with_content(stack)?, worker.whiteouts)?;
     Accounts::read(&tree)
         .and_then(|accounts| accounts.resolve_user(&exec.user))
         .map_err(|source| StepError::User {

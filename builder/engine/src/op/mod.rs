@@ -6,6 +6,7 @@ mod cache_mounts;
 pub(crate) mod content;
 mod device;
 mod earlier;
+pub(crate) mod empty_layers;
 mod enter;
 mod exec;
 mod file;

@@ -61,7 +61,7 @@ impl StepRoot {
     ) -> Result<Root, StepError> {
         Ok(match self {
             StepRoot::Mounted => Root::Overlay {
-                lowers: worker.paths(stack)?,
+                lowers: worker.paths_with_content(stack)?,
                 upper: layer.upper(),
                 work: layer.work(),
                 user_xattrs: worker.whiteouts != WhiteoutFormat::Trusted,

@@ -1,6 +1,7 @@
 //! The hidden mode: this program as the first processes of a sandbox.
 //!
-//! The *watcher* lies outside the new process namespace; it kills process 1 when the
+//! The program is started once, as the *server*, which forks a process for each run, the
+//! *watcher*. That lies outside the new process namespace; it kills process 1 when the
 //! caller is gone or asks for it. *Process 1* sets the sandbox up, forks the *command*,
 //! and reaps. What step leads to what is the caller's list, see [`kiln_runspec::steps`].
 
@@ -14,6 +15,7 @@ mod perform;
 mod process;
 mod procfs;
 pub(crate) mod resolve;
+mod serve;
 mod sockets;
 mod users;
 
@@ -44,23 +46,26 @@ pub fn is_requested() -> bool {
         .is_some_and(|argument| argument == HIDDEN_ARGUMENT)
 }
 
-/// Sets up the sandbox and ends with it; never returns.
+/// Serves those who want sandboxes; never returns. Each is set up by a process of its own,
+/// which ends with it.
 ///
 /// Must be called before this process starts a thread.
 pub fn run_init() -> ! {
-    let Ok(control) = prepare() else {
+    let Ok(requests) = prepare() else {
         syscall::exit_now(125)
     };
-    let Err(failure) = set_up(&control);
+    // Before there is anything to do: this takes long, and holds for all that is forked.
+    let group = std::env::var_os(GROUP_VARIABLE);
+    let joined = group.map_or(Ok(()), |group| {
+        perform::join_control_group(Path::new(&group))
+    });
+    let control = serve::serve(requests);
+    let Err(failure) = joined.and_then(|()| set_up(&control));
     report(&control, &Report::SetupFailed(failure));
     syscall::exit_now(125)
 }
 
 fn set_up(control: &UnixStream) -> Result<Never, StepFailure> {
-    // Before there is anything to do: this takes long, and steps may come much later.
-    if let Some(group) = std::env::var_os(GROUP_VARIABLE) {
-        perform::join_control_group(Path::new(&group))?;
-    }
     let (steps, filter) =
         protocol::receive_setup(control).map_err(failed("read the steps of the sandbox"))?;
     carry_out(&steps, filter, control)
@@ -69,7 +74,6 @@ fn set_up(control: &UnixStream) -> Result<Never, StepFailure> {
 /// Takes the control socket from standard input and hides from those inside.
 fn prepare() -> io::Result<UnixStream> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::thread::set_name(c"kiln-init")?;
     procfs::give_up_protection()?;
     let control: OwnedFd = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;

@@ -95,6 +95,12 @@ impl Sandbox {
         &self.host
     }
 
+    /// Says that something will be run soon: what that takes before it is known is done
+    /// meanwhile.
+    pub fn expect_run(&self) {
+        self.reaper.start_server();
+    }
+
     /// Runs `spec` to its end and hands over its output piece by piece.
     ///
     /// When this returns, no process of the run exists but its first one, which is on its
@@ -107,7 +113,7 @@ impl Sandbox {
         cancellation: &Cancellation,
     ) -> Result<Outcome, SandboxError> {
         let steps = kiln_runspec::steps(spec, &self.host)?;
-        let start = || self.starter.take();
+        let start = || self.starter.start();
         let listen = |started: &mut Started| watch::watch(started, output, cancellation);
         self.run_steps(spec, &steps, start, listen)
     }
@@ -151,7 +157,6 @@ impl Sandbox {
                 return Err(error);
             }
         };
-        self.reaper.start_spare();
         // When nobody listens any more, a report tells why, or the end of the socket.
         let filter = match &spec.confinement.system_calls {
             SystemCalls::Filter(program) => program,

@@ -1,4 +1,4 @@
-//! What is done beside runs: joining what is left of them, starting processes for the next.
+//! What is done beside runs: joining what is left of them, starting the server of the first.
 
 use std::io;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ pub(super) struct Reaper {
 
 /// Something to do.
 enum Work {
-    /// A run is about to begin: the next one shall find a process waiting.
-    StartSpare,
+    /// A run is about to be prepared: it shall find a server.
+    StartServer,
     /// A run is over.
     Finish(Started, RunGroups),
 }
@@ -35,8 +35,8 @@ impl Reaper {
         })
     }
 
-    pub(super) fn start_spare(&self) {
-        self.send(Work::StartSpare);
+    pub(super) fn start_server(&self) {
+        self.send(Work::StartServer);
     }
 
     pub(super) fn finish(&self, started: Started, groups: RunGroups) {
@@ -62,7 +62,7 @@ impl Drop for Reaper {
 
 fn carry_out(work: Work, starter: &Starter) {
     match work {
-        Work::StartSpare => starter.start_spare(),
+        Work::StartServer => starter.start_server(),
         Work::Finish(started, groups) => finish(started, &groups),
     }
 }

@@ -1,107 +1,135 @@
-//! Starting the sandbox's first process, and keeping one started for the next run.
+//! Starting the first process of each run.
 //!
-//! Loading the program and entering a control group take longer than all the rest of a
-//! set-up, and do not depend on what is run. So while one command runs, the first process
-//! of the next one is started already; it waits for its steps.
+//! This program is started once, in its hidden mode, as a server: it forks a process for each
+//! run. See [`crate::init`] for why.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Signal, pidfd_send_signal};
 
 use super::groups;
 use super::program::Program;
-use crate::SandboxError;
 use crate::init::{GROUP_VARIABLE, HIDDEN_ARGUMENT};
+use crate::{SandboxError, syscall};
 
 /// A first process that waits for its steps.
 #[derive(Debug)]
 pub(super) struct Started {
-    pub(super) child: Child,
+    pub(super) process: Process,
     pub(super) control: UnixStream,
+    /// Where its output and its errors come from, if that is nowhere else.
+    pub(super) pipes: Option<[OwnedFd; 2]>,
 }
 
-/// Starts first processes.
+/// A process that another one started and waits for.
+#[derive(Debug)]
+pub(super) struct Process {
+    handle: OwnedFd,
+}
+
+/// Has first processes started.
 #[derive(Debug)]
 pub(super) struct Starter {
     path: PathBuf,
-    /// Opened when it is needed first: most builds run nothing.
-    program: OnceLock<Program>,
     /// The group in which only harmless devices open.
     device_group: Option<PathBuf>,
-    state: Mutex<State>,
+    /// Started when it is needed first: most builds run nothing.
+    server: Mutex<Option<Server>>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    is_group_made: bool,
-    spare: Option<Started>,
+/// The process that forks them.
+#[derive(Debug)]
+struct Server {
+    child: Child,
+    requests: UnixStream,
 }
 
 impl Starter {
     pub(super) fn new(program: &Path, device_group: Option<PathBuf>) -> Self {
         Self {
             path: program.to_owned(),
-            program: OnceLock::new(),
             device_group,
-            state: Mutex::default(),
+            server: Mutex::default(),
         }
     }
 
-    fn program(&self) -> io::Result<&Program> {
-        if let Some(program) = self.program.get() {
-            return Ok(program);
-        }
-        let program = Program::open(&self.path)?;
-        Ok(self.program.get_or_init(|| program))
+    /// Starts the server, unless there is one. When that fails, so will the next run, and tell
+    /// why.
+    pub(super) fn start_server(&self) {
+        let _ = self.with_server(|_| Ok(()));
     }
 
-    /// Returns a first process.
-    pub(super) fn take(&self) -> Result<Started, SandboxError> {
-        let spare = self.state().spare.take();
-        if let Some(mut spare) = spare
-            && matches!(spare.child.try_wait(), Ok(None))
-        {
-            return Ok(spare);
-        }
-        self.start()
-    }
-
-    /// Starts one for later, unless there is one. When that fails, so will the next run,
-    /// and tell why.
-    pub(super) fn start_spare(&self) {
-        if self.state().spare.is_some() {
-            return;
-        }
-        if let Ok(started) = self.start() {
-            let surplus = self.state().spare.replace(started);
-            surplus.into_iter().for_each(Started::end);
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn start(&self) -> Result<Started, SandboxError> {
-        self.start_with(Stdio::piped(), Stdio::piped())
+    /// Returns a first process whose output is listened to.
+    pub(super) fn start(&self) -> Result<Started, SandboxError> {
+        let start = |source: Errno| SandboxError::Start {
+            source: source.into(),
+        };
+        let (stdout, its_stdout) = pipe_with(PipeFlags::CLOEXEC).map_err(start)?;
+        let (stderr, its_stderr) = pipe_with(PipeFlags::CLOEXEC).map_err(start)?;
+        let started = self.start_with(its_stdout, its_stderr)?;
+        Ok(Started {
+            pipes: Some([stdout, stderr]),
+            ..started
+        })
     }
 
     /// Returns a first process whose output goes to the terminal `slave`.
     pub(super) fn start_on(&self, slave: OwnedFd) -> Result<Started, SandboxError> {
-        let start = |source| SandboxError::Start { source };
-        let other = slave.try_clone().map_err(start)?;
-        self.start_with(slave.into(), other.into())
+        let other = slave.try_clone();
+        self.start_with(
+            slave,
+            other.map_err(|source| SandboxError::Start { source })?,
+        )
     }
 
-    fn start_with(&self, stdout: Stdio, stderr: Stdio) -> Result<Started, SandboxError> {
+    fn start_with(&self, stdout: OwnedFd, stderr: OwnedFd) -> Result<Started, SandboxError> {
+        self.with_server(|server| {
+            let (ours, theirs) = UnixStream::pair()?;
+            let sent = [theirs.as_fd(), stdout.as_fd(), stderr.as_fd()];
+            syscall::send_descriptors(&server.requests, sent)?;
+            let handle = syscall::receive_descriptor(&server.requests)?;
+            // It could not fork.
+            let handle = handle.ok_or(Errno::AGAIN)?;
+            Ok(Started {
+                process: Process { handle },
+                control: ours,
+                pipes: None,
+            })
+        })
+    }
+
+    /// Does `work` with the server, starting it first; one that has ended is started again.
+    fn with_server<T>(
+        &self,
+        work: impl FnOnce(&Server) -> io::Result<T>,
+    ) -> Result<T, SandboxError> {
+        let mut place = self.server();
+        let server = match place.take().and_then(Server::if_running) {
+            Some(server) => server,
+            None => self.launch()?,
+        };
+        let done = work(place.insert(server));
+        done.map_err(|source| SandboxError::Start { source })
+    }
+
+    fn launch(&self) -> Result<Server, SandboxError> {
         let start = |source: io::Error| SandboxError::Start { source };
-        self.make_device_group()?;
+        if let Some(directory) = &self.device_group {
+            groups::prepare_devices(directory)?;
+        }
         let (ours, theirs) = UnixStream::pair().map_err(start)?;
-        let mut command = self.program().map_err(start)?.command();
+        // Open until the command has been started.
+        let program = Program::open(&self.path).map_err(start)?;
+        let mut command = program.command();
         command
             .arg(HIDDEN_ARGUMENT)
             .env_clear()
@@ -114,42 +142,66 @@ impl Starter {
             // Out of reach of a terminal's interrupt, which is for the caller to handle.
             .process_group(0)
             .stdin(OwnedFd::from(theirs))
-            .stdout(stdout)
-            .stderr(stderr);
-        Ok(Started {
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        Ok(Server {
             child: command.spawn().map_err(start)?,
-            control: ours,
+            requests: ours,
         })
     }
 
-    fn make_device_group(&self) -> Result<(), SandboxError> {
-        let Some(directory) = &self.device_group else {
-            return Ok(());
-        };
-        let mut state = self.state();
-        if !state.is_group_made {
-            groups::prepare_devices(directory)?;
-            state.is_group_made = true;
-        }
-        Ok(())
+    fn server(&self) -> MutexGuard<'_, Option<Server>> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Starter {
     fn drop(&mut self) {
-        let mut state = self.state();
-        state.spare.take().into_iter().for_each(Started::end);
-        if let (true, Some(directory)) = (state.is_group_made, &self.device_group) {
-            groups::remove_group(directory);
+        let server = self.server().take();
+        if let Some(server) = server {
+            server.end();
+            self.device_group
+                .iter()
+                .for_each(|group| groups::remove_group(group));
         }
+    }
+}
+
+impl Server {
+    fn if_running(mut self) -> Option<Self> {
+        matches!(self.child.try_wait(), Ok(None)).then_some(self)
+    }
+
+    /// With its socket gone it ends by itself.
+    fn end(self) {
+        let Server {
+            mut child,
+            requests,
+        } = self;
+        drop(requests);
+        let _ = child.wait();
+    }
+}
+
+impl Process {
+    pub(super) fn kill(&self) {
+        let _ = pidfd_send_signal(&self.handle, Signal::KILL);
+    }
+
+    /// Waits for its end.
+    pub(super) fn wait(&self) {
+        let mut waits = [PollFd::new(&self.handle, PollFlags::IN)];
+        while poll(&mut waits, None) == Err(Errno::INTR) {}
     }
 }
 
 impl Started {
     /// With its socket gone it ends by itself.
     pub(super) fn end(self) {
-        let Started { mut child, control } = self;
+        let Started {
+            process, control, ..
+        } = self;
         drop(control);
-        let _ = child.wait();
+        process.wait();
     }
 }

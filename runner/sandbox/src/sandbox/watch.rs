@@ -32,11 +32,10 @@ pub(super) fn watch(
     output: impl FnMut(Stream, &[u8]),
     cancellation: &Cancellation,
 ) -> Result<Status, SandboxError> {
-    let child = &mut started.child;
-    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+    let Some(pipes) = started.pipes.take() else {
         return Err(SandboxError::InitEnded);
     };
-    let pipes = [stdout.into(), stderr.into()].map(Some);
+    let pipes = pipes.map(Some);
     listen(started, pipes, output, None, cancellation)
 }
 
@@ -70,7 +69,9 @@ fn listen(
     cancellation: &Cancellation,
 ) -> Result<Status, SandboxError> {
     let contact = |source| SandboxError::Contact { source };
-    let Started { child, control } = started;
+    let Started {
+        process, control, ..
+    } = started;
     let mut run = Watch::new(control, pipes, output, keyboard).map_err(contact)?;
     let mut cancelled: Option<Instant> = None;
     let ended = loop {
@@ -89,7 +90,7 @@ fn listen(
                 let _ = control.shutdown(Shutdown::Write);
                 cancelled = Some(Instant::now());
             }
-            Some(since) if since.elapsed() > PATIENCE => drop(child.kill()),
+            Some(since) if since.elapsed() > PATIENCE => process.kill(),
             _ => {}
         }
     };
@@ -97,7 +98,7 @@ fn listen(
     if cancelled.is_some() || cancellation.is_cancelled() {
         let _ = control.shutdown(Shutdown::Write);
         // Only then is nothing left that could write.
-        child.wait().map_err(contact)?;
+        process.wait();
         return Err(SandboxError::Cancelled);
     }
     ended

@@ -176,25 +176,44 @@ pub(crate) fn make_socket(family: i32, kind: i32, protocol: i32) -> io::Result<O
 
 /// Sends a descriptor through a socket.
 pub(crate) fn send_descriptor(through: &UnixStream, sent: BorrowedFd<'_>) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    send_descriptors(through, [sent])
+}
+
+/// Sends descriptors through a socket, at once.
+pub(crate) fn send_descriptors<const COUNT: usize>(
+    through: &UnixStream,
+    sent: [BorrowedFd<'_>; COUNT],
+) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); MOST_SPACE];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let sent = [sent];
     control.push(SendAncillaryMessage::ScmRights(&sent));
     let data = [io::IoSlice::new(b"x")];
-    rustix::net::sendmsg(through, &data, &mut control, SendFlags::empty())?;
+    rustix::net::sendmsg(through, &data, &mut control, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
 /// Returns a descriptor that was sent through a socket; nothing if it was closed instead.
 pub(crate) fn receive_descriptor(from: &UnixStream) -> io::Result<Option<OwnedFd>> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    Ok(receive_descriptors(from)?.map(|[received]| received))
+}
+
+/// Returns the descriptors that were sent at once; nothing if the socket was closed instead, or
+/// there are not so many.
+pub(crate) fn receive_descriptors<const COUNT: usize>(
+    from: &UnixStream,
+) -> io::Result<Option<[OwnedFd; COUNT]>> {
+    let mut space = [MaybeUninit::uninit(); MOST_SPACE];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
     let mut data = [io::IoSliceMut::new(&mut byte)];
     rustix::net::recvmsg(from, &mut data, &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    let mut received = control.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+    let received = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
         _ => None,
     });
-    Ok(received.next())
+    let received: Vec<OwnedFd> = received.flatten().collect();
+    Ok(received.try_into().ok())
 }
+
+/// Room for as many descriptors as are sent at once anywhere.
+const MOST_SPACE: usize = rustix::cmsg_space!(ScmRights(3));
