@@ -5,6 +5,7 @@
 //! [build]
 //! context-modes = "normalize"
 //! reproducible = true
+//! network = "host"
 //!
 //! [registry."docker.io"]
 //! mirrors = ["http://127.0.0.1:5000"]
@@ -30,7 +31,7 @@ use crate::error::{Class, Failure};
 use crate::quantity::{Bytes, Space};
 use kiln_engine::disk::LayerLimits;
 use kiln_engine::registry::{HostCertificates, Places, RegistrySettings};
-use kiln_engine::{ContextModes, UnpackLimits};
+use kiln_engine::{ContextModes, UnpackLimits, UsualNetwork};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -129,6 +130,16 @@ struct Build {
     context_modes: Modes,
     #[serde(default)]
     reproducible: bool,
+    network: Option<Network>,
+}
+
+/// The network of steps that ask for none in particular.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Network {
+    Private,
+    Host,
+    None,
 }
 
 /// Permissions of files of build contexts.
@@ -246,6 +257,17 @@ pub fn context_modes(
     })
 }
 
+/// Returns which network steps have that ask for none in particular.
+pub fn usual_network(arguments: &GlobalArguments) -> Result<UsualNetwork, Failure> {
+    let said = read(arguments.config.as_deref())?.build.network;
+    Ok(match said {
+        None => UsualNetwork::PrivateIfPossible,
+        Some(Network::Private) => UsualNetwork::Private,
+        Some(Network::Host) => UsualNetwork::Host,
+        Some(Network::None) => UsualNetwork::None,
+    })
+}
+
 /// Returns whether images depend on their sources alone: as `asked`, else as the file says.
 pub fn is_reproducible(arguments: &GlobalArguments, asked: Option<bool>) -> Result<bool, Failure> {
     match asked {
@@ -355,6 +377,17 @@ mod tests {
             compression_ratio: 7,
         };
         assert_eq!(read(text), expected);
+    }
+
+    #[test]
+    fn file_says_which_network_steps_have() {
+        let read = |text: &str| toml::from_str::<Configuration>(text).map(|read| read.build);
+        let network = |name: &str| read(&format!("[build]\nnetwork = \"{name}\"\n"));
+        assert_eq!(read("").unwrap().network, None);
+        assert_eq!(network("private").unwrap().network, Some(Network::Private));
+        assert_eq!(network("host").unwrap().network, Some(Network::Host));
+        assert_eq!(network("none").unwrap().network, Some(Network::None));
+        assert!(network("bridge").is_err());
     }
 
     #[test]

@@ -190,6 +190,12 @@ pub enum StepError {
     /// A device of the machine could not be given.
     #[error(transparent)]
     Device(#[from] CdiError),
+    /// The host has no address in the network of a command.
+    #[error("`--add-host {name}:host-gateway`: the step's network does not lead to the host")]
+    NoHostGateway {
+        /// The name that was to mean the host.
+        name: String,
+    },
     /// The caller did not allow it.
     #[error("{what} was not allowed")]
     NotAllowed {

@@ -49,6 +49,7 @@ pub use kiln_layer::pattern::{IgnorePatterns, InvalidPattern};
 pub use kiln_layer::tree::TreeError;
 pub use kiln_registry as registry;
 pub use kiln_sandbox as sandbox;
+pub use op::network::{HOST_GATEWAY, UsualNetwork};
 pub use output::{Destination, ImageFormat, Output};
 pub use remote::Remotes;
 pub use request::{

@@ -1,6 +1,6 @@
 //! What the caller asks of a build, and what comes of it.
 
-use crate::{CacheSource, CacheTarget, ImageTimes, Output, Secrets};
+use crate::{CacheSource, CacheTarget, ImageTimes, Output, Secrets, UsualNetwork};
 use kiln_layer::pattern::IgnorePatterns;
 use kiln_oci::{Annotations, Descriptor, HistoryEntry, ImageConfig, Platform, Reference};
 use kiln_plan::{Plan, VertexId};
@@ -34,6 +34,8 @@ pub struct BuildRequest {
     pub cache_to: Vec<CacheTarget>,
     /// How many steps run at once, at most.
     pub jobs: usize,
+    /// Which network steps have that ask for none in particular.
+    pub network: UsualNetwork,
     /// Limits on each step.
     pub limits: Limits,
     /// Secrets by their id.
@@ -66,6 +68,7 @@ impl BuildRequest {
             cache_from: Vec::new(),
             cache_to: Vec::new(),
             jobs,
+            network: UsualNetwork::default(),
             limits: Limits::default(),
             secrets: Secrets::default(),
             ssh_agents: BTreeMap::new(),

@@ -177,6 +177,8 @@ pub enum NetworkSpec {
     Host,
     /// A loopback interface and nothing else.
     None,
+    /// A network that leads out and not to the host's loopback; the caller makes it.
+    Private,
 }
 
 /// How far the sandbox holds.

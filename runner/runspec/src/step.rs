@@ -35,6 +35,16 @@ pub enum SetupStep {
     UnshareControlGroups,
     /// Keep mounts from travelling to and from the host.
     IsolateMounts,
+    /// Enter the network that the caller handed over.
+    JoinNetwork,
+    /// Show the network that the caller handed over as the file `network` of a file system in
+    /// memory.
+    ShowNetwork {
+        /// Directory that it hides, in this mount namespace only.
+        over: PathBuf,
+    },
+    /// Show the kernel's devices as they are in this network, in this mount namespace only.
+    RenewSys,
     /// Bring the loopback interface up.
     BringLoopbackUp,
     /// Let users take low ports and send pings in their own network.

@@ -59,6 +59,21 @@ pub enum SandboxError {
         #[source]
         source: io::Error,
     },
+    /// A private network could not be made.
+    #[error("{what}")]
+    Network {
+        /// What failed.
+        what: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// There are no private networks on this host.
+    #[error("there are no private networks here: {reason}")]
+    NoPrivateNetwork {
+        /// Why.
+        reason: String,
+    },
     /// The run was cancelled; nothing of it is left running.
     #[error("cancelled")]
     Cancelled,

@@ -6,7 +6,7 @@ mod rung;
 
 use std::fs;
 
-use crate::device_program;
+use crate::{device_program, network};
 use kiln_runspec::{ControlGroups, ProcessorArchitecture, defaults};
 
 pub use kiln_runspec::Host;
@@ -64,6 +64,7 @@ pub fn describe(host: &Host) -> Vec<(&'static str, String)> {
         found.push(("  missing", next.missing.clone()));
         found.push(("  get it", next.remedy.clone()));
     }
+    found.extend(network::describe(host));
     found.extend([
         ("control groups", groups),
         ("device filter", devices.to_owned()),

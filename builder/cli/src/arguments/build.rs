@@ -70,7 +70,7 @@ pub struct BuildArguments {
         env = "DOCKER_DEFAULT_PLATFORM"
     )]
     pub platform: Vec<String>,
-    /// Network of RUN: default, none or host
+    /// Network of RUN: default, private, none or host
     #[arg(long, default_value = "default")]
     pub network: String,
     /// Label of the image (repeatable)

@@ -6,6 +6,7 @@
 use super::build::{options, start};
 use super::explain::{find, is_meant};
 use crate::arguments::{BuildArguments, DebugArguments, GlobalArguments};
+use crate::configuration;
 use crate::error::{Class, Failure};
 use crate::session::Session;
 use kiln_engine::disk::{BuildRecord, Scene, StepEnd, StepOutcome, StepRecord};
@@ -32,12 +33,12 @@ pub fn run(global: &GlobalArguments, arguments: &DebugArguments) -> Result<(), F
         scene,
         moment,
     };
-    let request = request(arguments)?;
+    let request = request(global, arguments)?;
     place.enter(&session, request, &arguments.command, &cancellation)
 }
 
 /// Returns what the step may have: what the flags give.
-fn request(arguments: &DebugArguments) -> Result<BuildRequest, Failure> {
+fn request(global: &GlobalArguments, arguments: &DebugArguments) -> Result<BuildRequest, Failure> {
     let given = BuildArguments {
         secret: arguments.secret.clone(),
         ssh: arguments.ssh.clone(),
@@ -49,6 +50,7 @@ fn request(arguments: &DebugArguments) -> Result<BuildRequest, Failure> {
         ssh_agents: options::ssh_agents(&given)?,
         device_directories: options::device_directories(&given),
         allow_insecure: allows("security.insecure"),
+        network: configuration::usual_network(global)?,
         ..BuildRequest::of_plan(Plan::default(), 1)
     })
 }

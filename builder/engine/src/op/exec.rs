@@ -1,6 +1,7 @@
 //! A command run in a sandbox over a stack; what it changes becomes a layer.
 
 use super::mounts::{self, PreparedMounts};
+use super::network::StepNetwork;
 use super::step_root::StepRoot;
 use super::{on_top, stack_of};
 use crate::worker::{BuildWorker, Commands, Product};
@@ -9,8 +10,8 @@ use kiln_disk::{ActiveLayer, LayerId};
 use kiln_layer::tree::Tree;
 use kiln_layer::users::{Accounts, ResolvedUser};
 use kiln_oci::Digest;
-use kiln_plan::{Exec, NetworkMode, SecurityMode, VertexId};
-use kiln_sandbox::runspec::{self, NetworkSpec, ResourceLimit, RunSpec};
+use kiln_plan::{Exec, SecurityMode, VertexId};
+use kiln_sandbox::runspec::{self, ResourceLimit, RunSpec};
 use kiln_sandbox::{Outcome, Status, Stream};
 use std::io::Write;
 
@@ -162,6 +163,7 @@ pub(super) fn specification(
     mounts: &PreparedMounts,
 ) -> Result<RunSpec, StepError> {
     let user = resolve_user(worker, exec, stack)?;
+    let network = StepNetwork::of(worker, exec)?;
     Ok(RunSpec {
         root: root.described(worker, stack, layer)?,
         arguments: exec.arguments.clone(),
@@ -173,10 +175,10 @@ pub(super) fn specification(
             groups: user.groups.iter().chain(&mounts.groups).copied().collect(),
         },
         hostname: exec.hostname.clone(),
-        hosts: hosts_file(exec),
-        resolv_conf: resolv_conf(exec.network),
+        hosts: network.hosts(exec)?,
+        resolv_conf: network.resolv_conf,
         mounts: mounts.specifications.clone(),
-        network: network(exec.network),
+        network: network.kind,
         security: match exec.security {
             SecurityMode::Sandbox => runspec::SecurityMode::Sandbox,
             SecurityMode::Insecure => runspec::SecurityMode::Insecure,
@@ -230,32 +232,6 @@ fn environment(exec: &Exec, user: &ResolvedUser, mounts: &PreparedMounts) -> Vec
         .into_iter()
         .map(|(name, value)| format!("{name}={value}"))
         .collect()
-}
-
-fn hosts_file(exec: &Exec) -> String {
-    let mut hosts = format!("127.0.0.1\tlocalhost {}\n", exec.hostname);
-    hosts.push_str("::1\tlocalhost ip6-localhost ip6-loopback\n");
-    for (name, address) in &exec.extra_hosts {
-        hosts.push_str(&format!("{address}\t{name}\n"));
-    }
-    hosts
-}
-
-/// A command on the host's network asks whom the host asks; one without a network, nobody.
-fn resolv_conf(network: NetworkMode) -> String {
-    match network {
-        NetworkMode::None => String::new(),
-        NetworkMode::Default | NetworkMode::Host => {
-            std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
-        }
-    }
-}
-
-fn network(mode: NetworkMode) -> NetworkSpec {
-    match mode {
-        NetworkMode::None => NetworkSpec::None,
-        NetworkMode::Default | NetworkMode::Host => NetworkSpec::Host,
-    }
 }
 
 fn resource_limits(exec: &Exec) -> Vec<ResourceLimit> {

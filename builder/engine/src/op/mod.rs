@@ -15,6 +15,7 @@ pub(crate) mod http;
 pub(crate) mod image;
 mod merge;
 mod mounts;
+pub(crate) mod network;
 pub(crate) mod step_root;
 
 pub(crate) use enter::enter;

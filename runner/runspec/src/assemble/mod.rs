@@ -40,6 +40,8 @@ pub fn steps(spec: &RunSpec, host: &Host) -> Result<Vec<SetupStep>, SpecError> {
         Some(own) => users::isolate_and_mount(spec, host, own, directories),
         None => {
             let mut steps = isolate(spec, directories);
+            steps.extend(join_network(spec));
+            steps.push(set_hostname(spec));
             steps.extend(register_emulators(spec));
             steps.extend(mounts::mount_everything(spec, host));
             steps
@@ -92,10 +94,17 @@ fn other_namespaces(spec: &RunSpec) -> Vec<SetupStep> {
     if spec.network == NetworkSpec::None {
         steps.extend([SetupStep::BringLoopbackUp, SetupStep::OpenNetwork]);
     }
-    steps.push(SetupStep::SetHostname {
-        hostname: spec.hostname.clone(),
-    });
     steps
+}
+
+fn join_network(spec: &RunSpec) -> Option<SetupStep> {
+    (spec.network == NetworkSpec::Private).then_some(SetupStep::JoinNetwork)
+}
+
+fn set_hostname(spec: &RunSpec) -> SetupStep {
+    SetupStep::SetHostname {
+        hostname: spec.hostname.clone(),
+    }
 }
 
 fn enter(spec: &RunSpec, host: &Host) -> Vec<SetupStep> {

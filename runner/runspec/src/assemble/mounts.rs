@@ -1,5 +1,6 @@
 //! The mounts of a sandbox, in order.
 
+use crate::confinement::Users;
 use crate::defaults;
 use crate::host::{ControlGroups, Host};
 use crate::spec::{MountKind, MountSpec, NetworkSpec, Root, RunSpec, SecretData, SecurityMode};
@@ -113,8 +114,14 @@ fn kernel_mounts(spec: &RunSpec, host: &Host) -> Vec<SetupStep> {
 fn sys(spec: &RunSpec, host: &Host) -> MountSource {
     match spec.network {
         NetworkSpec::Host if in_user_namespace(host) => MountSource::HostSys,
-        NetworkSpec::Host | NetworkSpec::None => MountSource::Sysfs,
+        // The network was made by the host's root, and so was the view that it is shown in.
+        NetworkSpec::Private if has_own_users(spec) => MountSource::HostSys,
+        NetworkSpec::Host | NetworkSpec::None | NetworkSpec::Private => MountSource::Sysfs,
     }
+}
+
+fn has_own_users(spec: &RunSpec) -> bool {
+    matches!(spec.confinement.users, Users::Own { .. })
 }
 
 fn devices(spec: &RunSpec, host: &Host) -> MountSource {

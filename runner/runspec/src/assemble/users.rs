@@ -55,6 +55,7 @@ pub(super) fn isolate_and_mount(
         steps.push(SetupStep::EnterOpenedControlGroups);
     }
     steps.extend(super::other_namespaces(spec));
+    steps.push(super::set_hostname(spec));
     steps.extend(super::register_emulators(spec));
     // Any directory that this process can reach: it is hidden in its own mount namespace.
     steps.push(SetupStep::MountScratch {
@@ -97,6 +98,12 @@ fn prepare(spec: &RunSpec, inside: &Host, own: Own, groups: Vec<PathBuf>) -> Vec
             namespaces: vec![crate::Namespace::Mount],
         },
         SetupStep::IsolateMounts,
+    ]);
+    if let Some(join) = super::join_network(spec) {
+        // It belongs to the host's root, and so does the right to enter it and to show it.
+        steps.extend([join, SetupStep::RenewSys]);
+    }
+    steps.extend([
         SetupStep::MountScratch { over: work.clone() },
         SetupStep::Prepare {
             root: root_overlay(spec),

@@ -10,10 +10,11 @@ mod confine;
 mod device;
 mod emulators;
 mod mount;
+mod network;
 mod overlay;
 mod perform;
 mod process;
-mod procfs;
+pub(crate) mod procfs;
 pub(crate) mod resolve;
 mod serve;
 mod sockets;
@@ -68,7 +69,16 @@ pub fn run_init() -> ! {
 fn set_up(control: &UnixStream) -> Result<Never, StepFailure> {
     let (steps, filter) =
         protocol::receive_setup(control).map_err(failed("read the steps of the sandbox"))?;
-    carry_out(&steps, filter, control)
+    let mut context = Context::new(filter);
+    if steps.iter().any(takes_network) {
+        let network = syscall::receive_descriptor(control);
+        context.network = network.map_err(failed("be handed a network"))?;
+    }
+    carry_out(&steps, context, control)
+}
+
+fn takes_network(step: &SetupStep) -> bool {
+    matches!(step, SetupStep::JoinNetwork | SetupStep::ShowNetwork { .. })
 }
 
 /// Takes the control socket from standard input and hides from those inside.
@@ -89,10 +99,9 @@ enum Never {}
 
 fn carry_out(
     steps: &[SetupStep],
-    filter: Vec<u8>,
+    mut context: Context,
     control: &UnixStream,
 ) -> Result<Never, StepFailure> {
-    let mut context = Context::new(filter);
     for step in steps {
         match step {
             SetupStep::ForkInit => fork_init(control)?,

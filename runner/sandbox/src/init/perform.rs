@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 
 use super::resolve::{self, CreatedStub, Missing};
-use super::{confine, emulators, failed, mount, overlay, procfs, users};
+use super::{confine, emulators, failed, mount, network, overlay, procfs, users};
 use crate::error::StepFailure;
 use crate::syscall;
 
@@ -24,6 +24,8 @@ pub(super) struct Context {
     pub(super) scratch: Option<OwnedFd>,
     /// The user namespace that is entered later.
     pub(super) users: Option<users::UserNamespace>,
+    /// The network that the caller handed over.
+    pub(super) network: Option<OwnedFd>,
     /// Control groups that are entered later.
     pub(super) groups: Vec<std::fs::File>,
     /// Mounts that wait for their places.
@@ -60,6 +62,7 @@ impl Context {
             hidden: HashMap::new(),
             scratch: None,
             users: None,
+            network: None,
             groups: Vec::new(),
             prepared: Vec::new(),
             root: None,
@@ -115,6 +118,10 @@ pub(super) fn perform(step: &SetupStep, context: &mut Context) -> Result<(), Ste
             users::enter_control_groups(context).map_err(failed("enter control groups"))
         }
         SetupStep::IsolateMounts => isolate_mounts().map_err(failed("isolate mounts")),
+        SetupStep::JoinNetwork => network::join(context).map_err(failed("enter the network")),
+        SetupStep::ShowNetwork { over } => network::show(over, context)
+            .map_err(failed(format!("show the network at {}", over.display()))),
+        SetupStep::RenewSys => network::renew_sys().map_err(failed("mount sysfs on /sys")),
         SetupStep::BringLoopbackUp => {
             syscall::bring_loopback_up().map_err(failed("bring the loopback interface up"))
         }

@@ -34,7 +34,7 @@ pub(super) fn is_procfs(handle: BorrowedFd<'_>) -> io::Result<bool> {
 }
 
 /// Writes `text` to a file of `/proc` at once.
-pub(super) fn write(path: &str, text: &str) -> io::Result<()> {
+pub(crate) fn write(path: &str, text: &str) -> io::Result<()> {
     open(path, OFlags::WRONLY)?.write_all(text.as_bytes())
 }
 
@@ -46,7 +46,7 @@ pub(super) fn write_own(name: &str, text: &str) -> io::Result<()> {
 
 /// Lets users take low ports and send pings in this network namespace, as in Docker's
 /// containers. A container around may refuse it: then only root can, as before.
-pub(super) fn open_network() {
+pub(crate) fn open_network() {
     let _ = write("sys/net/ipv4/ip_unprivileged_port_start", "0");
     // The last group must be one that exists in the user namespace.
     for last in [2_147_483_647, 65_535, 0] {

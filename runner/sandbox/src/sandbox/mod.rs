@@ -7,16 +7,18 @@ mod starter;
 mod terminal;
 mod watch;
 
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use kiln_runspec::{Host, RunSpec, SetupStep, SystemCalls, filter};
+use kiln_runspec::{Host, NetworkSpec, RunSpec, SecurityMode, SetupStep, SystemCalls, filter};
 
+use crate::network::{Network, Networks, PrivateNetwork};
 use crate::placement::Placements;
-use crate::{Cancellation, SandboxError, protocol};
+use crate::{Cancellation, SandboxError, protocol, syscall};
 use groups::RunGroups;
 use reaper::Reaper;
-use starter::{Started, Starter};
+pub(crate) use starter::{Started, Starter};
 
 pub use terminal::CallerTerminal;
 
@@ -25,6 +27,8 @@ pub use terminal::CallerTerminal;
 pub struct Sandbox {
     host: Host,
     filter: OnceLock<Vec<u8>>,
+    /// Before the reaper: programs of theirs are processes of the starter.
+    networks: Networks,
     // Before the starter: it is done with processes when the starter removes their group.
     reaper: Reaper,
     starter: Arc<Starter>,
@@ -75,6 +79,7 @@ impl Sandbox {
         let starter = Arc::new(Starter::new(program, device_group));
         Ok(Self {
             filter: OnceLock::new(),
+            networks: Networks::new(host.rung, Arc::clone(&starter)),
             reaper: Reaper::start(Arc::clone(&starter)).map_err(start)?,
             starter,
             host,
@@ -99,6 +104,13 @@ impl Sandbox {
     /// meanwhile.
     pub fn expect_run(&self) {
         self.reaper.start_server();
+    }
+
+    /// Returns what a run in a private network has to be told, for its specification.
+    ///
+    /// Errors: [`SandboxError::NoPrivateNetwork`] when there are none on this host.
+    pub fn private_network(&self) -> Result<PrivateNetwork, SandboxError> {
+        self.networks.facts()
     }
 
     /// Runs `spec` to its end and hands over its output piece by piece.
@@ -148,6 +160,10 @@ impl Sandbox {
         start: impl FnOnce() -> Result<Started, SandboxError>,
         listen: impl FnOnce(&mut Started) -> Result<Status, SandboxError>,
     ) -> Result<Outcome, SandboxError> {
+        let network = match spec.network {
+            NetworkSpec::Private => Some(self.networks.take()?),
+            NetworkSpec::Host | NetworkSpec::None => None,
+        };
         let placements = Placements::put(spec)?;
         let groups = RunGroups::prepare(kiln_runspec::group_plan(spec, &self.host)?)?;
         let mut started = match start() {
@@ -162,11 +178,28 @@ impl Sandbox {
             SystemCalls::Filter(program) => program,
             SystemCalls::Default | SystemCalls::Unconfined => self.filter(),
         };
-        let _ = protocol::send_setup(&started.control, steps, filter);
+        let _ = send(&started, steps, filter, network.as_ref());
         let outcome = listen(&mut started).map(|status| groups.outcome(status));
         // It ends by itself now; unmounting takes it a while.
         self.reaper.finish(started, groups);
+        if let (Some(network), Ok(_), SecurityMode::Sandbox) = (network, &outcome, spec.security) {
+            // Nobody is in it any more, and nobody could have changed it.
+            self.networks.give_back(network);
+        }
         placements.take_back()?;
         outcome
+    }
+}
+
+fn send(
+    to: &Started,
+    steps: &[SetupStep],
+    filter: &[u8],
+    network: Option<&Network>,
+) -> io::Result<()> {
+    protocol::send_setup(&to.control, steps, filter)?;
+    match network {
+        Some(network) => syscall::send_descriptor(&to.control, network.handle()),
+        None => Ok(()),
     }
 }

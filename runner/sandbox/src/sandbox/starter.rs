@@ -3,6 +3,7 @@
 //! This program is started once, in its hidden mode, as a server: it forks a process for each
 //! run. See [`crate::init`] for why.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, poll, Timespec};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, pidfd_send_signal};
@@ -23,22 +24,22 @@ use crate::{SandboxError, syscall};
 
 /// A first process that waits for its steps.
 #[derive(Debug)]
-pub(super) struct Started {
-    pub(super) process: Process,
-    pub(super) control: UnixStream,
+pub(crate) struct Started {
+    pub(crate) process: Process,
+    pub(crate) control: UnixStream,
     /// Where its output and its errors come from, if that is nowhere else.
-    pub(super) pipes: Option<[OwnedFd; 2]>,
+    pub(crate) pipes: Option<[OwnedFd; 2]>,
 }
 
 /// A process that another one started and waits for.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     handle: OwnedFd,
 }
 
 /// Has first processes started.
 #[derive(Debug)]
-pub(super) struct Starter {
+pub(crate) struct Starter {
     path: PathBuf,
     /// The group in which only harmless devices open.
     device_group: Option<PathBuf>,
@@ -54,7 +55,7 @@ struct Server {
 }
 
 impl Starter {
-    pub(super) fn new(program: &Path, device_group: Option<PathBuf>) -> Self {
+    pub(crate) fn new(program: &Path, device_group: Option<PathBuf>) -> Self {
         Self {
             path: program.to_owned(),
             device_group,
@@ -89,6 +90,13 @@ impl Starter {
             slave,
             other.map_err(|source| SandboxError::Start { source })?,
         )
+    }
+
+    /// Returns a first process whose complaints go to `complaints`, and what else it says nowhere.
+    pub(crate) fn start_silent(&self, complaints: OwnedFd) -> Result<Started, SandboxError> {
+        let nowhere = File::options().write(true).open("/dev/null");
+        let nowhere = nowhere.map_err(|source| SandboxError::Start { source })?;
+        self.start_with(nowhere.into(), complaints)
     }
 
     fn start_with(&self, stdout: OwnedFd, stderr: OwnedFd) -> Result<Started, SandboxError> {
@@ -188,6 +196,11 @@ impl Process {
         let _ = pidfd_send_signal(&self.handle, Signal::KILL);
     }
 
+    pub(crate) fn has_ended(&self) -> bool {
+        let mut waits = [PollFd::new(&self.handle, PollFlags::IN)];
+        poll(&mut waits, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+
     /// Waits for its end.
     pub(super) fn wait(&self) {
         let mut waits = [PollFd::new(&self.handle, PollFlags::IN)];
@@ -197,7 +210,7 @@ impl Process {
 
 impl Started {
     /// With its socket gone it ends by itself.
-    pub(super) fn end(self) {
+    pub(crate) fn end(self) {
         let Started {
             process, control, ..
         } = self;

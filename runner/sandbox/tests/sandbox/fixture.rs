@@ -71,6 +71,7 @@ impl Fixture {
             "sh", "cat", "ls", "id", "sleep", "true", "false", "grep", "readlink", "touch",
             "mount", "umount", "mknod", "setsid", "stat", "head", "wc", "rm", "mkdir", "echo",
             "hostname", "ip", "find", "dd", "yes", "kill", "ln", "mv", "test", "ps", "env", "pwd",
+            "wget", "nslookup", "nc",
         ] {
             symlink("busybox", lower.join("bin").join(name)).expect("a link to busybox");
         }

@@ -8,6 +8,7 @@ mod isolation;
 mod lifetime;
 mod limits;
 mod mounts;
+mod network;
 mod rootless;
 mod users;
 
@@ -22,6 +23,9 @@ fn main() {
     }
     if std::env::var_os(lifetime::MARK).is_some() {
         lifetime::run_for_long();
+    }
+    if let Ok(part) = std::env::var(network::MARK) {
+        network::play(&part);
     }
     let missing = fixture::missing();
     let is_marked = std::env::var_os(rootless::MARK).is_some();
@@ -44,6 +48,7 @@ fn main() {
         escapes::ON_EVERY_RUNG,
         mounts::CASES,
         limits::CASES,
+        network::CASES,
         rootless::CASES,
     ]
     .concat();

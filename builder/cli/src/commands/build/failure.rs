@@ -147,6 +147,13 @@ fn hint(error: &StepError) -> Option<String> {
         ),
         StepError::Fetch(error) => remote::hint(error),
         StepError::NotAllowed { flag, .. } => Some(format!("allow it with {flag}")),
+        StepError::Sandbox(
+            SandboxError::NoPrivateNetwork { .. } | SandboxError::Network { .. },
+        )
+        | StepError::NoHostGateway { .. } => Some(
+            "`kiln info` tells which networks there are; --network=host gives steps the host's"
+                .to_owned(),
+        ),
         StepError::Signal {
             remark: Some(_), ..
         }

@@ -211,6 +211,7 @@ fn request(
         cache_from: options::cache_from(arguments)?,
         cache_to: options::cache_to(arguments)?,
         jobs: arguments.jobs.unwrap_or_else(options::default_jobs),
+        network: options::usual_network(global, arguments)?,
         limits: options::limits(arguments)?,
         secrets: options::secrets(arguments)?,
         ssh_agents: options::ssh_agents(arguments)?,

@@ -1,12 +1,17 @@
 //! Arguments of `kiln build` as what compiler and engine take.
 
-use crate::arguments::{BuildArguments, parse_cache_source, parse_cache_target, parse_output};
+use crate::arguments::{
+    BuildArguments, GlobalArguments, parse_cache_source, parse_cache_target, parse_output,
+};
+use crate::configuration;
 use crate::error::Failure;
 use crate::quantity::bytes;
 use crate::session::{parse_platform, parse_reference};
 use kiln_dockerfile::{CompileOptions, Privilege, Privileges};
 use kiln_engine::sandbox::runspec::Limits;
-use kiln_engine::{CacheSource, CacheTarget, Output, SecretSource, Secrets};
+use kiln_engine::{
+    CacheSource, CacheTarget, HOST_GATEWAY, Output, SecretSource, Secrets, UsualNetwork,
+};
 use kiln_oci::Reference;
 use kiln_plan::NetworkMode;
 use kiln_transfer::image::Listing;
@@ -127,13 +132,25 @@ fn build_argument(argument: &str) -> (String, Option<String>) {
 
 fn network(arguments: &BuildArguments) -> Result<NetworkMode, Failure> {
     match arguments.network.as_str() {
-        "default" | "" => Ok(NetworkMode::Default),
+        "default" | "private" | "" => Ok(NetworkMode::Default),
         "none" => Ok(NetworkMode::None),
         "host" => Ok(NetworkMode::Host),
         other => Err(
             Failure::usage(format!("network mode `{other}` is not supported"))
-                .with_hint("use default, none or host"),
+                .with_hint("use default, private, none or host"),
         ),
+    }
+}
+
+/// Returns the network of steps that ask for none in particular: as the arguments say, else as
+/// the configuration does.
+pub fn usual_network(
+    global: &GlobalArguments,
+    arguments: &BuildArguments,
+) -> Result<UsualNetwork, Failure> {
+    match arguments.network.as_str() {
+        "private" => Ok(UsualNetwork::Private),
+        _ => configuration::usual_network(global),
     }
 }
 
@@ -158,9 +175,9 @@ fn extra_hosts(arguments: &[String]) -> Result<Vec<(String, String)>, Failure> {
             .split_once('=')
             .or_else(|| argument.split_once(':'))
             .ok_or_else(|| invalid_host(argument, "it has no address"))?;
-        // Steps are in the network of this machine.
-        if address == "host-gateway" {
-            return Ok((name.to_owned(), "127.0.0.1".to_owned()));
+        // Which address that is depends on the network of the step.
+        if address == HOST_GATEWAY {
+            return Ok((name.to_owned(), address.to_owned()));
         }
         let address = address.trim_start_matches('[').trim_end_matches(']');
         match address.parse::<std::net::IpAddr>() {
@@ -383,7 +400,7 @@ mod tests {
     #[test]
     fn hosts_take_both_separators_and_brackets() {
         let hosts = ["db:10.0.0.2", "db=[fe80::1]", "me:host-gateway"].map(str::to_owned);
-        let expected = [("db", "10.0.0.2"), ("db", "fe80::1"), ("me", "127.0.0.1")];
+        let expected = [("db", "10.0.0.2"), ("db", "fe80::1"), ("me", HOST_GATEWAY)];
         let expected = expected.map(|(name, address)| (name.to_owned(), address.to_owned()));
         assert_eq!(extra_hosts(&hosts).unwrap(), expected);
         assert!(extra_hosts(&["db".to_owned()]).is_err());
