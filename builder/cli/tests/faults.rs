@@ -457,12 +457,12 @@ fn limits_are_kept_and_told() {
         1,
         &[
             "the memory limit was reached",
-            "hint: give the step more memory",
+            "hint: give the build more memory",
         ],
     );
     let lines = "RUN for i in 1 2 3 4 5 6 7 8 9; do busybox sleep 1 & done; wait";
     let finished = place.build(&place.busybox("c", lines), &["--pids-limit", "5"]);
-    finished.assert(1, &["can't fork"]);
+    finished.assert(1, &["can't fork", "the limit of processes was reached"]);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use kiln_disk::{Scene, StepEnd, Store};
 use kiln_layer::tree::WhiteoutFormat;
 use kiln_plan::{Op, VertexId};
 use kiln_registry::Client;
-use kiln_sandbox::runspec::Host;
+use kiln_sandbox::runspec::{Host, Limits};
 use kiln_sandbox::{Cancellation, Outcome, Sandbox};
 use kiln_solver::{Failure, Options};
 use kiln_transfer::image::Image;
@@ -61,6 +61,8 @@ fn look_until_settled<T>(
 pub struct EngineOptions {
     /// What this machine can do.
     pub host: Host,
+    /// Limits on this process and all steps together.
+    pub limits: Limits,
     /// What is known of remotes already.
     pub remotes: Remotes,
 }
@@ -83,7 +85,8 @@ impl<'store> Builder<'store> {
         options: EngineOptions,
     ) -> Result<Self, BuildError> {
         let whiteouts = kiln_disk::whiteout_format();
-        let sandbox = Sandbox::new(options.host).map_err(BuildError::Sandbox)?;
+        let sandbox =
+            Sandbox::limited(options.host, &options.limits).map_err(BuildError::Sandbox)?;
         Ok(Builder {
             store,
             client,

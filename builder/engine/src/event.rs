@@ -1,5 +1,6 @@
 //! What happens during a build, for those who show it.
 
+use kiln_disk::StepUsage;
 use kiln_plan::VertexId;
 use std::time::Duration;
 
@@ -81,6 +82,8 @@ pub enum StepChange {
     },
     /// Something worth knowing: what it waits for, what it does without.
     Note(String),
+    /// Its command took this.
+    Used(StepUsage),
     /// It is done.
     Finished {
         /// How long it took.

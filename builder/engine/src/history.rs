@@ -3,7 +3,7 @@
 use crate::BuildRequest;
 use kiln_disk::{
     BuildOutcome, BuildRecord, InputContent, Recipe, RecipeInput, Record, RunCause, Scene, StepEnd,
-    StepOutcome, StepRecord, Store,
+    StepOutcome, StepRecord, StepUsage, Store,
 };
 use kiln_oci::Digest;
 use kiln_plan::{InputKey, InputUse, Op, VertexId};
@@ -66,6 +66,7 @@ impl History {
             // Until it is known to be done.
             end: StepEnd::Failed,
             took_milliseconds: 0,
+            used: None,
         };
         self.steps().insert(vertex, ran);
     }
@@ -75,6 +76,13 @@ impl History {
         match self.steps().get(&vertex) {
             Some(StepOutcome::Ran { key, .. }) => Some(key.clone()),
             _ => None,
+        }
+    }
+
+    /// Notes what the command of `vertex` took.
+    pub fn used(&self, vertex: VertexId, usage: StepUsage) {
+        if let Some(StepOutcome::Ran { used, .. }) = self.steps().get_mut(&vertex) {
+            *used = Some(usage);
         }
     }
 

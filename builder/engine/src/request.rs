@@ -4,7 +4,7 @@ use crate::{CacheSource, CacheTarget, ImageTimes, Output, Secrets, UsualNetwork}
 use kiln_layer::pattern::IgnorePatterns;
 use kiln_oci::{Annotations, Descriptor, HistoryEntry, ImageConfig, Platform, Reference};
 use kiln_plan::{Plan, VertexId};
-use kiln_sandbox::runspec::{Confinement, Limits};
+use kiln_sandbox::runspec::Confinement;
 use kiln_transfer::image::Listing;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -36,8 +36,8 @@ pub struct BuildRequest {
     pub jobs: usize,
     /// Which network steps have that ask for none in particular.
     pub network: UsualNetwork,
-    /// Limits on each step.
-    pub limits: Limits,
+    /// How many processes each step may have.
+    pub processes: Option<u64>,
     /// Secrets by their id.
     pub secrets: Secrets,
     /// SSH agent sockets by their id.
@@ -69,7 +69,7 @@ impl BuildRequest {
             cache_to: Vec::new(),
             jobs,
             network: UsualNetwork::default(),
-            limits: Limits::default(),
+            processes: None,
             secrets: Secrets::default(),
             ssh_agents: BTreeMap::new(),
             device_directories: Vec::new(),

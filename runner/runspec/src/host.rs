@@ -16,6 +16,9 @@ pub struct Host {
     pub next_rung: Option<NextRung>,
     /// Where control groups can be made.
     pub control_groups: ControlGroups,
+    /// Whether this process and all that it runs are in a group with limits, below which other
+    /// groups are made.
+    pub is_limited: bool,
     /// Whether a unified hierarchy decides by program which devices open.
     pub device_programs: bool,
     /// What names of this process' control groups begin with.

@@ -16,15 +16,15 @@ mod rung;
 mod spec;
 mod step;
 
-pub use assemble::{GroupPlan, RunGroup, SpecError, device_group, group_plan, steps};
+pub use assemble::{GroupPlan, RunGroup, SpecError, device_group, group_plan, limit_plan, steps};
 pub use confinement::{
     Confinement, Landlock, LandlockRules, Profile, SecurityModules, SystemCalls, Users,
 };
 pub use host::{ControlGroups, Host, ProcessorArchitecture};
 pub use rung::{NextRung, Rung};
 pub use spec::{
-    Limits, MountKind, MountSpec, NetworkSpec, OverlayScratch, ResolvedUser, ResourceLimit, Root,
-    RunSpec, SecretData, SecurityMode,
+    IoKind, IoLimit, Limits, MountKind, MountSpec, NetworkSpec, OverlayScratch, ResolvedUser,
+    ResourceLimit, Root, RunSpec, SecretData, SecurityMode,
 };
 pub use step::{
     DeviceSource, MountAttributes, MountSource, Namespace, OverlayMount, SetupStep, Stub, Target,

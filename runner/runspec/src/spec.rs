@@ -209,6 +209,34 @@ pub struct Limits {
     pub cpuset_mems: Option<String>,
     /// Number of processes and threads.
     pub pids: Option<u64>,
+    /// Weight of reading and writing against others, 10 to 1000 on Docker's scale.
+    pub io_weight: Option<u64>,
+    /// Limits on devices.
+    pub io: Vec<IoLimit>,
+}
+
+/// A limit on what is read from or written to one device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IoLimit {
+    /// Numbers of the device, major and minor.
+    pub device: (u32, u32),
+    /// What is limited.
+    pub kind: IoKind,
+    /// How much of it in a second, bytes or operations.
+    pub per_second: u64,
+}
+
+/// What is limited on a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IoKind {
+    /// Bytes read.
+    ReadBytes,
+    /// Bytes written.
+    WriteBytes,
+    /// Reads.
+    Reads,
+    /// Writes.
+    Writes,
 }
 
 impl Limits {

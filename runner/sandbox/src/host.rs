@@ -22,6 +22,7 @@ pub fn probe() -> Host {
         rung,
         next_rung,
         control_groups,
+        is_limited: false,
         device_programs: is_unified && device_program::load().is_ok(),
         control_group_prefix: format!("kiln-{}", std::process::id()),
         capabilities,

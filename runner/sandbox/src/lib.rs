@@ -21,4 +21,5 @@ pub use cancellation::Cancellation;
 pub use error::{SandboxError, StepFailure};
 pub use kiln_runspec as runspec;
 pub use network::PrivateNetwork;
+pub use protocol::Usage;
 pub use sandbox::{CallerTerminal, Outcome, Sandbox, Status, Stream};

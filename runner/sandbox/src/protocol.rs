@@ -9,11 +9,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::StepFailure;
 
+/// What the processes of a run took together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Processor time in their own code, in microseconds.
+    pub user_microseconds: u64,
+    /// Processor time in the kernel, in microseconds.
+    pub system_microseconds: u64,
+    /// Memory of the one that had most at once, in bytes.
+    pub largest_process_bytes: u64,
+    /// Bytes read from disks.
+    pub read_bytes: u64,
+    /// Bytes written for disks.
+    pub written_bytes: u64,
+}
+
 /// What a sandbox tells its caller.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Report {
     /// The command's program runs.
     Started,
+    /// What all processes of the run took together; told before how the command ended.
+    Used(Usage),
     /// A step failed.
     SetupFailed(StepFailure),
     /// The program could not be executed.

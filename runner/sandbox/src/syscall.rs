@@ -7,6 +7,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use kiln_runspec::MountAttributes;
 use rustix::process::Pid;
 
+use crate::protocol::Usage;
+
 mod confine;
 mod notify;
 
@@ -378,6 +380,26 @@ pub(crate) fn attach_device_program(
         )
     };
     check(result as libc::c_int)
+}
+
+/// Returns what the children of this process that ended, and theirs, took together.
+pub(crate) fn usage_of_children() -> Usage {
+    // SAFETY: a usage of zeros is a valid value, which the kernel writes to and nothing else.
+    let usage = unsafe {
+        let mut usage = std::mem::zeroed::<libc::rusage>();
+        libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage);
+        usage
+    };
+    let number = |number: libc::c_long| u64::try_from(number).unwrap_or(0);
+    let time = |time: libc::timeval| number(time.tv_sec) * 1_000_000 + number(time.tv_usec);
+    const BLOCK_BYTES: u64 = 512;
+    Usage {
+        user_microseconds: time(usage.ru_utime),
+        system_microseconds: time(usage.ru_stime),
+        largest_process_bytes: number(usage.ru_maxrss) * 1024,
+        read_bytes: number(usage.ru_inblock) * BLOCK_BYTES,
+        written_bytes: number(usage.ru_oublock) * BLOCK_BYTES,
+    }
 }
 
 /// Leaves the caller's keys: this process gets a keyring of its own, where keys exist.

@@ -118,9 +118,27 @@ pub enum StepOutcome {
         end: StepEnd,
         /// How long it took.
         took_milliseconds: u64,
+        /// What its command took, if it has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        used: Option<StepUsage>,
     },
     /// The build ended before.
     NotReached,
+}
+
+/// What the processes of a step took together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepUsage {
+    /// Processor time in their own code.
+    pub user_milliseconds: u64,
+    /// Processor time in the kernel.
+    pub system_milliseconds: u64,
+    /// Most memory used at once: of all where that was counted, else of the largest process.
+    pub peak_memory_bytes: u64,
+    /// Bytes read from disks.
+    pub read_bytes: u64,
+    /// Bytes written for disks.
+    pub written_bytes: u64,
 }
 
 /// Why a step ran.

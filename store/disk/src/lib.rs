@@ -57,7 +57,7 @@ mod version;
 pub use blobs::{BlobWriter, Blobs};
 pub use builds::{
     BuildOutcome, BuildRecord, Builds, RunCause, Scene, SceneInput, StepEnd, StepOutcome,
-    StepRecord,
+    StepRecord, StepUsage,
 };
 pub use cache_mounts::{
     CacheMount, CacheMountFacts, CacheMountKey, CacheMountPurpose, CacheMountSharing,

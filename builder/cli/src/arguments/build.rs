@@ -150,10 +150,10 @@ pub struct BuildArguments {
     /// Directory in which devices for RUN --device are described (repeatable)
     #[arg(long, value_name = "DIRECTORY")]
     pub cdi_spec_dir: Vec<PathBuf>,
-    /// Memory limit of each RUN: 512m, 2g
+    /// Memory limit of the build, Kiln's own work included: 512m, 2g
     #[arg(short, long, value_name = "BYTES")]
     pub memory: Option<String>,
-    /// Processors each RUN may use: 1.5
+    /// Processors the build may use: 1.5
     #[arg(
         long,
         value_name = "NUMBER",
@@ -161,28 +161,44 @@ pub struct BuildArguments {
         allow_negative_numbers = true
     )]
     pub cpus: Option<f64>,
-    /// Memory and swap of each RUN; -1 for all there is
+    /// Memory and swap of the build; -1 for all there is
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
     pub memory_swap: Option<String>,
-    /// Weight of each RUN against others, where 1024 is usual
+    /// Weight of the build against others, where 1024 is usual
     #[arg(short = 'c', long, value_name = "NUMBER")]
     pub cpu_shares: Option<u64>,
     /// Length of the period in which processor time is counted, in microseconds
     #[arg(long, value_name = "MICROSECONDS", conflicts_with = "cpus")]
     pub cpu_period: Option<u64>,
-    /// Processor time of each RUN per period, in microseconds
+    /// Processor time of the build per period, in microseconds
     #[arg(long, value_name = "MICROSECONDS", conflicts_with = "cpus")]
     pub cpu_quota: Option<u64>,
-    /// Processors that each RUN may use: 0-2,4
+    /// Processors that the build may use: 0-2,4
     #[arg(long, value_name = "LIST")]
     pub cpuset_cpus: Option<String>,
-    /// Memory nodes that each RUN may use
+    /// Memory nodes that the build may use
     #[arg(long, value_name = "LIST")]
     pub cpuset_mems: Option<String>,
-    /// Limits of each RUN as KEY=VALUE: memory, memory-swap, cpu-shares, cpu-period, cpu-quota,
+    /// Limits of the build as KEY=VALUE: memory, memory-swap, cpu-shares, cpu-period, cpu-quota,
     /// cpuset-cpus, cpuset-mems (repeatable)
     #[arg(long, value_name = "SPEC")]
     pub resource: Vec<String>,
+    /// Weight of the build's reading and writing against others', 10 to 1000
+    #[arg(long, visible_alias = "io-weight", value_name = "NUMBER",
+        value_parser = clap::value_parser!(u64).range(10..=1000))]
+    pub blkio_weight: Option<u64>,
+    /// Bytes a second that the build may read from a device: /dev/sda:10mb (repeatable)
+    #[arg(long, visible_alias = "io-read-bps", value_name = "DEVICE:RATE")]
+    pub device_read_bps: Vec<String>,
+    /// Bytes a second that the build may write to a device (repeatable)
+    #[arg(long, visible_alias = "io-write-bps", value_name = "DEVICE:RATE")]
+    pub device_write_bps: Vec<String>,
+    /// Reads a second that the build may do on a device (repeatable)
+    #[arg(long, visible_alias = "io-read-iops", value_name = "DEVICE:RATE")]
+    pub device_read_iops: Vec<String>,
+    /// Writes a second that the build may do on a device (repeatable)
+    #[arg(long, visible_alias = "io-write-iops", value_name = "DEVICE:RATE")]
+    pub device_write_iops: Vec<String>,
     /// Processes each RUN may have, at least 2
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(2..))]
     pub pids_limit: Option<u64>,

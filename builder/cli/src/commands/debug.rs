@@ -166,6 +166,7 @@ impl Place<'_> {
         };
         let engine = EngineOptions {
             host: host::probe(),
+            limits: Default::default(),
             remotes: session.remotes.clone(),
         };
         let builder = Builder::new(&session.store, &session.client, engine)?;

@@ -8,7 +8,7 @@ mod steps;
 mod tty;
 mod warnings;
 
-pub use steps::{ago, sanitized, size};
+pub use steps::{ago, sanitized, size, usage};
 pub use warnings::tell_warnings;
 
 use crate::arguments::ProgressMode;

@@ -1,7 +1,7 @@
 //! One line after the other, each with the number of its step.
 
 use super::Renderer;
-use super::steps::{Lines, Steps, one_line, seconds, size};
+use super::steps::{Lines, Steps, one_line, seconds, size, usage};
 use kiln_engine::{Event, StepChange, TaskId};
 use kiln_plan::{Plan, VertexId};
 use std::collections::HashMap;
@@ -60,6 +60,10 @@ impl Plain {
                 }
             }
             StepChange::Note(note) => write(&format!("#{number} {}", one_line(&note))),
+            StepChange::Used(used) => {
+                self.rest(number, vertex);
+                write(&format!("#{number} took {}", usage(&used)));
+            }
             StepChange::Finished { took } => {
                 self.rest(number, vertex);
                 write(&format!("#{number} DONE {}", seconds(took)));

@@ -44,6 +44,7 @@ fn details(change: &StepChange) -> (&'static str, Value) {
             json!({ "part": part, "done_bytes": done_bytes, "total_bytes": total_bytes }),
         ),
         StepChange::Note(note) => ("note", json!({ "text": note })),
+        StepChange::Used(used) => ("used", json!(used)),
         StepChange::Finished { took } => ("finished", json!({ "seconds": took.as_secs_f64() })),
         StepChange::Failed { message, took } => (
             "failed",

@@ -1,5 +1,6 @@
 //! Names and numbers of steps, and text that is safe for a terminal.
 
+use kiln_engine::disk::StepUsage;
 use kiln_plan::{Plan, VertexId};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -86,6 +87,18 @@ pub fn size(bytes: u64) -> String {
         0 => format!("{bytes}B"),
         _ => format!("{value:.1}{}", units[unit]),
     }
+}
+
+/// Returns what a command took, in words.
+pub fn usage(used: &StepUsage) -> String {
+    let processors = used.user_milliseconds + used.system_milliseconds;
+    format!(
+        "{:.2}s of processors, {} of memory; read {}, wrote {}",
+        processors as f64 / 1e3,
+        size(used.peak_memory_bytes),
+        size(used.read_bytes),
+        size(used.written_bytes)
+    )
 }
 
 /// Returns how long before `now` something was. Clocks may have been set back.

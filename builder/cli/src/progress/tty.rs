@@ -95,6 +95,7 @@ impl Terminal {
                     running.show(one_line(&note));
                 }
             }
+            StepChange::Used(_) => {}
             StepChange::Finished { took } => self.finished(row, &name, took),
             StepChange::Failed { message, took } => {
                 let message = one_line(&message);

@@ -11,7 +11,7 @@ mod nearest;
 #[cfg(test)]
 mod tests;
 
-use kiln_disk::{BuildRecord, Recipe, RunCause, StepOutcome, StepRecord, Store};
+use kiln_disk::{BuildRecord, Recipe, RunCause, StepOutcome, StepRecord, StepUsage, Store};
 use kiln_oci::Digest;
 use serde::Serialize;
 
@@ -33,6 +33,8 @@ pub struct Explanation {
     pub line: Option<usize>,
     /// How long it took, if it ran.
     pub took_milliseconds: Option<u64>,
+    /// What its command took, if it ran one.
+    pub used: Option<StepUsage>,
     /// What was done for it, and why.
     pub reason: Reason,
 }
@@ -152,6 +154,10 @@ pub fn explain(build: &BuildRecord, memory: &dyn Memory) -> Vec<Explanation> {
             StepOutcome::Ran {
                 took_milliseconds, ..
             } => Some(*took_milliseconds),
+            _ => None,
+        },
+        used: match &step.outcome {
+            StepOutcome::Ran { used, .. } => *used,
             _ => None,
         },
         reason: reason(build, step, &candidates, memory),

@@ -61,6 +61,7 @@ impl Remembered {
                     cause: RunCause::Missing,
                     end: StepEnd::Done,
                     took_milliseconds: 1,
+                    used: None,
                 },
                 scene: None,
             }

@@ -6,12 +6,12 @@ use super::step_root::StepRoot;
 use super::{on_top, stack_of};
 use crate::worker::{BuildWorker, Commands, Product};
 use crate::{StepChange, StepError, scene};
-use kiln_disk::{ActiveLayer, LayerId};
+use kiln_disk::{ActiveLayer, LayerId, StepUsage};
 use kiln_layer::tree::Tree;
 use kiln_layer::users::{Accounts, ResolvedUser};
 use kiln_oci::Digest;
 use kiln_plan::{Exec, SecurityMode, VertexId};
-use kiln_sandbox::runspec::{self, ResourceLimit, RunSpec};
+use kiln_sandbox::runspec::{self, Limits, ResourceLimit, RunSpec};
 use kiln_sandbox::{Outcome, Status, Stream};
 use std::io::Write;
 
@@ -39,6 +39,7 @@ pub(super) fn execute(
     };
     let outcome = run(worker, vertex, &spec)?;
     drop(mounts);
+    tell_usage(worker, vertex, &outcome);
     if let Err(error) = judge(worker, &outcome) {
         keep_for_a_look(worker, vertex, stack, (layer, root));
         return Err(error);
@@ -135,12 +136,34 @@ pub(super) fn failure(error: kiln_sandbox::SandboxError) -> StepError {
     }
 }
 
-fn judge(worker: &BuildWorker<'_>, outcome: &Outcome) -> Result<(), StepError> {
-    let remark = match outcome.out_of_memory {
-        true => Some("the memory limit was reached"),
-        false => is_disk_full(worker).then_some("the disk of the store is full"),
+/// Tells what the command took, and notes it.
+fn tell_usage(worker: &BuildWorker<'_>, vertex: VertexId, outcome: &Outcome) {
+    let Some(usage) = outcome.usage else { return };
+    let used = StepUsage {
+        user_milliseconds: usage.user_microseconds / 1000,
+        system_milliseconds: usage.system_microseconds / 1000,
+        peak_memory_bytes: outcome
+            .peak_memory_bytes
+            .unwrap_or(usage.largest_process_bytes),
+        read_bytes: usage.read_bytes,
+        written_bytes: usage.written_bytes,
     };
-    let remark = remark.map(str::to_owned);
+    worker.history.used(vertex, used);
+    worker.tell(vertex, StepChange::Used(used));
+}
+
+fn judge(worker: &BuildWorker<'_>, outcome: &Outcome) -> Result<(), StepError> {
+    let remark = match (outcome.out_of_memory, outcome.out_of_processes) {
+        (true, _) => Some(match outcome.peak_memory_bytes {
+            Some(peak) => format!(
+                "the memory limit was reached: it used {:.1} MB at once",
+                peak as f64 / 1e6
+            ),
+            None => "the memory limit was reached".to_owned(),
+        }),
+        (false, true) => Some("the limit of processes was reached".to_owned()),
+        _ => is_disk_full(worker).then(|| "the disk of the store is full".to_owned()),
+    };
     match outcome.status {
         Status::Exited(0) => Ok(()),
         Status::Exited(code) => Err(StepError::Exit { code, remark }),
@@ -183,7 +206,10 @@ pub(super) fn specification(
             SecurityMode::Sandbox => runspec::SecurityMode::Sandbox,
             SecurityMode::Insecure => runspec::SecurityMode::Insecure,
         },
-        limits: worker.request.limits.clone(),
+        limits: Limits {
+            pids: worker.request.processes,
+            ..Limits::default()
+        },
         resource_limits: resource_limits(exec),
         shm_size_bytes: exec.shm_size_bytes,
         cgroup_name: format!("{}-{}", &worker.request.build_id, &layer_name(layer)),

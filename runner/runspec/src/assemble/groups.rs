@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::host::{ControlGroups, Host};
-use crate::spec::{Limits, RunSpec, SecurityMode};
+use crate::spec::{IoKind, IoLimit, Limits, RunSpec, SecurityMode};
 
 use super::SpecError;
 
@@ -59,14 +59,65 @@ pub fn device_group(host: &Host) -> Option<PathBuf> {
 /// [`SpecError::GroupName`].
 pub fn group_plan(spec: &RunSpec, host: &Host) -> Result<GroupPlan, SpecError> {
     check_name(&spec.cgroup_name)?;
-    let name = format!("{}-{}", host.control_group_prefix, spec.cgroup_name);
+    let filters_devices =
+        spec.security == SecurityMode::Sandbox && super::mounts::filters_devices(spec, host);
+    let mut wanted = wanted(&spec.limits);
+    let counts = |(controller, _): &(&str, _)| *controller == "memory";
+    if host.is_limited && !wanted.iter().any(counts) && has_controller(host, "memory") {
+        // All runs are limited together; what each takes is counted.
+        wanted.push(("memory", Vec::new()));
+    }
+    plan(
+        wanted,
+        &spec.limits,
+        host,
+        &spec.cgroup_name,
+        filters_devices,
+    )
+}
+
+/// Returns the control groups around this process and all that it runs, which hold `limits`.
+///
+/// Errors: [`SpecError::LimitUnsupported`].
+pub fn limit_plan(limits: &Limits, host: &Host) -> Result<GroupPlan, SpecError> {
+    plan(wanted(limits), limits, host, "limits", false)
+}
+
+fn has_controller(host: &Host, wanted: &str) -> bool {
     match &host.control_groups {
-        ControlGroups::PerController { controllers } => per_controller(spec, &name, controllers),
+        ControlGroups::PerController { controllers } => controllers
+            .iter()
+            .any(|(controller, _)| controller == wanted),
+        ControlGroups::Unified { controllers, .. } => {
+            controllers.iter().any(|controller| controller == wanted)
+        }
+        ControlGroups::Unavailable { .. } => false,
+    }
+}
+
+type Wanted = Vec<(&'static str, Vec<Setting>)>;
+
+fn plan(
+    wanted: Wanted,
+    limits: &Limits,
+    host: &Host,
+    name: &str,
+    filters_devices: bool,
+) -> Result<GroupPlan, SpecError> {
+    let name = format!("{}-{name}", host.control_group_prefix);
+    match &host.control_groups {
+        ControlGroups::PerController { controllers } => per_controller(wanted, &name, controllers),
         ControlGroups::Unified {
             directory,
             controllers,
-        } => unified(spec, host, &directory.join(name), controllers),
-        ControlGroups::Unavailable { reason } => match wanted(&spec.limits).first() {
+        } => {
+            let mut plan = unified(wanted, limits, &directory.join(name), controllers)?;
+            for group in &mut plan.own {
+                group.filters_devices = filters_devices;
+            }
+            Ok(plan)
+        }
+        ControlGroups::Unavailable { reason } => match wanted.first() {
             Some((controller, _)) => Err(unsupported(controller, reason)),
             None => Ok(GroupPlan::default()),
         },
@@ -74,7 +125,7 @@ pub fn group_plan(spec: &RunSpec, host: &Host) -> Result<GroupPlan, SpecError> {
 }
 
 fn per_controller(
-    spec: &RunSpec,
+    wanted: Wanted,
     name: &str,
     controllers: &[(String, PathBuf)],
 ) -> Result<GroupPlan, SpecError> {
@@ -85,7 +136,8 @@ fn per_controller(
         found.map(|(_, directory)| directory)
     };
     let mut plan = GroupPlan::default();
-    for (controller, settings) in wanted(&spec.limits) {
+    for (controller, settings) in wanted {
+        let controller = legacy_name(controller);
         let parent = find(controller)
             .ok_or_else(|| unsupported(controller, "no writable group of this controller"))?;
         plan.own.push(RunGroup {
@@ -101,13 +153,20 @@ fn per_controller(
     Ok(plan)
 }
 
+/// Older hierarchies call it otherwise.
+fn legacy_name(controller: &'static str) -> &'static str {
+    match controller {
+        "io" => "blkio",
+        other => other,
+    }
+}
+
 fn unified(
-    spec: &RunSpec,
-    host: &Host,
+    wanted: Wanted,
+    limits: &Limits,
     directory: &Path,
     controllers: &[String],
 ) -> Result<GroupPlan, SpecError> {
-    let wanted = wanted(&spec.limits);
     if wanted.is_empty() {
         return Ok(GroupPlan::default());
     }
@@ -116,16 +175,15 @@ fn unified(
             return Err(unsupported(controller, "the controller is not delegated"));
         }
     }
-    let period = spec.limits.cpu_period_microseconds;
+    let period = limits.cpu_period_microseconds;
     let group = RunGroup {
         directory: directory.to_owned(),
         controllers: wanted.iter().map(|(controller, _)| *controller).collect(),
-        filters_devices: spec.security == SecurityMode::Sandbox
-            && super::mounts::filters_devices(spec, host),
+        filters_devices: false,
         settings: wanted
             .into_iter()
             .flat_map(|(_, settings)| settings)
-            .filter_map(|setting| setting.unified(period, spec.limits.memory_bytes))
+            .filter_map(|setting| setting.unified(period, limits.memory_bytes))
             .collect(),
     };
     Ok(GroupPlan { own: vec![group] })
@@ -141,6 +199,8 @@ enum Setting {
     Cpus(String),
     MemoryNodes(String),
     Pids(u64),
+    IoWeight(u64),
+    Io(IoLimit),
 }
 
 impl Setting {
@@ -154,6 +214,17 @@ impl Setting {
             Setting::Cpus(list) => ("cpuset.cpus", list),
             Setting::MemoryNodes(list) => ("cpuset.mems", list),
             Setting::Pids(count) => ("pids.max", count.to_string()),
+            Setting::IoWeight(weight) => ("blkio.bfq.weight", weight.to_string()),
+            Setting::Io(limit) => {
+                let name = match limit.kind {
+                    IoKind::ReadBytes => "blkio.throttle.read_bps_device",
+                    IoKind::WriteBytes => "blkio.throttle.write_bps_device",
+                    IoKind::Reads => "blkio.throttle.read_iops_device",
+                    IoKind::Writes => "blkio.throttle.write_iops_device",
+                };
+                let (major, minor) = limit.device;
+                (name, format!("{major}:{minor} {}", limit.per_second))
+            }
         }
     }
 
@@ -173,6 +244,18 @@ impl Setting {
             Setting::Cpus(list) => ("cpuset.cpus", list),
             Setting::MemoryNodes(list) => ("cpuset.mems", list),
             Setting::Pids(count) => ("pids.max", count.to_string()),
+            Setting::IoWeight(weight) => ("io.weight", format!("default {}", io_weight(weight))),
+            Setting::Io(limit) => {
+                let name = match limit.kind {
+                    IoKind::ReadBytes => "rbps",
+                    IoKind::WriteBytes => "wbps",
+                    IoKind::Reads => "riops",
+                    IoKind::Writes => "wiops",
+                };
+                let (major, minor) = limit.device;
+                let value = format!("{major}:{minor} {name}={}", limit.per_second);
+                ("io.max", value)
+            }
         };
         Some(setting)
     }
@@ -184,7 +267,12 @@ fn weight(shares: u64) -> u64 {
     1 + (shares - 2) * 9999 / 262_142
 }
 
-fn wanted(limits: &Limits) -> Vec<(&'static str, Vec<Setting>)> {
+/// Weights 10..1000 to 1..10000, as runc maps them.
+fn io_weight(weight: u64) -> u64 {
+    1 + (weight.clamp(10, 1000) - 10) * 9999 / 990
+}
+
+fn wanted(limits: &Limits) -> Wanted {
     let memory = [
         limits.memory_bytes.map(Setting::Memory),
         limits.memory_and_swap_bytes.map(Setting::MemoryAndSwap),
@@ -200,11 +288,14 @@ fn wanted(limits: &Limits) -> Vec<(&'static str, Vec<Setting>)> {
         limits.cpuset_mems.clone().map(Setting::MemoryNodes),
     ];
     let pids = [limits.pids.map(Setting::Pids)];
-    let all: [(&'static str, Vec<Setting>); 4] = [
+    let weight = limits.io_weight.map(Setting::IoWeight).into_iter();
+    let io = limits.io.iter().cloned().map(Setting::Io);
+    let all: [(&'static str, Vec<Setting>); 5] = [
         ("memory", memory.into_iter().flatten().collect()),
         ("cpu", cpu.into_iter().flatten().collect()),
         ("cpuset", cpuset.into_iter().flatten().collect()),
         ("pids", pids.into_iter().flatten().collect()),
+        ("io", weight.chain(io).collect()),
     ];
     all.into_iter()
         .filter(|(_, settings)| !settings.is_empty())

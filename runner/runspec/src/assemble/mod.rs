@@ -18,7 +18,7 @@ use crate::spec::{NetworkSpec, ResolvedUser, Root, RunSpec, SecurityMode};
 use crate::step::{Namespace, OverlayMount, SetupStep};
 
 pub use check::SpecError;
-pub use groups::{GroupPlan, RunGroup, device_group, group_plan};
+pub use groups::{GroupPlan, RunGroup, device_group, group_plan, limit_plan};
 
 /// Returns the steps that set up and start `spec` on `host`, in order.
 ///
@@ -31,7 +31,10 @@ pub fn steps(spec: &RunSpec, host: &Host) -> Result<Vec<SetupStep>, SpecError> {
     }
     let groups = group_plan(spec, host)?;
     let mut directories = groups.directories();
-    if spec.security == SecurityMode::Insecure || mounts::has_devices(spec) {
+    let has_own = directories
+        .iter()
+        .any(|own| device_group(host).is_some_and(|group| group.parent() == own.parent()));
+    if (spec.security == SecurityMode::Insecure || mounts::has_devices(spec)) && !has_own {
         // Out of the group in which few devices open.
         let group = device_group(host).and_then(|group| group.parent().map(Path::to_owned));
         directories.extend(group);

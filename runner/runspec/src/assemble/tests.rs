@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::host::{ControlGroups, ProcessorArchitecture};
-use crate::spec::{Limits, MountKind, MountSpec, ResourceLimit};
+use crate::spec::{IoKind, IoLimit, Limits, MountKind, MountSpec, ResourceLimit};
 use crate::step::{DeviceSource, MountAttributes, MountSource, Target};
 use crate::{Confinement, RunGroup, Rung, SecretData, SecurityModules};
 
@@ -16,6 +16,7 @@ fn root_host() -> Host {
                 .map(|name| (name.to_owned(), PathBuf::from(format!("/cg/{name}"))))
                 .into(),
         },
+        is_limited: false,
         device_programs: false,
         control_group_prefix: "kiln-7".into(),
         capabilities: u64::MAX >> 23,
@@ -304,6 +305,58 @@ fn unified_hierarchy_gets_one_group() {
     ];
     assert_eq!(plan.own[0].settings, settings);
     assert_eq!(plan.own[0].directory, PathBuf::from("/cg/kiln-7-step"));
+}
+
+#[test]
+fn process_and_all_that_it_runs_get_a_group_in_which_runs_are_counted() {
+    let limits = Limits {
+        memory_bytes: Some(1000),
+        io_weight: Some(500),
+        io: vec![IoLimit {
+            device: (8, 16),
+            kind: IoKind::WriteBytes,
+            per_second: 1_048_576,
+        }],
+        ..Limits::default()
+    };
+    let legacy = |controllers: &[&str]| ControlGroups::PerController {
+        controllers: controllers
+            .iter()
+            .map(|name| ((*name).to_owned(), PathBuf::from(format!("/cg/{name}"))))
+            .collect(),
+    };
+    let mut host = root_host();
+    host.control_groups = legacy(&["memory", "blkio"]);
+    let plan = limit_plan(&limits, &host).expect("a plan");
+    let found: Vec<(PathBuf, Vec<(&str, String)>)> = plan
+        .own
+        .into_iter()
+        .map(|group| (group.directory, group.settings))
+        .collect();
+    let bytes = ("memory.limit_in_bytes", "1000".to_owned());
+    let weight = ("blkio.bfq.weight", "500".to_owned());
+    let writes = ("blkio.throttle.write_bps_device", "8:16 1048576".to_owned());
+    let expected: Vec<(PathBuf, Vec<(&str, String)>)> = vec![
+        ("/cg/memory/kiln-7-limits".into(), vec![bytes]),
+        ("/cg/blkio/kiln-7-limits".into(), vec![weight, writes]),
+    ];
+    assert_eq!(found, expected);
+    host.control_groups = ControlGroups::Unified {
+        directory: "/cg".into(),
+        controllers: vec!["io".into(), "memory".into()],
+    };
+    let plan = limit_plan(&limits, &host).expect("a plan");
+    let settings = [
+        ("memory.max", "1000".to_owned()),
+        ("io.weight", "default 4950".to_owned()),
+        ("io.max", "8:16 wbps=1048576".to_owned()),
+    ];
+    assert_eq!(plan.own[0].settings, settings);
+    assert_eq!(group_plan(&spec(), &host).expect("a plan").own, []);
+    host.is_limited = true;
+    let counted = group_plan(&spec(), &host).expect("a plan").own;
+    assert_eq!(counted[0].controllers, ["memory"]);
+    assert_eq!(counted[0].settings, []);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use kiln_runspec::ControlGroups;
 use rustix::fs::Access;
 
-const CONTROLLERS: [&str; 5] = ["memory", "cpu", "cpuset", "pids", "devices"];
+const CONTROLLERS: [&str; 6] = ["memory", "cpu", "cpuset", "pids", "devices", "blkio"];
 
 pub(super) fn probe() -> ControlGroups {
     let read = |path| fs::read_to_string(path).unwrap_or_default();

@@ -66,6 +66,7 @@ pub(super) fn reap(
     // Ends with «no child»: what was orphaned is a child of process 1 by now.
     while wait_for_any().is_some() {}
     resolve::remove_stubs(stubs);
+    super::report(control, &Report::Used(syscall::usage_of_children()));
     super::report(control, &report);
     syscall::exit_now(0)
 }
@@ -81,6 +82,7 @@ pub(super) fn keep(command: Pid, mut exec: UnixStream, control: &UnixStream) -> 
         super::report(control, &Report::Started);
         let report = wait_or_give_up(command, control);
         kill_descendants();
+        super::report(control, &Report::Used(syscall::usage_of_children()));
         super::report(control, &report);
     } else {
         kill_descendants();

@@ -39,7 +39,7 @@ pub(crate) fn write(path: &str, text: &str) -> io::Result<()> {
 }
 
 /// Writes `text` to a file of this process.
-pub(super) fn write_own(name: &str, text: &str) -> io::Result<()> {
+pub(crate) fn write_own(name: &str, text: &str) -> io::Result<()> {
     let process = rustix::process::getpid().as_raw_nonzero();
     write(&format!("{process}/{name}"), text)
 }

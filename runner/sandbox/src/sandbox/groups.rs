@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use kiln_runspec::{ControlGroups, GroupPlan, Host, RunGroup};
 
-use super::{Outcome, Status};
+use super::Outcome;
+use super::watch::Ended;
 use crate::{SandboxError, device_program};
 
 /// Devices that a step may use, as runc allows them: making any node, opening these.
@@ -45,7 +46,7 @@ impl RunGroups {
     }
 
     /// Adds what the groups counted.
-    pub(super) fn outcome(&self, status: Status) -> Outcome {
+    pub(super) fn outcome(&self, ended: Ended) -> Outcome {
         let read = |names: &[&str]| {
             let all = self.own.iter().flat_map(|group| {
                 let path = |name: &&str| group.directory.join(name);
@@ -56,9 +57,12 @@ impl RunGroups {
         };
         let events = read(&["memory.oom_control", "memory.events"]);
         let peak = read(&["memory.max_usage_in_bytes", "memory.peak"]);
+        let refused = read(&["pids.events"]);
         Outcome {
-            status,
-            out_of_memory: events.iter().any(|text| counts_kills(text)),
+            status: ended.status,
+            usage: ended.usage,
+            out_of_memory: events.iter().any(|text| counts(text, "oom_kill")),
+            out_of_processes: refused.iter().any(|text| counts(text, "max")),
             peak_memory_bytes: peak.first().and_then(|text| text.trim().parse().ok()),
         }
     }
@@ -83,12 +87,10 @@ pub(super) fn remove_group(directory: &Path) {
     }
 }
 
-/// Both formats have a line `oom_kill COUNT`.
-fn counts_kills(text: &str) -> bool {
-    let lines = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("oom_kill "));
-    lines.into_iter().any(|count| count.trim() != "0")
+/// Whether a line `NAME COUNT` counts something; formats of both versions have such lines.
+fn counts(text: &str, name: &str) -> bool {
+    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+    lines.any(|(found, count)| found == name && count.trim() != "0")
 }
 
 /// Makes the group whose processes may open only harmless devices.
@@ -115,7 +117,7 @@ fn attach_program(directory: &Path) -> Result<(), SandboxError> {
         .map_err(|error| failure("filter devices of", directory, error))
 }
 
-fn prepare_own(group: &RunGroup) -> Result<(), SandboxError> {
+pub(super) fn prepare_own(group: &RunGroup) -> Result<(), SandboxError> {
     let directory = &group.directory;
     let parent = directory.parent().unwrap_or(directory);
     if parent.join("cgroup.subtree_control").exists() {
@@ -135,8 +137,8 @@ fn prepare_own(group: &RunGroup) -> Result<(), SandboxError> {
         .try_for_each(|(name, value)| write(directory, name, value))
 }
 
-/// Hands controllers down to the groups of runs.
-fn enable(parent: &Path, controllers: &[&'static str]) -> Result<(), SandboxError> {
+/// Hands controllers down to the groups below.
+pub(super) fn enable(parent: &Path, controllers: &[&'static str]) -> Result<(), SandboxError> {
     controllers.iter().try_for_each(|controller| {
         write(parent, "cgroup.subtree_control", &format!("+{controller}"))
     })
@@ -161,12 +163,12 @@ fn inherit_cpuset(directory: &Path) -> Result<(), SandboxError> {
     Ok(())
 }
 
-fn write(directory: &Path, name: &str, value: &str) -> Result<(), SandboxError> {
+pub(super) fn write(directory: &Path, name: &str, value: &str) -> Result<(), SandboxError> {
     let path = directory.join(name);
     fs::write(&path, value).map_err(|error| failure("write", &path, error))
 }
 
-fn failure(action: &'static str, path: &Path, source: io::Error) -> SandboxError {
+pub(super) fn failure(action: &'static str, path: &Path, source: io::Error) -> SandboxError {
     SandboxError::ControlGroup {
         action,
         path: path.to_owned(),
@@ -189,10 +191,20 @@ pub(super) fn remove_leftovers(host: &Host) {
     {
         for group in entry.flatten() {
             if owner_is_gone(&group.file_name().to_string_lossy()) {
-                let _ = fs::remove_dir(group.path());
+                remove_tree(&group.path());
             }
         }
     }
+}
+
+/// Removes a group and those below it, as far as nothing is in them.
+pub(super) fn remove_tree(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_tree(&entry.path());
+        }
+    }
+    remove_group(directory);
 }
 
 /// Names are `kiln-PROCESS-…`, see `Host::control_group_prefix`.

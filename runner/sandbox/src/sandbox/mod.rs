@@ -1,6 +1,7 @@
 //! Running one command: starting the sandbox's first process and listening to it.
 
 mod groups;
+mod limited;
 mod program;
 mod reaper;
 mod starter;
@@ -11,14 +12,19 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use kiln_runspec::{Host, NetworkSpec, RunSpec, SecurityMode, SetupStep, SystemCalls, filter};
+use kiln_runspec::{
+    Host, Limits, NetworkSpec, RunSpec, SecurityMode, SetupStep, SystemCalls, filter,
+};
 
 use crate::network::{Network, Networks, PrivateNetwork};
 use crate::placement::Placements;
+use crate::protocol::Usage;
 use crate::{Cancellation, SandboxError, protocol, syscall};
 use groups::RunGroups;
+use limited::Limited;
 use reaper::Reaper;
 pub(crate) use starter::{Started, Starter};
+use watch::Ended;
 
 pub use terminal::CallerTerminal;
 
@@ -32,6 +38,8 @@ pub struct Sandbox {
     // Before the starter: it is done with processes when the starter removes their group.
     reaper: Reaper,
     starter: Arc<Starter>,
+    /// Last: all other groups are gone by then.
+    _limited: Option<Limited>,
 }
 
 /// How a run ended.
@@ -41,8 +49,12 @@ pub struct Outcome {
     pub status: Status,
     /// Whether the kernel killed a process for lack of memory.
     pub out_of_memory: bool,
+    /// Whether the kernel refused to make a process because of a limit.
+    pub out_of_processes: bool,
     /// Most memory used at once, where it was limited and so counted.
     pub peak_memory_bytes: Option<u64>,
+    /// What was taken besides; nothing when the first process was killed.
+    pub usage: Option<Usage>,
 }
 
 /// How a command ended.
@@ -68,12 +80,20 @@ impl Sandbox {
     ///
     /// Errors: no thread can be started.
     pub fn new(host: Host) -> Result<Self, SandboxError> {
-        Self::with_program(host, Path::new("/proc/self/exe"))
+        Self::with_program(host, &Limits::default(), Path::new("/proc/self/exe"))
     }
 
-    /// Returns a sandbox for `host` whose hidden mode is another program, for those
-    /// whose `main` cannot answer to it.
-    pub fn with_program(host: Host, program: &Path) -> Result<Self, SandboxError> {
+    /// Returns a sandbox as [`Sandbox::new`] does, and puts `limits` on this process and all runs
+    /// together until it is dropped.
+    ///
+    /// Errors: as there; [`SandboxError::ControlGroup`], [`SandboxError::Spec`] when nothing can
+    /// enforce them.
+    pub fn limited(host: Host, limits: &Limits) -> Result<Self, SandboxError> {
+        Self::with_program(host, limits, Path::new("/proc/self/exe"))
+    }
+
+    fn with_program(host: Host, limits: &Limits, program: &Path) -> Result<Self, SandboxError> {
+        let (host, limited) = Limited::enter(host, limits)?;
         let start = |source| SandboxError::Start { source };
         let device_group = kiln_runspec::device_group(&host);
         let starter = Arc::new(Starter::new(program, device_group));
@@ -83,6 +103,7 @@ impl Sandbox {
             reaper: Reaper::start(Arc::clone(&starter)).map_err(start)?,
             starter,
             host,
+            _limited: limited,
         })
     }
 
@@ -158,7 +179,7 @@ impl Sandbox {
         spec: &RunSpec,
         steps: &[SetupStep],
         start: impl FnOnce() -> Result<Started, SandboxError>,
-        listen: impl FnOnce(&mut Started) -> Result<Status, SandboxError>,
+        listen: impl FnOnce(&mut Started) -> Result<Ended, SandboxError>,
     ) -> Result<Outcome, SandboxError> {
         let network = match spec.network {
             NetworkSpec::Private => Some(self.networks.take()?),
@@ -179,7 +200,7 @@ impl Sandbox {
             SystemCalls::Default | SystemCalls::Unconfined => self.filter(),
         };
         let _ = send(&started, steps, filter, network.as_ref());
-        let outcome = listen(&mut started).map(|status| groups.outcome(status));
+        let outcome = listen(&mut started).map(|ended| groups.outcome(ended));
         // It ends by itself now; unmounting takes it a while.
         self.reaper.finish(started, groups);
         if let (Some(network), Ok(_), SecurityMode::Sandbox) = (network, &outcome, spec.security) {

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::starter::Started;
 use super::terminal::{self, CallerTerminal};
 use super::{Status, Stream};
-use crate::protocol::Report;
+use crate::protocol::{Report, Usage};
 use crate::{Cancellation, SandboxError};
 
 /// How long a cancelled run may take to go before its watcher is killed too.
@@ -31,7 +31,7 @@ pub(super) fn watch(
     started: &mut Started,
     output: impl FnMut(Stream, &[u8]),
     cancellation: &Cancellation,
-) -> Result<Status, SandboxError> {
+) -> Result<Ended, SandboxError> {
     let Some(pipes) = started.pipes.take() else {
         return Err(SandboxError::InitEnded);
     };
@@ -46,7 +46,7 @@ pub(super) fn watch_terminal(
     terminal: &OwnedFd,
     caller: &CallerTerminal<'_>,
     cancellation: &Cancellation,
-) -> Result<Status, SandboxError> {
+) -> Result<Ended, SandboxError> {
     let contact = |source| SandboxError::Contact { source };
     let output = |_, bytes: &[u8]| {
         // A caller who is gone sees nothing.
@@ -67,7 +67,7 @@ fn listen(
     output: impl FnMut(Stream, &[u8]),
     keyboard: Option<Keyboard<'_>>,
     cancellation: &Cancellation,
-) -> Result<Status, SandboxError> {
+) -> Result<Ended, SandboxError> {
     let contact = |source| SandboxError::Contact { source };
     let Started {
         process, control, ..
@@ -101,7 +101,14 @@ fn listen(
         process.wait();
         return Err(SandboxError::Cancelled);
     }
-    ended
+    let usage = run.usage;
+    ended.map(|status| Ended { status, usage })
+}
+
+/// How a run ended, and what it took where that was told.
+pub(super) struct Ended {
+    pub(super) status: Status,
+    pub(super) usage: Option<Usage>,
 }
 
 fn in_words(report: Report) -> Result<Status, SandboxError> {
@@ -113,7 +120,7 @@ fn in_words(report: Report) -> Result<Status, SandboxError> {
             program,
             source: io::Error::from_raw_os_error(errno),
         }),
-        Report::Started => Err(SandboxError::InitEnded),
+        Report::Started | Report::Used(_) => Err(SandboxError::InitEnded),
     }
 }
 
@@ -128,6 +135,7 @@ struct Watch<'a, F> {
     pipes: [(Stream, Option<OwnedFd>); 2],
     output: F,
     keyboard: Option<Keyboard<'a>>,
+    usage: Option<Usage>,
     /// Bytes of reports, up to where the next line is not complete.
     heard: Vec<u8>,
     buffer: Vec<u8>,
@@ -150,6 +158,7 @@ impl<'a, F: FnMut(Stream, &[u8])> Watch<'a, F> {
             pipes: [(Stream::Stdout, stdout), (Stream::Stderr, stderr)],
             output,
             keyboard,
+            usage: None,
             heard: Vec::new(),
             buffer: vec![0; 64 << 10],
         })
@@ -215,6 +224,7 @@ impl<'a, F: FnMut(Stream, &[u8])> Watch<'a, F> {
             let line: Vec<u8> = self.heard.drain(..=end).collect();
             match serde_json::from_slice(&line)? {
                 Report::Started => {}
+                Report::Used(usage) => self.usage = Some(usage),
                 report => return Ok(Heard::Report(report)),
             }
         }

@@ -155,15 +155,28 @@ fn hint(error: &StepError) -> Option<String> {
                 .to_owned(),
         ),
         StepError::Signal {
-            remark: Some(_), ..
+            remark: Some(remark),
+            ..
         }
         | StepError::Exit {
-            remark: Some(_), ..
-        } => Some("give the step more memory with --memory, or use less".to_owned()),
+            remark: Some(remark),
+            ..
+        } => Some(remedy_of(remark).to_owned()),
         StepError::Exit { .. } | StepError::Signal { .. } => {
             Some("`kiln debug` opens a shell in it, as it was when it failed".to_owned())
         }
         _ => None,
+    }
+}
+
+/// What helps against what ended a step.
+fn remedy_of(remark: &str) -> &'static str {
+    if remark.contains("processes") {
+        "allow more with --pids-limit, or start fewer"
+    } else if remark.contains("disk") {
+        "make room on the disk; `kiln prune` removes what no build has used for long"
+    } else {
+        "give the build more memory with --memory, or use less"
     }
 }
 

@@ -212,7 +212,7 @@ fn request(
         cache_to: options::cache_to(arguments)?,
         jobs: arguments.jobs.unwrap_or_else(options::default_jobs),
         network: options::usual_network(global, arguments)?,
-        limits: options::limits(arguments)?,
+        processes: arguments.pids_limit,
         secrets: options::secrets(arguments)?,
         ssh_agents: options::ssh_agents(arguments)?,
         device_directories: options::device_directories(arguments),
@@ -275,6 +275,7 @@ fn carry_out(
 ) -> Result<BuildOutcome, Failure> {
     let engine = EngineOptions {
         host: host::probe(),
+        limits: options::limits(arguments)?,
         remotes: session.remotes.clone(),
     };
     let builder = Builder::new(session.store, session.client, engine)?;

@@ -8,7 +8,7 @@ use crate::error::Failure;
 use crate::quantity::bytes;
 use crate::session::{parse_platform, parse_reference};
 use kiln_dockerfile::{CompileOptions, Privilege, Privileges};
-use kiln_engine::sandbox::runspec::Limits;
+use kiln_engine::sandbox::runspec::{IoKind, IoLimit, Limits};
 use kiln_engine::{
     CacheSource, CacheTarget, HOST_GATEWAY, Output, SecretSource, Secrets, UsualNetwork,
 };
@@ -16,6 +16,7 @@ use kiln_oci::Reference;
 use kiln_plan::NetworkMode;
 use kiln_transfer::image::Listing;
 use std::collections::BTreeMap;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 
 /// Steps that run at once for each processor unless said otherwise: most of them wait for
@@ -280,12 +281,59 @@ pub fn limits(arguments: &BuildArguments) -> Result<Limits, Failure> {
         cpu_shares: arguments.cpu_shares,
         cpuset_cpus: arguments.cpuset_cpus.clone(),
         cpuset_mems: arguments.cpuset_mems.clone(),
-        pids: arguments.pids_limit,
+        pids: None,
+        io_weight: arguments.blkio_weight,
+        io: Vec::new(),
     };
+    for (kind, given) in [
+        (IoKind::ReadBytes, &arguments.device_read_bps),
+        (IoKind::WriteBytes, &arguments.device_write_bps),
+        (IoKind::Reads, &arguments.device_read_iops),
+        (IoKind::Writes, &arguments.device_write_iops),
+    ] {
+        for text in given {
+            limits.io.push(io_limit(kind, text)?);
+        }
+    }
     for field in arguments.resource.iter().flat_map(|spec| spec.split(',')) {
         add_resource(&mut limits, field)?;
     }
     Ok(limits)
+}
+
+/// `DEVICE:RATE`, where the rate is in bytes or operations a second.
+fn io_limit(kind: IoKind, text: &str) -> Result<IoLimit, Failure> {
+    let invalid = |reason: &str| {
+        Failure::usage(format!("invalid limit of a device `{text}`: {reason}"))
+            .with_hint("write it as DEVICE:RATE, such as /dev/sda:10mb")
+    };
+    let (path, rate) = text
+        .rsplit_once(':')
+        .ok_or_else(|| invalid("it has no rate"))?;
+    let found = std::fs::metadata(path).map_err(|error| invalid(&error.to_string()))?;
+    if !found.file_type().is_block_device() {
+        return Err(invalid("that is no block device"));
+    }
+    let per_second = match kind {
+        IoKind::ReadBytes | IoKind::WriteBytes => bytes(rate)?,
+        IoKind::Reads | IoKind::Writes => rate
+            .parse()
+            .map_err(|_| invalid("the rate is not a number"))?,
+    };
+    Ok(IoLimit {
+        device: (major(found.rdev()), minor(found.rdev())),
+        kind,
+        per_second,
+    })
+}
+
+/// As glibc takes device numbers apart.
+fn major(device: u64) -> u32 {
+    (((device >> 32) & 0xffff_f000) | ((device >> 8) & 0xfff)) as u32
+}
+
+fn minor(device: u64) -> u32 {
+    (((device >> 12) & 0xffff_ff00) | (device & 0xff)) as u32
 }
 
 /// `-1` is as much as there is.
@@ -405,6 +453,15 @@ mod tests {
         assert_eq!(extra_hosts(&hosts).unwrap(), expected);
         assert!(extra_hosts(&["db".to_owned()]).is_err());
         assert!(extra_hosts(&["db:x".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn device_numbers_are_taken_apart_and_other_files_refused() {
+        assert_eq!((major(0x810), minor(0x810)), (8, 16));
+        assert_eq!((major(0x0001_0000_0301), minor(0x10_0001)), (3, 257));
+        for wrong in ["/dev/null:1", "/nowhere:1", "/dev/null", "x"] {
+            assert!(io_limit(IoKind::Reads, wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

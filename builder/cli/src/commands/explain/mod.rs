@@ -120,6 +120,7 @@ mod tests {
             position: 2,
             line: Some(12),
             took_milliseconds: None,
+            used: None,
             reason: Reason::Covered,
         };
         for wanted in ["2", "build:12", "BUILD:12", ":12", "make all", "RUN", "2/5"] {

@@ -1,6 +1,6 @@
 //! Explanations as text.
 
-use crate::progress::{ago, sanitized};
+use crate::progress::{ago, sanitized, usage};
 use kiln_engine::disk::BuildRecord;
 use kiln_engine::explain::{
     ChangedFile, Difference, Explanation, FileChange, LostCause, Nearest, Place, Reason,
@@ -82,6 +82,9 @@ impl Text<'_> {
         };
         self.line(0, &format!("{verdict} {}{took}", step.name));
         self.line(9, &reason);
+        if let Some(used) = &step.used {
+            self.line(9, &format!("took {}", usage(used)));
+        }
         if let Reason::Differs { differences, .. } = &step.reason {
             differences
                 .iter()

@@ -53,6 +53,7 @@ impl Fetcher<'_> {
     fn builder(&self) -> Result<Builder<'_>, Failure> {
         let engine = EngineOptions {
             host: host::probe(),
+            limits: Default::default(),
             remotes: self.session.remotes.clone(),
         };
         let builder = Builder::new(&self.session.store, &self.session.client, engine)?;

@@ -1,5 +1,5 @@
 use super::*;
-use kiln_engine::disk::{BuildOutcome, RunCause, StepEnd, StepOutcome, StepRecord};
+use kiln_engine::disk::{BuildOutcome, RunCause, StepEnd, StepOutcome, StepRecord, StepUsage};
 use kiln_engine::explain::Place;
 use kiln_oci::Digest;
 
@@ -15,6 +15,7 @@ fn build(ran: usize, total: usize) -> BuildRecord {
                 cause: RunCause::Missing,
                 end: StepEnd::Done,
                 took_milliseconds: 0,
+                used: None,
             },
             false => StepOutcome::Covered,
         },
@@ -42,6 +43,7 @@ fn step(name: &str, reason: Reason) -> Explanation {
         position: 0,
         line: None,
         took_milliseconds: took,
+        used: None,
         reason,
     }
 }
@@ -243,4 +245,22 @@ fn times_are_told_roughly_and_a_clock_set_back_is_no_trouble() {
     for (passed, expected) in told {
         assert_eq!(ago(NOW - passed, NOW), expected);
     }
+}
+
+#[test]
+fn what_a_command_took_is_told() {
+    let used = StepUsage {
+        user_milliseconds: 1_500,
+        system_milliseconds: 250,
+        peak_memory_bytes: 120_000_000,
+        read_bytes: 0,
+        written_bytes: 2_000_000,
+    };
+    let step = Explanation {
+        used: Some(used),
+        ..step("[1/1] RUN make", Reason::First)
+    };
+    let text = render(&build(1, 1), &[step], NOW);
+    let line = "         took 1.75s of processors, 120.0MB of memory; read 0B, wrote 2.0MB\n";
+    assert!(text.contains(line), "{text}");
 }
