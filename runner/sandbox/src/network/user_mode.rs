@@ -170,7 +170,11 @@ impl Carrier {
             if network.within(|| Ok(has_way_out()))? {
                 return Ok(());
             }
-            if self.started.as_ref().is_none_or(|started| started.process.has_ended()) {
+            if self
+                .started
+                .as_ref()
+                .is_none_or(|started| started.process.has_ended())
+            {
                 return Err(io::Error::other("it ended at once"));
             }
             if begin.elapsed() > PATIENCE {
