@@ -349,7 +349,20 @@ impl From<kiln_transfer::source::ImportError> for Failure {
             ImportError::Store(_) | ImportError::Io { .. } => Class::Store,
             _ => Class::Image,
         };
-        Failure::from_error(class, &error)
+        let is_another_file = matches!(
+            error,
+            ImportError::Archive { .. }
+                | ImportError::NotAnArchive { .. }
+                | ImportError::NotALayout { .. }
+        );
+        let failure = Failure::from_error(class, &error);
+        match is_another_file {
+            true => failure.with_hint(
+                "name an archive as `kiln save`, `docker save` or `skopeo copy` write it, or an \
+                 OCI layout; `kiln import` takes archives of plain files",
+            ),
+            false => failure,
+        }
     }
 }
 

@@ -40,6 +40,10 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     raise_open_files_limit();
+    if matches!(arguments.command, arguments::Command::Completion(_)) {
+        // It needs nothing of the machine.
+        return commands::run(arguments);
+    }
     // In a user namespace nobody can tell whose the store is.
     if let Ok(root) = session::root(&arguments.global) {
         kiln_engine::disk::Store::check_owner(&root)?;

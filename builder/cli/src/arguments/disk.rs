@@ -11,8 +11,8 @@ pub struct DuArguments {
     /// Show everything that is known of each entry, with exact sizes
     #[arg(long)]
     pub verbose: bool,
-    /// Print as table or json
-    #[arg(long, default_value = "table", value_parser = ["table", "json"])]
+    /// Print as table, json, a Go template, or `table ` and a template
+    #[arg(long, default_value = "table", value_name = "FORMAT")]
     pub format: String,
 }
 
@@ -91,8 +91,8 @@ pub struct CacheMountListArguments {
     /// Print names only
     #[arg(short, long)]
     pub quiet: bool,
-    /// Print as table or json
-    #[arg(long, default_value = "table", value_parser = ["table", "json"])]
+    /// Print as table, json, a Go template, or `table ` and a template
+    #[arg(long, default_value = "table", value_name = "FORMAT")]
     pub format: String,
 }
 

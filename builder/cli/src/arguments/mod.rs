@@ -93,7 +93,6 @@ pub enum Command {
     /// Push an image from the store to a registry
     Push(PushArguments),
     /// List the images in the store
-    #[command(visible_alias = "ls")]
     Images(ImagesArguments),
     /// Show images in detail
     Inspect(InspectArguments),
@@ -139,6 +138,45 @@ pub enum Command {
     Store(StoreCommand),
     /// Show what this machine lets kiln do
     Info,
+    /// Print what makes a shell complete commands and flags
+    Completion(CompletionArguments),
+    /// The commands for images, as `docker image` has them
+    #[command(subcommand, hide = true)]
+    Image(ImageCommand),
+}
+
+#[derive(Debug, Args)]
+pub struct CompletionArguments {
+    /// Shell
+    #[arg(value_name = "bash|zsh|fish|elvish|powershell")]
+    pub shell: clap_complete::Shell,
+}
+
+/// Commands under the names that they have in groups.
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// List the images in the store
+    #[command(alias = "list")]
+    Ls(ImagesArguments),
+    /// Remove names of images from the store
+    #[command(alias = "remove")]
+    Rm(RemoveArguments),
+    /// Show images in detail
+    Inspect(InspectArguments),
+    /// Show how an image was made
+    History(HistoryArguments),
+    /// Give an image another name
+    Tag(TagArguments),
+    /// Pull an image from a registry into the store
+    Pull(PullArguments),
+    /// Push an image from the store to a registry
+    Push(PushArguments),
+    /// Write images to an archive
+    Save(SaveArguments),
+    /// Bring images of an archive or a layout into the store
+    Load(LoadArguments),
+    /// Make an image of an archive of files
+    Import(ImportArguments),
 }
 
 #[derive(Debug, Args)]

@@ -3,12 +3,13 @@
 use crate::arguments::{DuArguments, GlobalArguments};
 use crate::error::Failure;
 use crate::filters;
+use crate::listing::{Column, Columns, list};
 use crate::progress::{ago, size};
 use crate::quantity;
 use crate::session::Session;
 use crate::table::Table;
 use kiln_engine::disk::{DiskUsage, Item, ItemState, Listing, meets};
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub fn run(global: &GlobalArguments, arguments: &DuArguments) -> Result<(), Failure> {
     let filters = filters::parse(&arguments.filter)?;
@@ -30,9 +31,19 @@ pub fn run(global: &GlobalArguments, arguments: &DuArguments) -> Result<(), Fail
         listing.other = DiskUsage::default();
     }
     match (arguments.format.as_str(), arguments.verbose) {
-        ("json", _) => print_json(&listing),
-        (_, true) => print_blocks(&listing, now),
-        _ => print_table(&listing, now),
+        ("json", _) => rows(&listing)
+            .iter()
+            .for_each(|row| crate::output::say!("{row}")),
+        ("table", true) => print_blocks(&listing, now),
+        ("table", false) => print_table(&listing, now),
+        (format, _) => {
+            let columns = Columns {
+                known: KNOWN,
+                usual: Vec::new(),
+            };
+            let text = list(Some(format), &columns, &rows(&listing))?;
+            crate::output::write(format_args!("{text}"));
+        }
     }
     Ok(())
 }
@@ -98,9 +109,25 @@ fn print_blocks(listing: &Listing, now: i64) {
     print_sums(listing);
 }
 
-fn print_json(listing: &Listing) {
-    for item in &listing.items {
-        let object = json!({
+const KNOWN: &[Column] = &[
+    column("id", "ID"),
+    column("type", "TYPE"),
+    column("reclaimable", "RECLAIMABLE"),
+    column("in_use", "IN USE"),
+    column("size_bytes", "SIZE"),
+    column("inodes", "INODES"),
+    column("last_used_seconds", "LAST USED"),
+    column("description", "DESCRIPTION"),
+];
+
+const fn column(field: &'static str, title: &'static str) -> Column {
+    Column { field, title }
+}
+
+/// Returns the entries with the fields that JSON and templates know.
+fn rows(listing: &Listing) -> Vec<Value> {
+    let row = |item: &Item| {
+        json!({
             "id": item.id,
             "type": item.kind.as_str(),
             "reclaimable": item.state == ItemState::Reclaimable,
@@ -109,21 +136,22 @@ fn print_json(listing: &Listing) {
             "inodes": item.usage.inodes,
             "last_used_seconds": item.used_seconds,
             "description": item.description,
-        });
-        crate::output::say!("{object}");
-    }
+        })
+    };
+    let mut rows: Vec<Value> = listing.items.iter().map(row).collect();
     if listing.other.bytes > 0 {
-        let object = json!({
+        rows.push(json!({
             "id": "-",
             "type": "internal",
             "reclaimable": false,
             "in_use": false,
             "size_bytes": listing.other.bytes,
             "inodes": listing.other.inodes,
+            "last_used_seconds": null,
             "description": OTHER,
-        });
-        crate::output::say!("{object}");
+        }));
     }
+    rows
 }
 
 fn state(state: ItemState) -> &'static str {

@@ -5,6 +5,7 @@ pub mod build;
 mod cache_mount;
 mod call;
 mod check;
+mod completion;
 mod copy;
 mod debug;
 pub mod diff;
@@ -28,7 +29,7 @@ mod store;
 mod tag;
 mod tags;
 
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, Command, GlobalArguments, ImageCommand};
 use crate::error::Failure;
 
 /// Carries out the command that `arguments` name.
@@ -62,5 +63,22 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Binfmt(command) => binfmt::run(command),
         Command::Store(store) => store::run(global, store),
         Command::Info => info::run(global),
+        Command::Completion(completion) => completion::run(completion),
+        Command::Image(command) => run_image(global, command),
+    }
+}
+
+fn run_image(global: &GlobalArguments, command: &ImageCommand) -> Result<(), Failure> {
+    match command {
+        ImageCommand::Ls(images) => images::run(global, images),
+        ImageCommand::Rm(remove) => rmi::run(global, remove),
+        ImageCommand::Inspect(inspect) => inspect::run(global, inspect),
+        ImageCommand::History(history) => history::run(global, history),
+        ImageCommand::Tag(tag) => tag::run(global, tag),
+        ImageCommand::Pull(pull) => pull::run(global, pull),
+        ImageCommand::Push(push) => push::run(global, push),
+        ImageCommand::Save(save) => save::run(global, save),
+        ImageCommand::Load(load) => load::run(global, load),
+        ImageCommand::Import(import) => import::run(global, import),
     }
 }

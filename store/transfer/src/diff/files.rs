@@ -239,6 +239,10 @@ impl Comparison {
         first: &Metadata,
         second: &Metadata,
     ) -> Option<AspectDifference> {
+        if path.as_os_str().is_empty() {
+            // Archives say nothing of the root's time: unpacking sets it.
+            return None;
+        }
         let one = self.first.modified(path, first);
         let other = self.second.modified(path, second);
         difference("modified", &time(one), &time(other))

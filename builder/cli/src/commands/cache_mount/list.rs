@@ -3,11 +3,12 @@
 use crate::arguments::CacheMountListArguments;
 use crate::error::Failure;
 use crate::filters::{self, Filter, Operator};
+use crate::listing::{Column, Columns, list};
 use crate::progress::{ago, size};
 use crate::quantity;
 use crate::table::Table;
 use kiln_engine::disk::{CacheMount, Store};
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub fn run(store: &Store, arguments: &CacheMountListArguments) -> Result<(), Failure> {
     let mut mounts = super::mounts(store)?;
@@ -25,8 +26,16 @@ pub fn run(store: &Store, arguments: &CacheMountListArguments) -> Result<(), Fai
         (true, _) => mounts
             .iter()
             .for_each(|mount| crate::output::say!("{}", mount.name)),
-        (_, "json") => mounts.iter().for_each(print_json),
-        _ => print_table(&mounts),
+        (_, "table") => print_table(&mounts),
+        (_, format) => {
+            let columns = Columns {
+                known: KNOWN,
+                usual: Vec::new(),
+            };
+            let rows: Vec<Value> = mounts.iter().map(row).collect();
+            let text = list(Some(format), &columns, &rows)?;
+            crate::output::write(format_args!("{text}"));
+        }
     }
     Ok(())
 }
@@ -85,9 +94,30 @@ fn print_table(mounts: &[CacheMount]) {
     crate::output::write(format_args!("{table}"));
 }
 
-fn print_json(mount: &CacheMount) {
+const KNOWN: &[Column] = &[
+    column("id", "ID"),
+    column("name", "NAME"),
+    column("mode", "MODE"),
+    column("uid", "UID"),
+    column("gid", "GID"),
+    column("sharing", "SHARING"),
+    column("uses", "USES"),
+    column("created_seconds", "CREATED"),
+    column("last_used_seconds", "LAST USED"),
+    column("size_bytes", "SIZE"),
+    column("inodes", "INODES"),
+    column("directories", "DIRECTORIES"),
+    column("in_use", "IN USE"),
+];
+
+const fn column(field: &'static str, title: &'static str) -> Column {
+    Column { field, title }
+}
+
+/// Returns the fields that JSON and templates know.
+fn row(mount: &CacheMount) -> Value {
     let facts = mount.facts.as_ref();
-    let object = json!({
+    json!({
         "id": facts.map(|facts| &facts.key.id),
         "name": mount.name,
         "mode": facts.map(|facts| format!("{:04o}", facts.key.mode)),
@@ -101,6 +131,5 @@ fn print_json(mount: &CacheMount) {
         "inodes": mount.usage.inodes,
         "directories": mount.directories,
         "in_use": mount.is_in_use,
-    });
-    crate::output::say!("{object}");
+    })
 }
