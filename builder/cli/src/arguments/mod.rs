@@ -200,5 +200,9 @@ pub enum StoreCommand {
         repair: bool,
     },
     /// Show how much the store takes on disk
-    Info,
+    Info {
+        /// Print as text, json, or by a Go template
+        #[arg(long, default_value = "text", value_name = "FORMAT")]
+        format: String,
+    },
 }

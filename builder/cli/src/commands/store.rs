@@ -2,16 +2,18 @@
 
 use crate::arguments::{GlobalArguments, StoreCommand};
 use crate::error::{Class, Failure};
+use crate::listing::{Columns, list};
 use crate::progress::size;
 use crate::session::Session;
 use kiln_engine::disk::{Remedy, Report};
+use serde_json::json;
 
 pub fn run(global: &GlobalArguments, command: &StoreCommand) -> Result<(), Failure> {
     let session = Session::open(global)?;
     match command {
         StoreCommand::Verify { repair: false } => verify(&session),
         StoreCommand::Verify { repair: true } => repair(&session),
-        StoreCommand::Info => info(&session),
+        StoreCommand::Info { format } => info(&session, format),
     }
 }
 
@@ -61,9 +63,10 @@ fn tell(report: &Report) {
     );
 }
 
-fn info(session: &Session) -> Result<(), Failure> {
-    let usage = session.store.usage()?;
-    crate::output::say!("root          {}", session.store.root().display());
+fn info(session: &Session, format: &str) -> Result<(), Failure> {
+    let store = &session.store;
+    let usage = store.usage()?;
+    let images = store.images().list()?.len();
     let rows = [
         ("blobs", usage.blobs.bytes),
         ("layers", usage.layers.bytes),
@@ -73,8 +76,23 @@ fn info(session: &Session) -> Result<(), Failure> {
         ("indexes", usage.indexes.bytes),
         ("total", usage.total().bytes),
     ];
-    for (name, bytes) in rows {
-        crate::output::say!("{name:12}  {}", size(bytes));
+    if matches!(format, "text" | "table") {
+        crate::output::say!("root          {}", store.root().display());
+        crate::output::say!("images        {images}");
+        for (name, bytes) in rows {
+            crate::output::say!("{name:12}  {}", size(bytes));
+        }
+        return Ok(());
     }
+    let mut object = json!({"root": store.root(), "images": images});
+    for (name, bytes) in rows {
+        object[format!("{}_bytes", name.replace(' ', "_"))] = bytes.into();
+    }
+    let columns = Columns {
+        known: &[],
+        usual: Vec::new(),
+    };
+    let text = list(Some(format), &columns, &[object])?;
+    crate::output::write(format_args!("{text}"));
     Ok(())
 }

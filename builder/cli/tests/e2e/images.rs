@@ -537,4 +537,11 @@ fn lists_of_the_store_take_templates_too() {
     let table = kiln.run(&["cache-mount", "ls", "--format", "table {{.id}}\\t{{.uses}}"]);
     assert_eq!(table, "ID        USES\n");
     assert!(kiln.run(&["image", "ls", "-q"]).len() > 10);
+    let info = kiln.run(&[
+        "store",
+        "info",
+        "--format",
+        "{{.images}} {{gt .total_bytes 1000}}",
+    ]);
+    assert_eq!(info, "1 true\n");
 }
