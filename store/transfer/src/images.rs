@@ -5,7 +5,9 @@
 //! all small blobs.
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
 
 use kiln_disk::{At, Store};
 use kiln_oci::{Descriptor, Digest, Document, MAX_DOCUMENT_BYTES, MediaType};
@@ -118,10 +120,20 @@ fn small_blobs(store: &Store) -> Result<Vec<Digest>> {
         if !entry.metadata().is_ok_and(is_small) {
             continue;
         }
+        if !begins_like_a_document(&entry.path()) {
+            continue;
+        }
         let name = entry.file_name();
         digests.extend(format!("sha256:{}", name.to_string_lossy()).parse());
     }
     Ok(digests)
+}
+
+/// Most blobs are layers: their first byte tells.
+fn begins_like_a_document(path: &Path) -> bool {
+    let mut first = [0];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut first));
+    read.is_ok() && first == *b"{"
 }
 
 fn document(store: &Store, digest: &Digest, media_type: Option<&MediaType>) -> Result<Document> {

@@ -23,6 +23,12 @@ pub fn run(global: &GlobalArguments, arguments: &PushArguments) -> Result<(), Fa
     };
     if !arguments.all_tags {
         let found = lookup::find(&session.store, &arguments.name)?;
+        if found.name.is_none() {
+            let message = format!("`{}` says which image, but not where to", arguments.name);
+            return Err(
+                Failure::usage(message).with_hint("give it a name with `kiln tag`, and push that")
+            );
+        }
         return pushing.push(&found, &reference);
     }
     let mut found = session.store.images().list()?;

@@ -116,6 +116,7 @@ fn images_are_found_by_parts_of_their_ids() {
         short,
     ]);
     assert_eq!(inspected.trim(), "[\"app:1\"] B=2 map[kept:yes] 2");
+    try_run(&kiln, &["push", short]).failed_saying(2, &["not where to", "kiln tag"]);
     kiln.run(&["tag", short, "app:2"]);
     try_run(&kiln, &["rmi", short]).failed_saying(4, &["has 2 names: app:1, app:2"]);
     let removed = kiln.run(&["rmi", "--force", short]);
