@@ -11,10 +11,11 @@ use serde_json::Value;
 
 /// A crate and the crates of the workspace that it may know, most basic first.
 const ALLOWED: &[(&str, &[&str])] = &[
+    ("gzip", &[]),
     ("oci", &[]),
     ("runspec", &[]),
     ("plan", &["oci"]),
-    ("layer", &["oci"]),
+    ("layer", &["gzip", "oci"]),
     ("registry", &["oci"]),
     ("sandbox", &["runspec"]),
     ("dockerfile", &["plan", "oci"]),

@@ -73,7 +73,7 @@ fn skopeo_and_umoci_read_oci_archives() {
     if !met(TOOLS) {
         return;
     }
-    let fixture = Fixture::with_special_files("tools-oci");
+    let fixture = Fixture::with_everything("tools-oci");
     let image = fixture.image();
     for compression in [Compression::None, Compression::GZIP] {
         let path = fixture.scratch("image.tar");
@@ -89,7 +89,7 @@ fn skopeo_reads_zstd_layers() {
     if !met(TOOLS) {
         return;
     }
-    let fixture = Fixture::with_special_files("tools-zstd");
+    let fixture = Fixture::with_everything("tools-zstd");
     let (path, converted) = (fixture.scratch("image.tar"), fixture.scratch("plain"));
     write_oci(&fixture, &fixture.image(), Compression::ZSTD, &path);
     let mut copy = Command::new("skopeo");
@@ -106,7 +106,7 @@ fn umoci_reads_oci_directories() {
     if !met(TOOLS) {
         return;
     }
-    let fixture = Fixture::with_special_files("tools-layout");
+    let fixture = Fixture::with_everything("tools-layout");
     let directory = fixture.scratch("layout");
     let images = [fixture.image()];
     let options = options(Compression::GZIP);
@@ -124,7 +124,7 @@ fn skopeo_reads_docker_archives() {
     if !met(TOOLS) {
         return;
     }
-    let fixture = Fixture::with_special_files("tools-docker");
+    let fixture = Fixture::with_everything("tools-docker");
     let path = fixture.scratch("image.tar");
     write_docker(&fixture, &fixture.image(), &path);
     let found = root_file_system(&format!("docker-archive:{}", path.display()));
@@ -136,7 +136,7 @@ fn docker_loads_docker_archives() {
     if !met(TOOLS) || !met(&[Need::Program("dockerd")]) {
         return;
     }
-    let fixture = Fixture::with_special_files("tools-engine");
+    let fixture = Fixture::with_everything("tools-engine");
     let (path, saved) = (fixture.scratch("image.tar"), fixture.scratch("saved.tar"));
     write_docker(&fixture, &fixture.image(), &path);
     let engine = DockerEngine::start();

@@ -6,21 +6,22 @@
 
 use std::io;
 
+use kiln_gzip::{Deflate, stored_member};
 use libdeflater::{CompressionLvl, Compressor};
 
-use super::Compression;
+use super::{Compression, FAST_GZIP_LEVEL};
 
 /// Compresses blocks; every thread has one.
 pub(super) enum BlockCompressor {
-    Gzip(Box<GzipCompressor>),
+    Gzip(GzipCompressor),
     Zstd(i32),
 }
 
 /// Makes gzip members.
-pub(super) struct GzipCompressor {
-    compressor: Compressor,
-    /// Stores what cannot be compressed.
-    storing: Compressor,
+pub(super) enum GzipCompressor {
+    Fast(Box<Deflate>),
+    /// For those who have more time.
+    Level(Box<Compressor>),
 }
 
 /// A part of a block, of which the beginning is looked at.
@@ -39,14 +40,7 @@ impl BlockCompressor {
         match compression.settled() {
             Compression::None => Ok(None),
             Compression::Gzip { level } => {
-                let level = CompressionLvl::new(level.unwrap_or_default())
-                    .map_err(|_| io::Error::other("gzip level out of range"))?;
-                let none = CompressionLvl::new(0)
-                    .map_err(|_| io::Error::other("gzip level out of range"))?;
-                Ok(Some(Self::Gzip(Box::new(GzipCompressor {
-                    compressor: Compressor::new(level),
-                    storing: Compressor::new(none),
-                }))))
+                GzipCompressor::new(level.unwrap_or_default()).map(|gzip| Some(Self::Gzip(gzip)))
             }
             Compression::Zstd { level } => Ok(Some(Self::Zstd(level.unwrap_or_default()))),
         }
@@ -54,8 +48,7 @@ impl BlockCompressor {
 
     /// Returns `block` as one gzip member or zstd frame.
     ///
-    /// The member's header has no time and no name. libdeflate keeps no state between calls; for
-    /// zstd a new context per block makes sure of the same.
+    /// No compressor keeps state between calls; for zstd a new context per block makes sure of it.
     pub(super) fn compress(&mut self, block: &[u8]) -> io::Result<Vec<u8>> {
         match self {
             Self::Gzip(gzip) => gzip.compress(block),
@@ -65,10 +58,19 @@ impl BlockCompressor {
 }
 
 impl GzipCompressor {
+    fn new(level: i32) -> io::Result<Self> {
+        if level == FAST_GZIP_LEVEL {
+            return Ok(Self::Fast(Box::new(Deflate::new())));
+        }
+        let level = CompressionLvl::new(level);
+        let level = level.map_err(|_| io::Error::other("gzip level out of range"))?;
+        Ok(Self::Level(Box::new(Compressor::new(level))))
+    }
+
     fn compress(&mut self, block: &[u8]) -> io::Result<Vec<u8>> {
         match looks_like_noise(block) && self.gains_nothing(block)? {
-            true => member(&mut self.storing, block),
-            false => member(&mut self.compressor, block),
+            true => Ok(stored_member(block)),
+            false => self.member(block),
         }
     }
 
@@ -76,17 +78,22 @@ impl GzipCompressor {
     fn gains_nothing(&mut self, block: &[u8]) -> io::Result<bool> {
         let start = (block.len() / 2).saturating_sub(TRIAL_BYTES / 2);
         let trial = &block[start..block.len().min(start + TRIAL_BYTES)];
-        Ok(member(&mut self.compressor, trial)?.len() > trial.len() - trial.len() / 64)
+        Ok(self.member(trial)?.len() > trial.len() - trial.len() / 64)
     }
-}
 
-fn member(compressor: &mut Compressor, block: &[u8]) -> io::Result<Vec<u8>> {
-    let mut output = vec![0; compressor.gzip_compress_bound(block.len())];
-    let length = compressor
-        .gzip_compress(block, &mut output)
-        .map_err(|error| io::Error::other(format!("gzip failed: {error}")))?;
-    output.truncate(length);
-    Ok(output)
+    fn member(&mut self, block: &[u8]) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Fast(fast) => Ok(fast.member(block)),
+            Self::Level(compressor) => {
+                let mut output = vec![0; compressor.gzip_compress_bound(block.len())];
+                let length = compressor
+                    .gzip_compress(block, &mut output)
+                    .map_err(|error| io::Error::other(format!("gzip failed: {error}")))?;
+                output.truncate(length);
+                Ok(output)
+            }
+        }
+    }
 }
 
 /// Whether all byte values are about as frequent as each other wherever it is looked.

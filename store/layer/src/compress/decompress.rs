@@ -2,7 +2,7 @@
 
 use std::io::{self, BufReader, Read};
 
-use flate2::read::MultiGzDecoder;
+use kiln_gzip::GzipReader;
 use kiln_oci::LayerEncoding;
 
 /// How an archive is compressed.
@@ -51,7 +51,7 @@ pub struct Decompressor<R: Read>(Kind<R>);
 
 enum Kind<R: Read> {
     None(R),
-    Gzip(Box<MultiGzDecoder<BufReader<R>>>),
+    Gzip(Box<GzipReader<R>>),
     Bzip2(Box<bzip2::read::MultiBzDecoder<BufReader<R>>>),
     Xz(Box<liblzma::read::XzDecoder<BufReader<R>>>),
     Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<R>>>),
@@ -69,7 +69,7 @@ pub fn decompressor<R: Read>(
     let buffered = |reader| BufReader::with_capacity(INPUT_BUFFER_BYTES, reader);
     let kind = match compression {
         ArchiveCompression::None => Kind::None(reader),
-        ArchiveCompression::Gzip => Kind::Gzip(Box::new(MultiGzDecoder::new(buffered(reader)))),
+        ArchiveCompression::Gzip => Kind::Gzip(Box::new(GzipReader::new(reader))),
         ArchiveCompression::Bzip2 => {
             Kind::Bzip2(Box::new(bzip2::read::MultiBzDecoder::new(buffered(reader))))
         }

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use kiln_layer::archive::{EntryKind, LayerReader};
-use kiln_layer::compress::{ArchiveCompression, decompressor};
+use kiln_layer::blob::write_layer_blob;
+use kiln_layer::compress::{ArchiveCompression, Compression, decompressor};
 
 use crate::support::{Archive, Stack};
 
@@ -51,6 +52,41 @@ fn gnu_tar_lists_what_is_written_here() {
          hrw-r--r-- 0/0               0 2001-09-09 01:46 t link to d/{long}\n"
     );
     assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+}
+
+/// Returns what `program` makes of `packed` on its standard input.
+fn unpacked_by(program: &str, arguments: &[&str], packed: &Path) -> Option<Vec<u8>> {
+    let input = fs::File::open(packed).unwrap();
+    let output = Command::new(program).args(arguments).stdin(input).output();
+    let Ok(output) = output else {
+        eprintln!("skipped: there is no {program}");
+        assert!(std::env::var_os("CI").is_none(), "CI has {program}");
+        return None;
+    };
+    assert!(output.status.success(), "{program} refuses {packed:?}");
+    Some(output.stdout)
+}
+
+#[test]
+fn gnu_gzip_and_python_read_blobs_of_every_level() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("blob");
+    let words = (0..400_000_u32).map(|index| format!("word{} ", index.wrapping_mul(index) % 7_919));
+    let mut bytes: Vec<u8> = words.flat_map(String::into_bytes).collect();
+    bytes.extend((0..700_000_u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8));
+    bytes.extend([0; 1 << 20]);
+    let python = "import gzip, sys; sys.stdout.buffer.write(gzip.open(sys.stdin.buffer).read())";
+    for level in [0, 1, 2, 6] {
+        let compression = Compression::Gzip { level: Some(level) };
+        let mut file = fs::File::create(&path).unwrap();
+        let write = |writer: &mut dyn Write| writer.write_all(&bytes);
+        write_layer_blob(write, compression, &mut file).unwrap();
+        for (program, arguments) in [("gzip", ["-d", "-c"]), ("python3", ["-c", python])] {
+            if let Some(found) = unpacked_by(program, &arguments, &path) {
+                assert!(found == bytes, "{program}, level {level}");
+            }
+        }
+    }
 }
 
 #[test]
