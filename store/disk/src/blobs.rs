@@ -83,12 +83,22 @@ impl<'store> Blobs<'store> {
 
     /// Begins a new blob.
     pub fn ingest(&self) -> Result<BlobWriter> {
+        self.ingest_with(Hashing::Here(Sha256::new()))
+    }
+
+    /// Begins a new blob of bytes that whoever writes it makes and hashes itself: the digest that
+    /// it is committed with is believed.
+    pub fn ingest_hashed(&self) -> Result<BlobWriter> {
+        self.ingest_with(Hashing::Elsewhere)
+    }
+
+    fn ingest_with(&self, hashing: Hashing) -> Result<BlobWriter> {
         let temporary = self.store.temporary()?;
         let store = self.store.clone();
         Ok(BlobWriter {
             store,
             temporary,
-            hasher: Sha256::new(),
+            hashing,
             size: 0,
         })
     }
@@ -146,8 +156,15 @@ fn check_digest(expected: &Digest, found: Digest) -> Result<()> {
 pub struct BlobWriter {
     store: Store,
     temporary: Temporary,
-    hasher: Sha256,
+    hashing: Hashing,
     size: u64,
+}
+
+/// Who finds out the digest of what is written.
+#[derive(Debug)]
+enum Hashing {
+    Here(Sha256),
+    Elsewhere,
 }
 
 impl BlobWriter {
@@ -181,9 +198,8 @@ impl BlobWriter {
     }
 
     fn checked_digest(&self, expected: Option<(&Digest, u64)>) -> Result<Digest> {
-        let found = Digest::from_sha256(self.hasher.clone().finalize().into());
         let Some((digest, size)) = expected else {
-            return Ok(found);
+            return self.digest(Algorithm::Sha256);
         };
         if self.size != size {
             let expected_digest = digest.clone();
@@ -193,26 +209,35 @@ impl BlobWriter {
                 found: self.size,
             });
         }
-        let found = match digest.algorithm() {
-            Algorithm::Sha256 => found,
-            // Rare enough to read the file once more.
-            Algorithm::Sha512 => self.sha512()?,
+        let found = match self.hashing {
+            Hashing::Elsewhere => digest.clone(),
+            Hashing::Here(_) => self.digest(digest.algorithm())?,
         };
         check_digest(digest, found.clone())?;
         Ok(found)
     }
 
-    fn sha512(&self) -> Result<Digest> {
-        let path = self.temporary.path();
-        let mut file = File::open(path).at("open", path)?;
-        digest_of(&mut file, Algorithm::Sha512).at("read", path)
+    fn digest(&self, algorithm: Algorithm) -> Result<Digest> {
+        match (&self.hashing, algorithm) {
+            (Hashing::Here(hasher), Algorithm::Sha256) => {
+                Ok(Digest::from_sha256(hasher.clone().finalize().into()))
+            }
+            // Rare enough to read the file once more.
+            _ => {
+                let path = self.temporary.path();
+                let mut file = File::open(path).at("open", path)?;
+                digest_of(&mut file, algorithm).at("read", path)
+            }
+        }
     }
 }
 
 impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = (&self.temporary.file).write(bytes)?;
-        self.hasher.update(&bytes[..written]);
+        if let Hashing::Here(hasher) = &mut self.hashing {
+            hasher.update(&bytes[..written]);
+        }
         self.size += written as u64;
         Ok(written)
     }

@@ -331,7 +331,7 @@ fn write_blob(
     compression: Compression,
     is_stopped: Stop<'_>,
 ) -> Result<(BlobWriter, LayerBlob)> {
-    let mut writer = store.blobs().ingest()?;
+    let mut writer = store.blobs().ingest_hashed()?;
     let path = writer.path();
     let produce = |sink: &mut dyn Write| {
         let captured = capture_layer(store, layer, clamp_mtime_seconds, is_stopped, sink);
