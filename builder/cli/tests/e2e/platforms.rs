@@ -232,3 +232,63 @@ fn labels_of_git_need_a_checkout() {
     kiln.try_build(&context, &["--git-labels"])
         .failed_saying(5, &[message]);
 }
+
+#[test]
+fn machines_of_a_matrix_push_by_digest_and_one_makes_the_index() {
+    if !needs::met(needs::PEERS) {
+        return;
+    }
+    let (image, name) = pushed("matrix");
+    let mut digests = Vec::new();
+    for platform in ["linux/amd64", "linux/arm64"] {
+        let machine = Kiln::new();
+        let file = machine.path("metadata.json");
+        let metadata_file = format!("--metadata-file={}", file.display());
+        let output = format!("type=registry,name={name},push-by-digest=true");
+        let platform = format!("--platform={platform}");
+        machine.build(
+            &machine.context(DOCKERFILE),
+            &[&platform, "--output", &output, &metadata_file],
+        );
+        let metadata = metadata(&file);
+        let digest = metadata["containerimage.digest"].as_str().unwrap();
+        digests.push(format!("{name}@{digest}"));
+    }
+    let merger = Kiln::new();
+    let tagged = format!("{name}:1");
+    for (append, digest) in [(false, &digests[0]), (true, &digests[1])] {
+        let mut create = vec!["manifest", "create", "--push"];
+        create.extend(append.then_some("--append"));
+        merger.run(&[&create[..], &[tagged.as_str(), digest.as_str()]].concat());
+    }
+    let index = image::manifest(&format!("{image}:1"));
+    let entries = index["manifests"].as_array().unwrap().iter();
+    let entry = |entry: &Value| {
+        let architecture = entry["platform"]["architecture"].as_str().unwrap();
+        let digest = entry["digest"].as_str().unwrap();
+        (architecture.to_owned(), format!("{name}@{digest}"))
+    };
+    let expected = [("amd64", &digests[0]), ("arm64", &digests[1])];
+    let expected = expected.map(|(one, digest)| (one.to_owned(), digest.clone()));
+    assert_eq!(entries.map(entry).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn bad_platforms_and_clocks_are_refused_before_anything_runs() {
+    let kiln = Kiln::new();
+    let context = kiln.context("FROM scratch\nCOPY Dockerfile /\n");
+    let cases: [(&[&str], i32, &str); 3] = [
+        (&["--platform=linus"], 2, "invalid platform `linus`"),
+        (&["--platform=linux/a b"], 2, "invalid platform `linux/a b`"),
+        (
+            &["--build-arg=SOURCE_DATE_EPOCH=noon"],
+            3,
+            "SOURCE_DATE_EPOCH",
+        ),
+    ];
+    for (arguments, code, message) in cases {
+        let ran = kiln.try_build(&context, arguments);
+        let ran = ran.failed_saying(code, &[message]);
+        assert_eq!(ran.executed_steps(), 0, "{}", ran.description());
+    }
+}
