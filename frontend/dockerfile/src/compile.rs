@@ -12,6 +12,7 @@ use crate::resolutions::Resolutions;
 use crate::syntax::SourceFile;
 use kiln_oci::{Digest, HistoryEntry, ImageConfig, Platform, Reference};
 use kiln_plan::{NetworkMode, Plan, PlanBuilder, VertexId};
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -209,6 +210,7 @@ pub fn compile(
     let mut plan = PlanBuilder::new();
     let mut images = Vec::new();
     let mut source_date_epoch_seconds = None;
+    let mut used_contexts = BTreeSet::new();
     let host = [options.build_platform.clone()];
     let platforms = match options.platforms.as_slice() {
         [] => &host[..],
@@ -226,7 +228,12 @@ pub fn compile(
         if let Some(target) = lower::lower(&request, &mut plan, &mut report) {
             images.push(target.image);
             source_date_epoch_seconds = target.source_date_epoch_seconds;
+            used_contexts.extend(target.used_contexts);
         }
+    }
+    // What a platform's stages name depends on the platform.
+    if images.len() == platforms.len() {
+        lower::warn_of_unused_contexts(&options.contexts, &used_contexts, &mut report);
     }
     let warnings = report.verdict(&dockerfile)?;
     Ok(Compilation {

@@ -5,13 +5,14 @@ use super::name::{Naming, location};
 use super::stage::Base;
 use super::state::StageState;
 use super::{Lowered, Lowering};
-use crate::context::{ContextSource, NamedContext, everything};
+use crate::context::{BuildContexts, ContextSource, NamedContext, everything};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::instruction::{Instruction, MountKey, Statement};
-use crate::lint;
+use crate::lint::{self, Report};
 use crate::syntax::{Span, Word};
 use kiln_oci::Reference;
 use kiln_plan::{Unpack, VertexId, VertexMetadata};
+use std::collections::BTreeSet;
 
 impl<'a> Lowering<'a> {
     /// Returns the vertex of the build context.
@@ -100,11 +101,11 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// Adds a warning for each named context that nothing in the Dockerfile names.
-    pub(super) fn warn_of_unused_contexts(&mut self) {
+    /// Returns the named contexts that something in the Dockerfile names, by their numbers.
+    pub(super) fn take_used_contexts(&mut self) -> BTreeSet<usize> {
         let contexts = &self.request.options.contexts;
         if contexts.named.is_empty() {
-            return;
+            return BTreeSet::new();
         }
         let mut used = std::mem::take(&mut self.used_contexts);
         for (stage, base) in self.stages.all.iter().zip(&self.stages.bases) {
@@ -122,10 +123,19 @@ impl<'a> Lowering<'a> {
         for from in statements.flat_map(sources) {
             used.extend(contexts.all_named(&from.text));
         }
-        for (index, named) in contexts.named.iter().enumerate() {
-            if !used.contains(&index) {
-                self.lint.add(unused(named));
-            }
+        used
+    }
+}
+
+/// Adds a warning for each of `contexts` that is not `used`, for any platform.
+pub(crate) fn warn_of_unused_contexts(
+    contexts: &BuildContexts,
+    used: &BTreeSet<usize>,
+    report: &mut Report,
+) {
+    for (index, named) in contexts.named.iter().enumerate() {
+        if !used.contains(&index) {
+            report.add(unused(named));
         }
     }
 }

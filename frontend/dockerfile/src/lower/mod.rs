@@ -36,6 +36,7 @@ use crate::outline::{Notes, StageNotes};
 use crate::resolutions::Resolutions;
 use crate::syntax::{SourceFile, Span};
 use arguments::GlobalArguments;
+pub(crate) use context::warn_of_unused_contexts;
 use kiln_oci::{ImageConfig, Platform};
 use kiln_plan::PlanBuilder;
 use stage::Stages;
@@ -60,6 +61,8 @@ type Lowered<T> = Result<T, Diagnostic>;
 pub(crate) struct Target {
     pub(crate) image: PlannedImage,
     pub(crate) source_date_epoch_seconds: Option<i64>,
+    /// The named contexts that it names, by their numbers.
+    pub(crate) used_contexts: BTreeSet<usize>,
 }
 
 /// Lowers the target of `request`; returns its image.
@@ -186,7 +189,7 @@ impl<'a> Lowering<'a> {
         let target = self.stages.target;
         let state = self.stage(target, self.stages.all[target].span())?;
         arguments::warn_of_unused(self.request, &self.arguments_of_triggers, self.lint);
-        self.warn_of_unused_contexts();
+        let used_contexts = self.take_used_contexts();
         let mut config = state.config.clone();
         let labels = self.request.options.labels.iter().cloned();
         config.config.labels.extend(labels);
@@ -202,6 +205,7 @@ impl<'a> Lowering<'a> {
         Ok(Target {
             image,
             source_date_epoch_seconds,
+            used_contexts,
         })
     }
 
