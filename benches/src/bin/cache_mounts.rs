@@ -9,16 +9,12 @@
 //! Needs root. Stores lie on a journalled ext4 in a loop file. A row has wall time and processor
 //! time of both, medians of runs that take turns.
 
-#[path = "../disk.rs"]
-mod disk;
-
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use disk::Disk;
 use kiln_testdata::base::{BASE_HUB_NAME, BASE_TAG, base_image};
 use kiln_testdata::command::stdout_of;
 use kiln_testdata::distribution::Registry;
@@ -56,6 +52,39 @@ fn main() -> ExitCode {
 struct Cost {
     wall: Duration,
     processor: Duration,
+}
+
+/// A mounted ext4 with a journal, in a sparse file; unmounted when dropped.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    fn mount() -> Disk {
+        let directory = tempfile::Builder::new()
+            .prefix("kiln-benches-")
+            .tempdir()
+            .expect("a directory");
+        let image = directory.path().join("image");
+        let file = fs::File::create(&image).expect("the disk's file");
+        file.set_len(8 << 30).expect("its size");
+        let mut format = Command::new("mkfs.ext4");
+        format.args(["-q", "-E", "lazy_itable_init=0,lazy_journal_init=0"]);
+        stdout_of(format.arg(&image));
+        let disk = Disk(directory);
+        fs::create_dir(disk.path()).expect("the mount point");
+        let mut mount = Command::new("mount");
+        stdout_of(mount.args(["-o", "loop"]).arg(&image).arg(disk.path()));
+        disk
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("disk")
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.path()).status();
+    }
 }
 
 struct Bench {
