@@ -13,7 +13,9 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::time::Duration;
 
 use kiln_sandbox::Cancellation;
-use kiln_sandbox::runspec::{NetworkSpec, ResolvedUser, Root, SecurityMode, Users};
+use kiln_sandbox::runspec::{
+    MountKind, MountSpec, NetworkSpec, ResolvedUser, Root, SecurityMode, Users,
+};
 use kiln_sandbox::user_namespace::enter_if_unprivileged;
 
 use crate::Case;
@@ -188,10 +190,22 @@ fn with_own_users() {
 /// Runs at one time have networks of their own, and an insecure one leaves none to others.
 fn several_at_once() {
     let fixture = Fixture::new();
-    let address = "ip -4 -o addr show dev eth0 | grep -o 'inet [0-9.]*'";
+    fs::create_dir(fixture.path("shared")).expect("a directory");
+    // Each ends when all have begun.
+    let script = "ip -4 -o addr show dev eth0 | grep -o 'inet [0-9.]*'
+        touch /shared/$NUMBER; while test $(ls /shared | wc -l) -lt 3; do sleep 0.1; done";
     let addresses: Vec<String> = std::thread::scope(|scope| {
         let begin = |number: usize| {
-            let mut spec = fixture.spec(&format!("{address}; sleep 1"));
+            let mut spec = fixture.spec(script);
+            spec.environment.push(format!("NUMBER={number}"));
+            spec.mounts = vec![MountSpec {
+                target: "/shared".to_owned(),
+                kind: MountKind::Bind {
+                    source: fixture.path("shared"),
+                    subpath: String::new(),
+                    read_only: false,
+                },
+            }];
             spec.network = NetworkSpec::Private;
             spec.cgroup_name = format!("{}-{number}", spec.cgroup_name);
             if let Root::Overlay { upper, work, .. } = &mut spec.root {
@@ -309,7 +323,7 @@ fn killed() {
         assert_eq!(builder.wait().expect("ended").signal(), Some(9));
     }
     // The kernel takes networks apart on its own time.
-    let gone = (0..500).any(|_| {
+    let gone = (0..3000).any(|_| {
         std::thread::sleep(Duration::from_millis(20));
         !run("ip", &["-o", "link"]).contains("kiln")
     });
