@@ -74,7 +74,7 @@ fn gnu_gzip_and_python_read_blobs_of_every_level() {
     let words = (0..400_000_u32).map(|index| format!("word{} ", index.wrapping_mul(index) % 7_919));
     let mut bytes: Vec<u8> = words.flat_map(String::into_bytes).collect();
     bytes.extend((0..700_000_u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8));
-    bytes.extend([0; 1 << 20]);
+    bytes.extend(std::iter::repeat_n(0, 1 << 20));
     let python = "import gzip, sys; sys.stdout.buffer.write(gzip.open(sys.stdin.buffer).read())";
     for level in [0, 1, 2, 6] {
         let compression = Compression::Gzip { level: Some(level) };
