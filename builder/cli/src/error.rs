@@ -312,8 +312,18 @@ macro_rules! failure_from {
 failure_from! {
     kiln_engine::disk::Error => Class::Store,
     kiln_engine::registry::Error => Class::Image,
-    kiln_transfer::pull::PullError => Class::Image,
     EnterError => Class::Store,
+}
+
+impl From<kiln_transfer::pull::PullError> for Failure {
+    fn from(error: kiln_transfer::pull::PullError) -> Self {
+        let class = match error {
+            kiln_transfer::pull::PullError::Store(_) => Class::Store,
+            _ if is_for_want_of_space(&error) => Class::Store,
+            _ => Class::Image,
+        };
+        Failure::from_error(class, &error)
+    }
 }
 
 impl From<kiln_transfer::Error> for Failure {

@@ -7,6 +7,7 @@ use kiln_disk::{LayerId, Store};
 use kiln_layer::tree::WhiteoutFormat;
 use kiln_oci::{Descriptor, MediaFamily, Reference};
 use kiln_registry::{Client, Pushed};
+use kiln_transfer::arrival;
 use kiln_transfer::image::{Image, Listing};
 use kiln_transfer::pack::{Absent, Packing, Progress};
 use kiln_transfer::push::{self, Naming, PushEvent};
@@ -14,6 +15,7 @@ use kiln_transfer::sink::local::Ownership;
 use kiln_transfer::sink::rootfs_tar::RootFs;
 use kiln_transfer::sink::{self, ArchiveOptions};
 use std::collections::BTreeSet;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Brings what the outputs need of `product`'s absent layers: their files for an image that
@@ -33,7 +35,26 @@ pub(crate) fn provide(worker: &BuildWorker<'_>, product: &Product) -> Result<(),
         Need::Blobs => absent.bring_blobs(stack),
         Need::Origin => absent.offer(stack),
     };
-    brought.map_err(BuildError::CacheLayer)
+    brought.map_err(BuildError::CacheLayer)?;
+    match has_archives(worker.request) {
+        true => bring_archives(worker, stack).map_err(BuildError::CacheLayer),
+        false => Ok(()),
+    }
+}
+
+/// Whether an output is made of the archives of layers.
+fn has_archives(request: &BuildRequest) -> bool {
+    let mut outputs = request.outputs.iter().map(|output| &output.destination);
+    outputs.any(|to| matches!(to, Destination::Image { .. }))
+}
+
+/// Fetches the archives of pulled layers that are not here any more.
+fn bring_archives(worker: &BuildWorker<'_>, stack: &[LayerId]) -> Result<(), kiln_transfer::Error> {
+    let open = |source: &Reference, blob: &Descriptor| {
+        let reader = worker.client.blob(source, blob);
+        Ok(Box::new(reader.map_err(io::Error::other)?) as Box<dyn Read + Send>)
+    };
+    arrival::bring_archives(worker.store, stack, &open)
 }
 
 /// What a build needs of its image's layers.

@@ -158,6 +158,36 @@ pub fn source_of(
     Ok(reference.map(|reference| (reference, descriptor)))
 }
 
+/// Brings the blobs of those layers of `stack` that were pulled and have lost theirs, because
+/// it was damaged or there was no room; `open` reads a blob where it was pulled from.
+///
+/// Errors: [`Error::Arrival`].
+pub fn bring_archives(store: &Store, stack: &[LayerId], open: &OpenOrigin<'_>) -> Result<()> {
+    for layer in stack {
+        let Some(facts) = store.layers().facts(layer)? else {
+            continue;
+        };
+        if !matches!(facts.origin, LayerOrigin::Unpacked { .. }) {
+            continue;
+        }
+        let is_here = |blob: Descriptor| store.blobs().has(&blob.digest);
+        if store
+            .compressed()
+            .get(&facts.diff_id, PULLED)?
+            .is_some_and(is_here)
+        {
+            continue;
+        }
+        if let Some((source, blob)) = source_of(store, &facts.diff_id)? {
+            bring_blob(store, &blob, &|| open(&source, &blob))?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads a blob in the repository of a name.
+pub type OpenOrigin<'a> = dyn Fn(&Reference, &Descriptor) -> io::Result<Box<dyn Read + Send>> + 'a;
+
 /// An archive that was read to its end, not yet committed.
 #[derive(Debug)]
 pub(crate) struct UnpackedArchive {
