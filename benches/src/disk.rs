@@ -10,6 +10,8 @@ use std::process::Command;
 use kiln_testdata::command::stdout_of;
 use tempfile::TempDir;
 
+use crate::shell::shell;
+
 const SECTOR_BYTES: u64 = 512;
 /// Bytes of the disk for each file that it can hold: workloads have many small ones.
 const BYTES_OF_A_FILE: u64 = 12 << 10;
@@ -80,7 +82,11 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.path()).status();
+        // What a daemon left behind may be a moment from gone; at worst it keeps the disk's file
+        // until then.
+        let script = "for _ in $(seq 20); do umount --recursive \"$1\" 2>/dev/null && exit; \
+             sleep 0.2; done; umount --recursive --lazy \"$1\"";
+        let _ = shell(script, &[self.path()]).status();
     }
 }
 
