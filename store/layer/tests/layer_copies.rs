@@ -153,9 +153,12 @@ fn the_archive_of_usual_copies_is_told_without_reading_the_layer() {
     }
 }
 
+/// Name, what is done to the context before, and what is copied.
+type Unsure<'a> = (&'a str, &'a dyn Fn(&Place), &'a [&'a str]);
+
 #[test]
 fn no_archive_is_told_where_it_is_not_sure() {
-    let cases: [(&str, &dyn Fn(&Place), &[&str]); 4] = [
+    let cases: [Unsure<'_>; 4] = [
         (
             "a name that means a deletion",
             &|place| place.write(&[("context/.wh.x", "")]),
