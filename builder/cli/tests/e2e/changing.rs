@@ -150,11 +150,12 @@ fn waiting_build_takes_over_when_the_one_that_runs_the_step_is_killed() {
     );
     let logs = ["first.log", "second.log"].map(|name| kiln.path(name));
     let mut first = start(&kiln, &context, &logs[0]);
-    wait_for(&logs[0], " runs");
+    // The name of the step says these words too, before it runs.
+    wait_for(&logs[0], " runs\n");
     let mut second = start(&kiln, &context, &logs[1]);
     wait_for(&logs[1], &format!("waiting for process {}", first.id()));
     first.kill().unwrap();
     first.wait().unwrap();
     assert!(second.wait().unwrap().success());
-    wait_for(&logs[1], "took over");
+    wait_for(&logs[1], " took over\n");
 }

@@ -114,14 +114,15 @@ fn kernel_mounts(spec: &RunSpec, host: &Host) -> Vec<SetupStep> {
 fn sys(spec: &RunSpec, host: &Host) -> MountSource {
     match spec.network {
         NetworkSpec::Host if in_user_namespace(host) => MountSource::HostSys,
-        // The network was made by the host's root, and so was the view that it is shown in.
-        NetworkSpec::Private if has_own_users(spec) => MountSource::HostSys,
+        // The network was made by the host's root, who is nobody in the namespace of the command.
+        NetworkSpec::Private if has_own_namespace(spec) => MountSource::HostSys,
         NetworkSpec::Host | NetworkSpec::None | NetworkSpec::Private => MountSource::Sysfs,
     }
 }
 
-fn has_own_users(spec: &RunSpec) -> bool {
-    matches!(spec.confinement.users, Users::Own { .. })
+/// Whether the command may have a user namespace that its network does not belong to.
+fn has_own_namespace(spec: &RunSpec) -> bool {
+    matches!(spec.confinement.users, Users::Own { .. }) || !spec.emulators.is_empty()
 }
 
 fn devices(spec: &RunSpec, host: &Host) -> MountSource {

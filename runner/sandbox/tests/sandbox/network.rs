@@ -86,10 +86,17 @@ fn in_a_machine(part: &str) {
         return;
     }
     let program = std::env::current_exe().expect("this program");
+    // Who is killed removes nothing: its directories go with this one.
+    let temporary = tempfile::Builder::new()
+        .prefix("kiln-sandbox-")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .tempdir()
+        .expect("a directory");
     let output = Command::new("unshare")
         .args(["--net", "--mount"])
         .arg(program)
         .env(MARK, part)
+        .env("TMPDIR", temporary.path())
         .output()
         .expect("unshare");
     let text = String::from_utf8_lossy(&output.stdout);
