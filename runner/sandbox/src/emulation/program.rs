@@ -73,12 +73,13 @@ fn is_static(path: &Path) -> Option<bool> {
     let count = usize::from(u16::from_ne_bytes(number(56)?));
     let start = u64::from_ne_bytes(bytes.get(32..40)?.try_into().ok()?);
     let start = usize::try_from(start).ok()?;
-    let kinds = (0..count).map(|index| {
+    let headers = (0..count).map(|index| {
         let at = start.checked_add(index.checked_mul(size)?)?;
-        bytes.get(at..at.checked_add(4)?)
+        bytes.get(at..at.checked_add(size)?)
     });
-    let kinds: Option<Vec<&[u8]>> = kinds.collect();
-    Some(!kinds?.iter().any(|kind| *kind == ASKS_FOR_A_LOADER))
+    let headers: Option<Vec<&[u8]>> = headers.collect();
+    let asks = |header: &&[u8]| header.starts_with(&ASKS_FOR_A_LOADER);
+    Some(!headers?.iter().any(asks))
 }
 
 /// The kernel tells emulators since 5.12 whether they are given the first argument; QEMU listens
