@@ -220,7 +220,8 @@ fn capture_layer(
     let sink = Stoppable {
         inner: sink,
         is_stopped,
-        unasked_bytes: 0,
+        // So that it asks before the first byte.
+        unasked_bytes: ASK_AFTER_BYTES,
     };
     let captured = capture(&path, whiteout_format(), sink, &options);
     captured
