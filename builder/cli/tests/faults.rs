@@ -601,9 +601,11 @@ fn limits_that_make_no_sense_are_refused_before_anything_runs() {
         let finished = place.build(&context, &arguments);
         finished.assert(2, &[arguments[1]]);
     }
-    place
-        .build(&context, &["--cpus", "1.5", "--jobs", "1"])
-        .assert(0, &[]);
+    place.build(&context, &["--jobs", "1"]).assert(0, &[]);
+    // Others may not be able to limit anything.
+    if kiln_testdata::needs::Need::Root.is_met() {
+        place.build(&context, &["--cpus", "1.5"]).assert(0, &[]);
+    }
 }
 
 #[test]

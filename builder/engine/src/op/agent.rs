@@ -273,8 +273,8 @@ mod tests {
         let layer = store.layers().begin().unwrap();
         let access = Access {
             mode: 0o640,
-            uid: 0,
-            gid: 0,
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
         };
         let socket = AgentSocket::start(&directory.path().join("real"), layer, access);
         (directory, socket.unwrap())
