@@ -29,8 +29,8 @@ pub struct ManifestCreateArguments {
     /// File with a descriptor, a metadata file of a build, or names, one in a line (repeatable)
     #[arg(short, long, value_name = "FILE")]
     pub file: Vec<PathBuf>,
-    /// Annotate: [index|manifest-descriptor[PLATFORM]:]KEY=VALUE (repeatable)
-    #[arg(long, value_name = "ANNOTATION")]
+    /// Annotate the list, or one of its entries (repeatable)
+    #[arg(long, value_name = "[index|manifest-descriptor[PLATFORM]:]KEY=VALUE")]
     pub annotation: Vec<String>,
     /// Take only this platform of lists (repeatable)
     #[arg(long)]

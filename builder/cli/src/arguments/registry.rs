@@ -51,9 +51,12 @@ pub struct TagsArguments {
 
 #[derive(Debug, Args)]
 pub struct CopyArguments {
-    /// Image: NAME (of a registry), oci:DIR[:TAG], oci-archive:FILE[:NAME] or
-    /// docker-archive:FILE[:NAME]
-    #[arg(value_name = "SOURCE")]
+    /// An image of a registry, or of an `oci:`, `oci-archive:` or `docker-archive:` beside it.
+    #[arg(
+        value_name = "SOURCE",
+        help = "Image: NAME (of a registry), oci:DIR[:TAG], oci-archive:FILE[:NAME] or \
+                docker-archive:FILE[:NAME]"
+    )]
     pub source: String,
     /// Where to, in the same words
     #[arg(value_name = "TARGET")]
