@@ -75,15 +75,17 @@ impl RunGroups {
     }
 }
 
-/// Removes a group whose last process may be a moment from gone.
+/// Removes a group whose last process may be a moment from gone. On a busy machine, or under a
+/// limit of processor time, the moment is long; what is still there in the end goes with the
+/// leftovers of a later run.
 pub(super) fn remove_group(directory: &Path) {
-    for _ in 0..50 {
+    let mut pause = Duration::from_millis(1);
+    while pause < Duration::from_secs(2) {
         match fs::remove_dir(directory) {
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-                std::thread::sleep(Duration::from_millis(2));
-            }
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => std::thread::sleep(pause),
             _ => return,
         }
+        pause = pause * 3 / 2;
     }
 }
 
@@ -123,7 +125,7 @@ pub(super) fn prepare_own(group: &RunGroup) -> Result<(), SandboxError> {
     if parent.join("cgroup.subtree_control").exists() {
         enable(parent, &group.controllers)?;
     }
-    fs::create_dir(directory).map_err(|error| failure("make", directory, error))?;
+    make_anew(directory).map_err(|error| failure("make", directory, error))?;
     if group.filters_devices {
         attach_program(directory)?;
     }
@@ -135,6 +137,17 @@ pub(super) fn prepare_own(group: &RunGroup) -> Result<(), SandboxError> {
         .settings
         .iter()
         .try_for_each(|(name, value)| write(directory, name, value))
+}
+
+/// A group of the same name is of an earlier run in this process that could not be removed then.
+fn make_anew(directory: &Path) -> io::Result<()> {
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            remove_group(directory);
+            fs::create_dir(directory)
+        }
+        made => made,
+    }
 }
 
 /// Hands controllers down to the groups below.
