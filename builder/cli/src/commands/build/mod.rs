@@ -67,7 +67,7 @@ pub fn run(global: &GlobalArguments, arguments: &BuildArguments) -> Result<(), F
     collector.after_build(&session.store);
     tell_warnings(progress_mode(arguments), &inputs.dockerfile, &warnings);
     let built = built.or_else(|failure| on_failure::act(&session, arguments, &request, failure))?;
-    results::write(arguments, &request, &built)?;
+    results::write(arguments, &request, &built, (&inputs.dockerfile, &warnings))?;
     cache_mount::export_after_build(&session, &arguments.cache_mount_to)?;
     match arguments.verify_reproducible {
         true => verify::run(global, arguments, &session, (&request, &built), |second| {

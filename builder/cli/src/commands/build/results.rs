@@ -1,7 +1,10 @@
 //! What a build leaves behind for scripts: the image's ID, the metadata file.
 
+mod warnings;
+
 use crate::arguments::BuildArguments;
 use crate::error::{Class, Failure};
+use kiln_dockerfile::{Diagnostics, SourceFile};
 use kiln_engine::{BuildOutcome, BuildRequest, Destination};
 use kiln_oci::Descriptor;
 use kiln_transfer::push::Naming;
@@ -13,14 +16,18 @@ pub fn write(
     arguments: &BuildArguments,
     request: &BuildRequest,
     outcome: &BuildOutcome,
+    (dockerfile, warnings): (&SourceFile, &Diagnostics),
 ) -> Result<(), Failure> {
     let id = image_id(outcome);
     if let Some(path) = &arguments.iidfile {
         write_file(path, &id)?;
     }
     if let Some(path) = &arguments.metadata_file {
-        let metadata = format!("{:#}\n", metadata(request, outcome));
-        write_file(path, &metadata)?;
+        let mut metadata = metadata(request, outcome);
+        if warnings::are_asked_for() && !warnings.0.is_empty() {
+            metadata["buildx.build.warnings"] = warnings::list(dockerfile, warnings);
+        }
+        write_file(path, &format!("{metadata:#}\n"))?;
     }
     if arguments.quiet && !writes_to_standard_output(request) {
         crate::output::say!("{id}");

@@ -4,7 +4,7 @@
 
 mod check;
 mod excerpt;
-mod json;
+pub mod json;
 mod outline;
 mod table;
 mod targets;
