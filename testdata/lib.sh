@@ -5,7 +5,7 @@ workspace=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 target=${CARGO_TARGET_DIR:-$workspace/target}
 
 say() {
-    printf '\n== %s\n' "$*"
+    printf '\n== %(%T)T %s\n' -1 "$*"
 }
 
 # Runs a command as root: as it is for root, through sudo for others.
