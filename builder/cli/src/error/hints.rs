@@ -1,0 +1,111 @@
+//! What helps, guessed from the words of a message: causes come from below, from the system and
+//! from libraries, and know nothing of Kiln's options.
+
+const LIMITS: &str = "if the image is one that you trust, raise the limit in the [limits] of \
+                      Kiln's configuration";
+
+/// Words of a message, and what to do then. The first that is said counts.
+const HINTS: &[(&str, &str)] = &[
+    ("archive has more than", LIMITS),
+    ("content of the archive exceeds", LIMITS),
+    ("are allowed", LIMITS),
+    ("leads through more than", LIMITS),
+    ("have more than", LIMITS),
+    ("times as large as its blob", LIMITS),
+    (
+        "was damaged",
+        "do it again: what was damaged is built or fetched anew",
+    ),
+    (
+        "cannot mount an overlay of",
+        "the store may lie on a file system that carries none, as a container's own: name a \
+         directory on another with --root or KILN_ROOT",
+    ),
+    (
+        "No space left on device",
+        "free space there; another store is named with --root or KILN_ROOT",
+    ),
+    (
+        "Disk quota exceeded",
+        "raise the quota, or use another store with --root",
+    ),
+    ("Too many open files", "raise the limit: ulimit -n 1024"),
+    (
+        "Permission denied",
+        "look at the owner and the mode; another store is named with --root or KILN_ROOT",
+    ),
+    (
+        "Read-only file system",
+        "choose a directory that you may write, with --root or KILN_ROOT",
+    ),
+    (
+        "is blocked by",
+        "the file is one of the containers tools: other-tools = false in the [registries] of \
+         Kiln's configuration leaves them out of account",
+    ),
+    (
+        "no container engine answers",
+        "start Docker, or Podman's socket (systemctl --user start podman.socket), or name the \
+         socket with DOCKER_HOST; a file is written by --output type=docker,dest=FILE",
+    ),
+    (
+        "no credentials are configured",
+        "log in to the registry with `kiln login`",
+    ),
+    (
+        "configured credentials were refused",
+        "log in to the registry anew with `kiln login`",
+    ),
+    (
+        "rate limited by",
+        "try again later, log in for higher limits, or name a mirror with --registry-mirror",
+    ),
+    (
+        "invalid peer certificate",
+        "name the authority that signed it: certificates in Kiln's configuration, or a file \
+         *.crt in /etc/containers/certs.d/HOST:PORT",
+    ),
+    (
+        "Connection refused",
+        "check that the server runs and that its address is right",
+    ),
+    (
+        "cannot limit",
+        "build without the limit, or where you may make control groups: as root or by \
+         systemd-run --user --scope -p Delegate=yes",
+    ),
+    (
+        "newer than the version",
+        "use a newer kiln, or another store with --root or KILN_ROOT",
+    ),
+    (
+        "kiln-store.json",
+        "the store is damaged: move it away, or name another with --root or KILN_ROOT",
+    ),
+    (
+        "cannot use store",
+        "name a directory of your own with --root or KILN_ROOT",
+    ),
+    ("excluded by the ignore patterns", "look at .dockerignore"),
+    (
+        "cannot make directory",
+        "name a directory that can be made, for the store with --root or KILN_ROOT",
+    ),
+    (
+        "cannot create",
+        "check that its directory exists and that it is not a directory itself",
+    ),
+    (
+        "cannot write",
+        "check that the directory exists and can be written to",
+    ),
+];
+
+/// What to do next where the cause alone tells it.
+pub(super) fn guess(messages: &[String]) -> Option<&'static str> {
+    let is_said = |words: &str| messages.iter().any(|message| message.contains(words));
+    HINTS
+        .iter()
+        .find(|(words, _)| is_said(words))
+        .map(|(_, hint)| *hint)
+}
