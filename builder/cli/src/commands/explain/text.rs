@@ -82,13 +82,13 @@ impl Text<'_> {
         };
         self.line(0, &format!("{verdict} {}{took}", step.name));
         self.line(9, &reason);
-        if let Some(used) = &step.used {
-            self.line(9, &format!("took {}", usage(used)));
-        }
         if let Reason::Differs { differences, .. } = &step.reason {
             differences
                 .iter()
                 .for_each(|difference| self.difference(difference));
+        }
+        if let Some(used) = &step.used {
+            self.line(9, &format!("took {}", usage(used)));
         }
     }
 
