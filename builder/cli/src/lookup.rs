@@ -2,6 +2,7 @@
 //! the beginning of one.
 
 use crate::error::{Class, Failure};
+use crate::session::invalid_reference;
 use kiln_engine::disk::{NamedImage, Store};
 use kiln_oci::{Descriptor, Digest, Platform, Reference};
 use kiln_transfer::image::{self, Image};
@@ -65,12 +66,7 @@ pub fn find(store: &Store, text: &str) -> Result<Found, Failure> {
     match reference {
         Ok(reference) => Err(missing(&reference.familiar())),
         Err(_) if id_prefix(text).is_some() => Err(missing(text)),
-        Err(error) => {
-            Err(
-                Failure::caused(Class::Usage, format!("invalid image name `{text}`"), &error)
-                    .with_hint("names are lower case: registry.example/team/app:1.0"),
-            )
-        }
+        Err(error) => Err(invalid_reference(text, &error)),
     }
 }
 

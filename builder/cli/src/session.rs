@@ -85,10 +85,23 @@ pub fn warn_about(entered: &Entered) {
 
 /// Returns the image name that `text` means.
 pub fn parse_reference(text: &str) -> Result<Reference, Failure> {
-    text.parse().map_err(|error: kiln_oci::ReferenceError| {
-        Failure::caused(Class::Usage, format!("invalid image name `{text}`"), &error)
-            .with_hint("names are lower case: registry.example/team/app:1.0")
-    })
+    text.parse()
+        .map_err(|error| invalid_reference(text, &error))
+}
+
+/// What a user is told whose `text` is no image name.
+pub fn invalid_reference(text: &str, error: &kiln_oci::ReferenceError) -> Failure {
+    let transport = text.split_once(':').map(|(transport, _)| transport);
+    let hint = match transport {
+        Some("docker" | "docker-daemon" | "http" | "https") => {
+            "a name begins with the registry: registry.example/team/app:1.0"
+        }
+        Some("oci" | "oci-archive" | "docker-archive" | "dir") => {
+            "layouts and archives are brought in by `kiln load -i PATH`, and `kiln copy` takes them"
+        }
+        _ => "names are lower case: registry.example/team/app:1.0",
+    };
+    Failure::caused(Class::Usage, format!("invalid image name `{text}`"), error).with_hint(hint)
 }
 
 /// Returns the platform that `text` means.

@@ -50,6 +50,13 @@ fn unpack(store: &Store, arguments: &ImportArguments) -> Result<LayerId, Failure
     if path.as_os_str() == "-" {
         return Ok(unpack_files(store, std::io::stdin())?);
     }
+    if path.is_dir() {
+        let message = format!("{} is a directory, not an archive of files", path.display());
+        return Err(Failure::new(Class::Usage, message).with_hint(
+            "pack it: tar -C DIR -c . | kiln import - NAME; an OCI layout is brought in by \
+             `kiln load -i DIR`",
+        ));
+    }
     let file = File::open(path).map_err(|error| {
         let message = format!("cannot open {}", path.display());
         Failure::caused(Class::Usage, message, &error)
