@@ -96,4 +96,9 @@ pub enum StepChange {
         /// How long it took.
         took: Duration,
     },
+    /// It was stopped: another step failed, or somebody asked for it.
+    Cancelled {
+        /// How long it had run.
+        took: Duration,
+    },
 }

@@ -72,6 +72,10 @@ impl Plain {
                 self.rest(number, vertex);
                 write(&format!("#{number} ERROR: {}", one_line(&message)));
             }
+            StepChange::Cancelled { .. } => {
+                self.rest(number, vertex);
+                write(&format!("#{number} CANCELED"));
+            }
         }
     }
 

@@ -50,6 +50,7 @@ fn details(change: &StepChange) -> (&'static str, Value) {
             "failed",
             json!({ "error": message, "seconds": took.as_secs_f64() }),
         ),
+        StepChange::Cancelled { took } => ("cancelled", json!({ "seconds": took.as_secs_f64() })),
     }
 }
 

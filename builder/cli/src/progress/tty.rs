@@ -102,6 +102,9 @@ impl Terminal {
                 let line = format!("{RED}ERROR{RED:#}  {name} {} {message}", seconds(took));
                 self.done(row, &line);
             }
+            StepChange::Cancelled { took } => {
+                self.done(row, &format!("CANCELED {name} {}", seconds(took)));
+            }
         }
     }
 

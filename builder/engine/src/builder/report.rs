@@ -76,7 +76,11 @@ impl<'a> Report<'a> {
             }
             let (message, took) = (error.to_string(), self.took(*vertex));
             self.history.ended(*vertex, StepEnd::Failed, took);
-            self.send(*vertex, StepChange::Failed { message, took });
+            let change = match error {
+                StepError::Cancelled => StepChange::Cancelled { took },
+                _ => StepChange::Failed { message, took },
+            };
+            self.send(*vertex, change);
         }
     }
 
