@@ -60,6 +60,17 @@ pub trait Worker: Sync {
 pub struct Options {
     /// How many vertices are executed at once, at most.
     pub jobs: usize,
+    /// What is done with the rest when a vertex fails.
+    pub rest: Rest,
+}
+
+/// What becomes of other vertices when one has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// Nothing new is started and what runs is cancelled.
+    Stops,
+    /// All that does not need it goes on, so that every failure is found.
+    GoesOn,
 }
 
 /// What happens to a vertex, for those who watch.
@@ -84,7 +95,7 @@ pub struct Failure<Error> {
 
 /// Returns the results of `targets`, executing what no record is found of.
 ///
-/// After the first failure nothing new is started and what runs is cancelled.
+/// What happens after the first failure is said by [`Options::rest`].
 pub fn solve<G: Graph, W: Worker>(
     graph: &G,
     targets: &[VertexId],
@@ -95,7 +106,14 @@ pub fn solve<G: Graph, W: Worker>(
     std::thread::scope(|scope| Driver::new(graph, targets, worker, options, observer).run(scope))
 }
 
-type Answer<W> = Result<Response<<W as Worker>::Output>, (VertexId, <W as Worker>::Error)>;
+type Answer<W> = Result<Response<<W as Worker>::Output>, Failed<<W as Worker>::Error>>;
+
+/// A request that could not be carried out.
+struct Failed<Error> {
+    vertex: VertexId,
+    error: Error,
+    was_execution: bool,
+}
 
 struct Driver<'env, G: Graph, W: Worker> {
     scheduler: Scheduler<'env, G, W::Output>,
@@ -154,9 +172,9 @@ impl<'env, G: Graph, W: Worker> Driver<'env, G, W> {
         }
     }
 
-    /// Starts all that may start now. Nothing does once something has failed.
+    /// Starts all that may start now.
     fn take_requests<'scope>(&mut self, scope: &'scope Scope<'scope, 'env>) {
-        while self.errors.is_empty() {
+        while self.errors.is_empty() || self.options.rest == Rest::GoesOn {
             let Some(request) = self.startable() else {
                 break;
             };
@@ -222,7 +240,10 @@ impl<'env, G: Graph, W: Worker> Driver<'env, G, W> {
                 }
                 self.scheduler.respond(response);
             }
-            Err((vertex, error)) => self.fail(vertex, error),
+            Err(failed) => {
+                self.executing -= usize::from(failed.was_execution);
+                self.fail(failed.vertex, failed.error);
+            }
         }
     }
 
@@ -233,7 +254,7 @@ impl<'env, G: Graph, W: Worker> Driver<'env, G, W> {
     }
 
     fn fail(&mut self, vertex: VertexId, error: W::Error) {
-        if self.errors.is_empty() {
+        if self.errors.is_empty() && self.options.rest == Rest::Stops {
             self.worker.cancel();
         }
         self.errors.push((vertex, error));
@@ -254,14 +275,22 @@ fn answer<W: Worker>(
         } => worker
             .digest(vertex, input, source.as_ref())
             .map(|digest| Response::Digested(vertex, input, digest))
-            .map_err(|error| (vertex, error)),
+            .map_err(|error| Failed {
+                vertex,
+                error,
+                was_execution: false,
+            }),
         Request::Execute {
             vertex,
             keys,
             inputs,
         } => execute(worker, observer, vertex, keys.as_ref(), &inputs)
             .map(|executed| Response::Executed(vertex, executed))
-            .map_err(|error| (vertex, error)),
+            .map_err(|error| Failed {
+                vertex,
+                error,
+                was_execution: true,
+            }),
         Request::Probe { .. } | Request::Remember { .. } => {
             unreachable!("answered by the driver itself")
         }

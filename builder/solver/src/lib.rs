@@ -15,6 +15,6 @@ mod scheduler;
 #[cfg(test)]
 mod tests;
 
-pub use driver::{Event, Failure, Options, Worker, solve};
+pub use driver::{Event, Failure, Options, Rest, Worker, solve};
 pub use graph::Graph;
 pub use scheduler::{Executed, Found, Keys, Request, Response, Scheduler};

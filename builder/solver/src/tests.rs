@@ -2,7 +2,7 @@
 //!
 //! What is counted is what was asked for and what was executed.
 
-use crate::{Event, Executed, Failure, Found, Graph, Keys, Options, Worker, solve};
+use crate::{Event, Executed, Failure, Found, Graph, Keys, Options, Rest, Worker, solve};
 use kiln_oci::Digest;
 use kiln_plan::{CacheKey, InputKey, VertexId};
 use proptest::prelude::*;
@@ -92,6 +92,7 @@ struct Calculator {
     /// How many vertices may still be executed before somebody interrupts the solver.
     patience: Option<AtomicUsize>,
     jobs: Option<usize>,
+    rest: Option<Rest>,
     running: AtomicUsize,
     most_running: AtomicUsize,
     cancelled: AtomicUsize,
@@ -112,8 +113,11 @@ impl Calculator {
             .iter()
             .map(|target| VertexId::from_index(*target))
             .collect();
-        let jobs = self.jobs.unwrap_or(4);
-        solve(graph, &targets, &*self, Options { jobs }, &|_: Event| {})
+        let options = Options {
+            jobs: self.jobs.unwrap_or(4),
+            rest: self.rest.unwrap_or(Rest::Stops),
+        };
+        solve(graph, &targets, &*self, options, &|_: Event| {})
     }
 
     /// Executes a sum, beside others for a moment.
@@ -362,6 +366,33 @@ fn failure_names_its_vertex() {
     let failure = Calculator::default().solve(&graph, 1).unwrap_err();
     let expected = vec![(VertexId::from_index(0), "vertex 0 is broken".to_owned())];
     assert_eq!(failure.errors, expected);
+}
+
+#[test]
+fn rest_goes_on_after_a_failure_where_that_is_asked() {
+    let nodes = (0..4).map(|number| sum(number, &[])).chain([
+        sum(9, &[(0, Use::Whole), (1, Use::Whole)]),
+        sum(9, &[(2, Use::Whole), (3, Use::Whole)]),
+    ]);
+    let mut calculator = Calculator {
+        failing: HashSet::from([0, 5]),
+        jobs: Some(1),
+        rest: Some(Rest::GoesOn),
+        ..Calculator::default()
+    };
+    let failure = calculator.solve_all(&Sums(nodes.collect()), &[4, 5]);
+    let mut failed: Vec<usize> = failure
+        .expect_err("two failures")
+        .errors
+        .iter()
+        .map(|(vertex, _)| vertex.index())
+        .collect();
+    failed.sort_unstable();
+    assert_eq!(failed, [0, 5], "what needs no failed one was executed");
+    let mut executed = calculator.executed.lock().unwrap().clone();
+    executed.sort_unstable();
+    assert_eq!(executed, [0, 1, 2, 3, 5]);
+    assert_eq!(calculator.cancelled.load(Ordering::SeqCst), 0);
 }
 
 #[test]

@@ -129,7 +129,8 @@ fn missing_emulator_is_told_before_any_step_runs() {
          FROM base\nRUN echo foreign > /foreign\nCOPY --from=native /native /\n",
     );
     let nothing = programs(&kiln, &[]);
-    let arguments = ["--platform=linux/s390x", &base("linux/s390x")];
+    // One at a time: the other stage comes first.
+    let arguments = ["--jobs=1", "--platform=linux/s390x", &base("linux/s390x")];
     let ran = build_with_path(&kiln, &nothing, &context, &arguments);
     let ran = ran.failed_saying(
         1,

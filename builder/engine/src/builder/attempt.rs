@@ -18,7 +18,7 @@ use crate::worker::{BuildWorker, Commands, Product};
 use crate::{BuildError, BuildRequest, Event, StepError, export};
 use kiln_plan::VertexId;
 use kiln_sandbox::Cancellation;
-use kiln_solver::{Failure, Options};
+use kiln_solver::{Failure, Options, Rest};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -193,6 +193,11 @@ fn solve(
     let report = Report::new(worker.request, worker.history, observer);
     let options = Options {
         jobs: worker.request.jobs,
+        rest: match worker.commands {
+            Commands::Run => Rest::Stops,
+            // Nothing runs; everything that cannot is to be found.
+            Commands::Refused => Rest::GoesOn,
+        },
     };
     let solved = kiln_solver::solve(&worker.request.plan, targets, worker, options, &|event| {
         report.tell(event)
