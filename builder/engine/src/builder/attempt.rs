@@ -75,6 +75,9 @@ impl Builder<'_> {
             let packing = Packing::new(scope, self.store, request, targets, cancellation, &is_over);
             let worker = self.worker(attempt, &settler, &notes, &offers, &packing);
             let products = self.solve(&worker, targets);
+            if self.sandbox.keeps_networks() {
+                scope.spawn(|| self.sandbox.release_networks());
+            }
             let definitions = std::mem::take(&mut *lock(&worker.definitions));
             let records = Records {
                 store: self.store,

@@ -131,7 +131,7 @@ struct Found {
 #[derive(Debug)]
 pub(crate) struct Network {
     _names: Option<Forwarder>,
-    _way_out: WayOut,
+    way_out: WayOut,
     namespace: Namespace,
 }
 
@@ -153,7 +153,20 @@ impl Drop for WayOut {
     }
 }
 
+impl Drop for Networks {
+    fn drop(&mut self) {
+        self.remove_free();
+    }
+}
+
 impl Network {
+    fn cable(&self) -> Option<&Cable> {
+        match &self.way_out {
+            WayOut::Cable { cable, .. } => Some(cable),
+            WayOut::Carrier(_) => None,
+        }
+    }
+
     /// Returns the network, to be handed to a run.
     pub(crate) fn handle(&self) -> BorrowedFd<'_> {
         self.namespace.as_fd()
@@ -235,6 +248,24 @@ impl Networks {
         free.push(network);
     }
 
+    /// Whether there are networks that nobody is in.
+    pub(crate) fn has_free(&self) -> bool {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        !free.is_empty()
+    }
+
+    /// Removes the networks that nobody is in, all at once.
+    pub(crate) fn remove_free(&self) {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let removed = std::mem::take(&mut *free);
+        drop(free);
+        let cables: Vec<&Cable> = removed.iter().filter_map(Network::cable).collect();
+        if cables.len() > 1 {
+            // What is still there afterwards is removed with its network.
+            let _ = link::remove_together(&cables);
+        }
+    }
+
     fn make(&self, means: &Means, names: &Names) -> Result<Network, SandboxError> {
         if let Means::None { reason } = means {
             let reason = reason.clone();
@@ -251,7 +282,7 @@ impl Networks {
         };
         Ok(Network {
             _names: forwarder,
-            _way_out: way_out,
+            way_out,
             namespace,
         })
     }

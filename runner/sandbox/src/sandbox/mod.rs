@@ -127,6 +127,17 @@ impl Sandbox {
         self.reaper.start_server();
     }
 
+    /// Whether networks are kept for the next run; to remove them takes time.
+    pub fn keeps_networks(&self) -> bool {
+        self.networks.has_free()
+    }
+
+    /// Says that nothing will be run soon: the networks that were kept are removed. It can be done
+    /// beside other work; else it is done when this is dropped.
+    pub fn release_networks(&self) {
+        self.networks.remove_free();
+    }
+
     /// Returns what a run in a private network has to be told, for its specification.
     ///
     /// Errors: [`SandboxError::NoPrivateNetwork`] when there are none on this host.
