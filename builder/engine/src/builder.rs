@@ -53,7 +53,7 @@ impl<'store> Builder<'store> {
         client: &'store Client,
         options: EngineOptions,
     ) -> Result<Self, BuildError> {
-        let whiteouts = kiln_disk::whiteout_format();
+        let whiteouts = store.whiteout_format();
         let sandbox =
             Sandbox::limited(options.host, &options.limits).map_err(BuildError::Sandbox)?;
         Ok(Builder {
