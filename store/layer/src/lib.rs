@@ -9,6 +9,7 @@ pub mod copy;
 pub mod digest;
 pub mod pattern;
 pub mod plain;
+mod processors;
 pub mod scan;
 pub mod tree;
 pub mod users;

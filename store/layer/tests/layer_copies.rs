@@ -279,8 +279,12 @@ fn unchanged_files_are_those_of_the_earlier_layer() {
     }
     // It is the layer that a copy without the other would have been.
     place.copy("clean", None, &request);
-    let told = place.told("second", &copied);
-    assert_eq!(told, Some(place.captured("clean")));
+    place.told("second", &copied).expect("it is known");
+    // The directory that the destination says exists has the time at which it was made.
+    for layer in ["second", "clean"] {
+        set_time(&place.path(layer).join("app"), 1_000_000_000);
+    }
+    assert_eq!(place.captured("second"), place.captured("clean"));
     assert_eq!(
         fs::read(place.path("first/app/changed")).unwrap(),
         b"before"
@@ -358,4 +362,56 @@ fn a_file_whose_owner_is_only_noted_is_not_taken_for_one_of_root() {
     let copied = place.copy("second", Some("first"), &request);
     assert_eq!(copied.shared_files, 0);
     place.told("second", &copied).expect("it is known");
+}
+
+/// Returns `files` files, enough for several threads, in `directory`.
+fn write_many(place: &Place, directory: &str, files: usize) {
+    for number in 0..files {
+        let path = format!("context/{directory}/f{number:03}");
+        place.write(&[(&path, directory)]);
+    }
+}
+
+#[test]
+fn the_latter_of_two_sources_with_the_same_names_stays() {
+    let place = Place::new();
+    write_many(&place, "first", 300);
+    write_many(&place, "second", 300);
+    let copied = place.copy("layer", None, &request(&["first", "second"], "/d/"));
+    assert_eq!(copied.archive, None, "the order is not that of archives");
+    for number in 0..300 {
+        let file = place.path(format!("layer/d/f{number:03}"));
+        assert_eq!(fs::read(file).unwrap(), b"second", "{number}");
+    }
+}
+
+#[test]
+fn files_hide_those_below_and_directories_below_are_in_their_way() {
+    let place = Place::new();
+    write_many(&place, "all", 100);
+    place.write(&[("image/app/f001", "below"), ("image/app/other", "below")]);
+    let copied = place.copy("layer", None, &request(&["all"], "/app"));
+    assert_eq!(fs::read(place.path("layer/app/f001")).unwrap(), b"all");
+    assert!(!place.path("layer/app/other").exists());
+    place.told("layer", &copied).expect("it is known");
+
+    fs::create_dir_all(place.path("image/app/f050")).unwrap();
+    let upper = place.path("refused");
+    fs::create_dir(&upper).unwrap();
+    let scan = Scan::new(
+        Tree::host(&place.path("context")).unwrap(),
+        Index::default(),
+    );
+    let mut target = Tree::open_for_write(&[place.path("image")], &upper, FORMAT).unwrap();
+    let refused = copy_into_layer(
+        &scan,
+        &mut target,
+        &request(&["all"], "/app"),
+        &LayerCopy::default(),
+    );
+    let refused = refused.unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "cannot replace the directory `app/f050` by the regular file `all/f050`"
+    );
 }

@@ -2,8 +2,11 @@
 //! store and unpacked, with everything checked before the layer gets its shared name.
 
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 
-use kiln_disk::{ActiveLayer, At, LayerFacts, LayerId, LayerOrigin, Patience, Store};
+use kiln_disk::{
+    ActiveLayer, At, LayerFacts, LayerId, LayerOrigin, Patience, Store, whiteout_format,
+};
 use kiln_layer::ahead::read_ahead;
 use kiln_layer::archive::{Below, UnpackOptions, UnpackSummary, unpack};
 use kiln_layer::compress::{ArchiveCompression, decompressor};
@@ -237,8 +240,7 @@ pub(crate) fn unpack_archive(
         ..store.layer_options()
     };
     let (applied, found, uncompressed_size) = read_ahead(input, |input| {
-        let tree = Tree::open_for_write(&paths, &active.upper(), store.whiteout_format());
-        Ok(unpack(input, &mut tree?, &options)?)
+        apply(input, &paths, &options, active.upper())
     });
     Ok(UnpackedArchive {
         active,
@@ -246,4 +248,14 @@ pub(crate) fn unpack_archive(
         found,
         uncompressed_size,
     })
+}
+
+fn apply(
+    input: &mut impl Read,
+    lowers: &[PathBuf],
+    options: &UnpackOptions,
+    upper: PathBuf,
+) -> Result<UnpackSummary, Box<dyn std::error::Error + Send + Sync>> {
+    let mut tree = Tree::open_for_write(lowers, &upper, whiteout_format())?;
+    Ok(unpack(input, &mut tree, options)?)
 }

@@ -11,7 +11,6 @@ pub mod images;
 mod json;
 pub mod layers;
 pub mod layout;
-pub mod layout_name;
 pub mod pack;
 pub mod pull;
 pub mod push;

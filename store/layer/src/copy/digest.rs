@@ -22,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 use super::sources::{ResolvedSource, parents_of};
 use super::walk::{Walk, Walked};
 use super::{CopyError, Result, Selection, Source};
+use crate::processors;
 use crate::scan::{self, Content, Scan, Scanned, ScannedEntry};
 use crate::tree::{FileKind, Follow, Metadata};
 
@@ -32,6 +33,10 @@ const READ_BUFFER_BYTES: usize = 128 * 1024;
 const BATCH_FILES: usize = 1024;
 /// Bytes that are hashed at once.
 const HASH_BATCH_BYTES: usize = 64 * 1024;
+
+/// Files of a listing, at most: a list of more tells people nothing, and would take the memory of
+/// all of them.
+pub const MOST_LISTED_FILES: usize = 50_000;
 
 /// What a copy replaces anyway, and which a digest therefore ignores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -69,7 +74,8 @@ pub fn content_digest<'a>(
     digest(source.into(), selection, unlisted).map(|(digest, _)| digest)
 }
 
-/// Returns the files that [`content_digest`] covers, in its order, with that digest.
+/// Returns the files that [`content_digest`] covers, in its order, with that digest: one more than
+/// [`MOST_LISTED_FILES`] if there are more.
 pub fn content_listing<'a>(
     source: impl Into<Source<'a>>,
     selection: &Selection,
@@ -144,7 +150,8 @@ impl Output {
         }
         self.bytes.extend(size.to_le_bytes());
         self.bytes.extend_from_slice(content);
-        if let Some(files) = &mut self.files {
+        let files = self.files.as_mut();
+        if let Some(files) = files.filter(|files| files.len() <= MOST_LISTED_FILES) {
             let mut start = [0; 8];
             start.copy_from_slice(&content[..8]);
             let name = std::ffi::OsStr::from_bytes(&name.concat()).to_os_string();
@@ -221,8 +228,9 @@ impl Digester<'_> {
     fn add_walked(&mut self, file: &ResolvedSource, relative: &Path) -> Result<()> {
         let walked = Walked::start(&self.selection.exclude, &file.path, relative);
         let mut walk = Walk::new(self.source, &self.selection.exclude, walked)?;
-        while let Some(child) = walk.next()? {
-            self.add(&child.path, &relative.join(&child.below), &child.metadata)?;
+        while let Some(reached) = walk.next()? {
+            let (path, name) = (reached.path(), relative.join(reached.below()));
+            self.add(&path, &name, &reached.entry().metadata)?;
         }
         Ok(())
     }
@@ -358,6 +366,9 @@ fn inside(scan: &Scan, start: &Path, below: &[u8], entry: &ScannedEntry) -> Resu
 
 /// Returns what files hold, in their order, reading several at once.
 fn contents(source: Source<'_>, files: &[(&Path, &Metadata)]) -> Vec<Result<Content>> {
+    if files.is_empty() {
+        return Vec::new();
+    }
     let results: Vec<OnceLock<_>> = files.iter().map(|_| OnceLock::new()).collect();
     let next = AtomicUsize::new(0);
     let work = || {
@@ -372,7 +383,7 @@ fn contents(source: Source<'_>, files: &[(&Path, &Metadata)]) -> Vec<Result<Cont
             let _ = slot.set(content(source, path, metadata, &mut buffer));
         }
     };
-    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let threads = processors::count();
     thread::scope(|scope| {
         for _ in 1..threads.min(files.len()) {
             scope.spawn(work);

@@ -16,13 +16,20 @@
 //! What can be seen is the number of links of a file, and its time of last status change.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use crate::scan::{Content, ContentHash};
-use crate::tree::{Attributes, FileKind, Metadata, Tree, WhiteoutFormat};
+use crate::tree::handles::OpenDirectory;
+use crate::tree::{Attributes, FileKind, Metadata, Tree, WhiteoutFormat, xattrs_of};
 
-use super::writing::{CHUNK_BYTES, SMALL_FILE_BYTES, read_some};
+use super::output::{CHUNK_BYTES, read_some};
+
+/// Files up to this size are read as a whole; larger ones in parts, or copied within the kernel.
+pub(super) const SMALL_FILE_BYTES: u64 = 64 * 1024;
 
 /// A committed layer that a copy of the same sources to the same place made before.
 ///
@@ -43,81 +50,73 @@ impl Earlier {
 /// The files of an earlier layer that were not used yet.
 pub(super) struct Unused<'a> {
     earlier: &'a Earlier,
-    used: HashSet<u64>,
-    buffer: Vec<u8>,
+    used: Mutex<HashSet<u64>>,
+}
+
+/// What a file is that is to be made.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub attributes: &'a Attributes,
+    pub size: u64,
+    pub content: &'a Content,
 }
 
 /// A file that is the one that is to be made.
-pub(super) struct Same<'a> {
-    pub tree: &'a Tree,
+pub(super) struct Same {
     inode: u64,
-    file: File,
+    /// It, open.
+    pub file: File,
 }
 
 impl<'a> Unused<'a> {
     pub fn of(earlier: &'a Earlier) -> Self {
         Unused {
             earlier,
-            used: HashSet::new(),
-            buffer: Vec::new(),
+            used: Mutex::default(),
         }
     }
 
-    /// Returns the file at `path` if a new one with `attributes`, a size of `size` bytes and the
-    /// digest `content` would be the same.
+    /// Returns the directory at `path`, if the layer has it.
+    pub fn directory(&self, path: &Path) -> Option<OpenDirectory> {
+        self.earlier.tree.open_directory_seen(path).ok()?
+    }
+
+    /// Returns the file `name` in `directory` if a new one would be the same. What it holds is
+    /// appended to `bytes` if that is little; where it is not the same, anything may be.
     pub fn find(
-        &mut self,
-        path: &Path,
-        attributes: &Attributes,
-        size: u64,
-        content: &Content,
-    ) -> Option<Same<'a>> {
-        let tree = &self.earlier.tree;
-        let file = tree.open_seen(path).ok()?;
-        let there = tree.opened(&file, path).ok()?;
-        if !is_same(&there, attributes, size) || self.used.contains(&there.inode) {
+        &self,
+        directory: &OpenDirectory,
+        name: &OsStr,
+        wanted: Wanted<'_>,
+        bytes: &mut Vec<u8>,
+    ) -> Option<Same> {
+        let file = directory.open_seen(name).ok()?;
+        let there = directory.opened(&file).ok()?;
+        if !is_same(&there, wanted) || self.used().contains(&there.inode) {
             return None;
         }
-        let xattrs = Tree::xattrs_of(&file, path).ok()?;
-        let mut hash = ContentHash::new(&xattrs);
-        self.buffer.clear();
-        self.buffer.reserve(CHUNK_BYTES);
-        let mut read = 0;
-        loop {
-            if read > SMALL_FILE_BYTES {
-                self.buffer.clear();
-            }
-            let start = self.buffer.len();
-            match read_some(&file, &mut self.buffer).ok()? {
-                0 => break,
-                more => read += more as u64,
-            }
-            hash.update(&self.buffer[start..]);
-            if read >= size {
-                break;
-            }
-        }
+        let xattrs = xattrs_of(file.as_fd()).ok()?;
+        let hash = ContentHash::new(&xattrs);
+        let found = match wanted.size <= SMALL_FILE_BYTES {
+            true => read_whole(&file, wanted.size, hash, bytes)?,
+            false => read_in_parts(&file, wanted.size, hash)?,
+        };
         let inode = there.inode;
-        let is_it = read == size && hash.finish() == *content;
-        is_it.then_some(Same { tree, inode, file })
+        (found == *wanted.content).then_some(Same { inode, file })
     }
 
-    /// Takes note that `same` has a name in the new layer. Returns what it holds if that is little.
-    pub fn use_up(&mut self, same: &Same<'_>, size: u64) -> Option<&[u8]> {
-        self.used.insert(same.inode);
-        (size <= SMALL_FILE_BYTES).then_some(self.buffer.as_slice())
+    /// Takes note that `same` has a name in the new layer.
+    pub fn use_up(&self, same: &Same) {
+        self.used().insert(same.inode);
     }
-}
 
-impl Same<'_> {
-    /// Returns the open file.
-    pub fn file(&self) -> &File {
-        &self.file
+    fn used(&self) -> std::sync::MutexGuard<'_, HashSet<u64>> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether the file `there` is one that a new one with `attributes` and `size` would be.
-fn is_same(there: &Metadata, attributes: &Attributes, size: u64) -> bool {
+/// Whether the file `there` is one that is wanted, as far as is seen without reading it.
+fn is_same(there: &Metadata, wanted: Wanted<'_>) -> bool {
     let Attributes {
         mode,
         uid,
@@ -125,9 +124,42 @@ fn is_same(there: &Metadata, attributes: &Attributes, size: u64) -> bool {
         modified,
         // They are part of the digest of the content.
         xattrs: _,
-    } = attributes;
+    } = wanted.attributes;
     there.kind == FileKind::Regular
-        && there.size == size
+        && there.size == wanted.size
         && (there.mode, there.uid, there.gid) == (*mode, *uid, *gid)
         && Some(there.modified) == *modified
+}
+
+/// Appends what a file of `size` bytes holds to `bytes`; returns its digest.
+fn read_whole(
+    file: &File,
+    size: u64,
+    mut hash: ContentHash,
+    bytes: &mut Vec<u8>,
+) -> Option<Content> {
+    let (start, size) = (bytes.len(), size as usize);
+    bytes.reserve(size);
+    while bytes.len() < start + size {
+        if read_some(file, bytes).ok()? == 0 {
+            return None;
+        }
+    }
+    hash.update(&bytes[start..]);
+    (bytes.len() == start + size).then(|| hash.finish())
+}
+
+/// Returns the digest of what a file of `size` bytes holds.
+fn read_in_parts(file: &File, size: u64, mut hash: ContentHash) -> Option<Content> {
+    let mut part = Vec::with_capacity(CHUNK_BYTES);
+    let mut left = size;
+    while left > 0 {
+        part.clear();
+        match read_some(file, &mut part).ok()? as u64 {
+            0 => return None,
+            read => left = left.checked_sub(read)?,
+        }
+        hash.update(&part);
+    }
+    Some(hash.finish())
 }

@@ -7,7 +7,9 @@
 
 mod digest;
 mod earlier;
+mod making;
 mod mode;
+mod output;
 mod recording;
 mod source;
 mod sources;
@@ -22,7 +24,7 @@ use std::path::PathBuf;
 use crate::pattern::{IgnorePatterns, InvalidPattern};
 use crate::tree::{FileKind, TreeError};
 
-pub use digest::{DigestOptions, SelectedFile, content_digest, content_listing};
+pub use digest::{DigestOptions, MOST_LISTED_FILES, SelectedFile, content_digest, content_listing};
 pub use earlier::Earlier;
 pub use mode::{Clause, InvalidMode, ModeChange};
 pub use recording::RecordedArchive;

@@ -5,6 +5,7 @@
 //! order, or may not have become what was asked for, ends the recording: then the layer must be
 //! captured ([`crate::capture`]), which is what a recording must always agree with.
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -102,6 +103,37 @@ impl Recorder {
         Ok(())
     }
 
+    /// Takes note that the next entries are files in the directory at `path`, in the order of their
+    /// names, from the `first` to the `last` one.
+    pub fn advance_over(
+        &mut self,
+        target: &Tree,
+        path: &Path,
+        (first, last): (&OsStr, &OsStr),
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), Unrecordable> {
+        self.advance(target, &path.join(first), bytes)?;
+        self.last.set_file_name(last);
+        Ok(())
+    }
+
+    /// Takes note of the directory at `path`, which was made with `attributes`: neither was there
+    /// anything, nor do they say what the system may refuse or what is hidden below.
+    pub fn new_directory(
+        &mut self,
+        target: &Tree,
+        path: &Path,
+        attributes: &Attributes,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), Unrecordable> {
+        if has_special_bits(attributes) {
+            return self.directory(target, path, bytes);
+        }
+        self.advance(target, path, bytes)?;
+        let entry = entry(self.options, path, EntryKind::Directory, attributes)?;
+        Ok(LayerWriter::new(bytes).append_header(&entry)?)
+    }
+
     /// Takes note of the directory at `path`, which was made or given attributes.
     pub fn directory(
         &mut self,
@@ -143,7 +175,7 @@ impl Recorder {
         bytes: &mut Vec<u8>,
     ) -> Result<(), Unrecordable> {
         let (attributes, is_opaque) = target.plain_upper(path).ok_or(Unrecordable)?;
-        let entry = self.entry(path, EntryKind::Directory, &attributes)?;
+        let entry = entry(self.options, path, EntryKind::Directory, &attributes)?;
         let mut writer = LayerWriter::new(bytes);
         writer.append_header(&entry)?;
         if is_opaque {
@@ -173,46 +205,63 @@ impl Recorder {
             xattrs: Vec::new(),
             ..attributes.clone()
         };
-        let entry = self.entry(path, kind, &attributes)?;
+        let entry = entry(self.options, path, kind, &attributes)?;
         Ok(LayerWriter::new(bytes).append_header(&entry)?)
     }
+}
 
-    /// Appends the header of a regular file of `size` bytes.
-    pub fn file(
+/// Headers of regular files in the archive.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FileHeaders {
+    options: CaptureOptions,
+}
+
+impl FileHeaders {
+    /// Returns those of an archive that is captured with `options`.
+    pub fn new(options: CaptureOptions) -> Self {
+        FileHeaders { options }
+    }
+
+    /// Appends the header of a regular file of `size` bytes to `bytes`.
+    pub fn append(
         &self,
         path: &Path,
         size: u64,
         attributes: &Attributes,
         bytes: &mut Vec<u8>,
     ) -> Result<(), Unrecordable> {
-        // Whether such bits may be given depends on who asks.
-        if attributes.mode & 0o7000 != 0 {
+        if has_special_bits(attributes) {
             return Err(Unrecordable);
         }
-        let entry = self.entry(path, EntryKind::Regular { size }, attributes)?;
+        let entry = entry(self.options, path, EntryKind::Regular { size }, attributes)?;
         Ok(LayerWriter::new(bytes).append_header(&entry)?)
     }
+}
 
-    fn entry(
-        &self,
-        path: &Path,
-        kind: EntryKind,
-        attributes: &Attributes,
-    ) -> Result<Entry, Unrecordable> {
-        let is_kept = |time: &Timestamp| (0..=LATEST_SECONDS).contains(&time.seconds);
-        let modified = attributes.modified.filter(is_kept).ok_or(Unrecordable)?;
-        if !attributes.xattrs.is_empty() {
-            return Err(Unrecordable);
-        }
-        let latest = self.options.clamp_mtime_seconds.unwrap_or(i64::MAX);
-        Ok(Entry {
-            path: path.to_owned(),
-            kind,
-            mode: attributes.mode,
-            uid: attributes.uid,
-            gid: attributes.gid,
-            mtime: modified.seconds.min(latest),
-            xattrs: Xattrs::new(),
-        })
+/// Whether such bits may be given depends on who asks.
+fn has_special_bits(attributes: &Attributes) -> bool {
+    attributes.mode & 0o7000 != 0
+}
+
+fn entry(
+    options: CaptureOptions,
+    path: &Path,
+    kind: EntryKind,
+    attributes: &Attributes,
+) -> Result<Entry, Unrecordable> {
+    let is_kept = |time: &Timestamp| (0..=LATEST_SECONDS).contains(&time.seconds);
+    let modified = attributes.modified.filter(is_kept).ok_or(Unrecordable)?;
+    if !attributes.xattrs.is_empty() {
+        return Err(Unrecordable);
     }
+    let latest = options.clamp_mtime_seconds.unwrap_or(i64::MAX);
+    Ok(Entry {
+        path: path.to_owned(),
+        kind,
+        mode: attributes.mode,
+        uid: attributes.uid,
+        gid: attributes.gid,
+        mtime: modified.seconds.min(latest),
+        xattrs: Xattrs::new(),
+    })
 }

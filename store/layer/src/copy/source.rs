@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::sources::{ResolvedSource, resolve_sources};
 use super::{CopyError, Result, Selection};
-use crate::scan::{self, Content, Scan};
-use crate::tree::{Entry, Metadata, Tree};
+use crate::scan::{self, Scan, Scanned, ScannedEntry};
+use crate::tree::{Metadata, Tree};
 
 /// Where files are copied from.
 #[derive(Clone, Copy, Debug)]
@@ -47,14 +47,19 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Returns what the directory at `path` shows, with the digests of contents that are known.
-    pub(super) fn entries(self, path: &Path) -> Result<Vec<(Entry, Option<Content>)>> {
+    /// Returns what the directory at `path` shows. `entry` is what the directory above shows of
+    /// it, where that is known.
+    pub(super) fn listing(self, path: &Path, entry: Option<&ScannedEntry>) -> Result<Arc<Scanned>> {
         match self {
             Source::Tree(tree) => {
+                let xattrs = tree.xattrs(path).map_err(CopyError::Source)?;
                 let entries = tree.read_dir(path).map_err(CopyError::Source)?;
-                Ok(entries.into_iter().map(|entry| (entry, None)).collect())
+                Ok(Arc::new(Scanned::of(&entries, xattrs)))
             }
-            Source::Scan(scan) => scan.entries(path),
+            Source::Scan(scan) => match entry.and_then(|entry| entry.inside.get()) {
+                Some(inside) => Ok(inside.clone()),
+                None => scan.directory(path),
+            },
         }
     }
 
@@ -67,15 +72,6 @@ impl<'a> Source<'a> {
         match node.map_err(CopyError::Source)? {
             Some(node) => scan::check_unchanged(path, seen, &node.metadata),
             None => Err(scan::changed(path)),
-        }
-    }
-
-    /// As [`Source::check_unchanged`], of a file that was read by a handle of which `now` is
-    /// the metadata after reading.
-    pub(super) fn check_read(self, path: &Path, seen: &Metadata, now: &Metadata) -> Result<()> {
-        match self {
-            Source::Tree(_) => Ok(()),
-            Source::Scan(_) => scan::check_unchanged(path, seen, now),
         }
     }
 }

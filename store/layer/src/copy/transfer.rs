@@ -1,19 +1,21 @@
 //! Copying what was resolved.
 
 use std::collections::HashMap;
-use std::io::{self, Seek};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::earlier::{Earlier, Same, Unused};
+use super::earlier::Earlier;
+use super::making::{Making, Run, Task};
 use super::recording::{RecordedArchive, Recorder, Unrecordable};
 use super::sources::{ResolvedSource, parents_of};
-use super::walk::{Walk, Walked};
-use super::writing::{CHUNK_BYTES, Hands, Task, Writing, read_some};
+use super::walk::{Reached, Walk, Walked};
+use super::writing::{BATCH_BYTES, BATCH_FILES, Hands, Writing};
 use super::{CopyError, CopyRequest, ModeChange, Result, Source};
-use crate::archive::padding;
+use crate::archive::WHITEOUT_PREFIX;
 use crate::capture::CaptureOptions;
-use crate::scan::Content;
-use crate::tree::{Attributes, FileKind, Follow, Metadata, Tree, TreeError};
+use crate::scan::ScannedEntry;
+use crate::tree::{Attributes, FileKind, Follow, Metadata, Tree, TreeError, Xattr};
 
 const PARENT_MODE: u32 = 0o755;
 /// Copies what the request selects of `source` into `target`. Call [`Tree::finish`] on the
@@ -88,20 +90,22 @@ fn copy_with(
     let recorder = options.record.map(|record| Recorder::new(record, target));
     let recorder = recorder.and_then(Result::ok);
     let destination = make_destination(target, request)?;
-    let writing = Writing::new(source, recorder.is_some());
+    let making = Making::new(source, request, options, recorder.is_some());
+    let writing = Writing::new(&making);
     let copied: Result<Copied> = std::thread::scope(|scope| {
         let mut copier = Copier {
             source,
             target,
             request,
             links: HashMap::new(),
-            unused: options.earlier.map(Unused::of),
             recorder,
             copied: Copied::default(),
-            writing: &writing,
+            making: &making,
             hands: writing.hands(scope),
         };
         for file in resolved {
+            // Two sources may have files of one name; the latter is the one that stays.
+            copier.hands.wait()?;
             copier.copy(file, &destination)?;
         }
         copier.record(|recorder, tree, bytes| recorder.end(tree, &destination, bytes));
@@ -110,14 +114,14 @@ fn copy_with(
         Ok(Copied { archive, ..copied })
         // The hands end when there is no copier that gives them work.
     });
-    let is_recorded = writing.is_recorded();
     // A failed hand made the copier stop, so that is the reason.
     if let Some(failure) = writing.failure() {
         return Err(failure);
     }
     let copied = copied?;
     Ok(Copied {
-        archive: copied.archive.filter(|_| is_recorded),
+        archive: copied.archive.filter(|_| making.is_recorded()),
+        shared_files: making.shared_files(),
         ..copied
     })
 }
@@ -165,10 +169,9 @@ struct Copier<'a, 'scope, 'env> {
     request: &'a CopyRequest,
     /// Where files with several names were copied to, by device and inode.
     links: HashMap<(u64, u64), PathBuf>,
-    unused: Option<Unused<'a>>,
     recorder: Option<Recorder>,
     copied: Copied,
-    writing: &'env Writing<'env>,
+    making: &'env Making<'env>,
     hands: Hands<'scope, 'env>,
 }
 
@@ -198,7 +201,7 @@ impl Copier<'_, '_, '_> {
         if file.metadata.is_directory() {
             self.copy_directory(self.start(file), &file.metadata, &target_path)
         } else {
-            self.copy_file(&file.path, &file.metadata, None, &target_path)
+            self.copy_file(&file.path, &file.metadata, &target_path)
         }
     }
 
@@ -245,7 +248,9 @@ impl Copier<'_, '_, '_> {
     }
 
     fn copy_directory(&mut self, from: Walked, metadata: &Metadata, to: &Path) -> Result<()> {
-        self.make_copy_of_directory(&from.path, metadata, to)?;
+        let xattrs = self.source.tree().xattrs(&from.path);
+        let xattrs = xattrs.map_err(CopyError::Source)?;
+        self.make_copy_of_directory(&from.path, metadata, xattrs, to)?;
         self.copy_content(from, to)
     }
 
@@ -253,9 +258,20 @@ impl Copier<'_, '_, '_> {
         &mut self,
         from: &Path,
         metadata: &Metadata,
+        xattrs: Vec<Xattr>,
         to: &Path,
     ) -> Result<()> {
-        let attributes = self.attributes(from, metadata)?;
+        let attributes = Attributes {
+            xattrs,
+            ..self.making.attributes(metadata)
+        };
+        let is_new = self.target.make_new_directory(to, &attributes);
+        if is_new.map_err(CopyError::Target)? {
+            self.record(|recorder, tree, bytes| {
+                recorder.new_directory(tree, to, &attributes, bytes)
+            });
+            return self.hands.pass_on();
+        }
         match self.target.make_directory(to, &attributes) {
             Err(TreeError::NotADirectory(_)) => return Err(directory_over_file(from, to)),
             made => made.map_err(CopyError::Target)?,
@@ -267,27 +283,59 @@ impl Copier<'_, '_, '_> {
     fn copy_content(&mut self, from: Walked, to: &Path) -> Result<()> {
         let exclude = &self.request.selection.exclude;
         let mut walk = Walk::new(self.source, exclude, from)?;
-        while let Some(child) = walk.next()? {
-            let target_path = to.join(&child.below);
-            if child.metadata.is_directory() {
-                self.make_copy_of_directory(&child.path, &child.metadata, &target_path)?;
-            } else {
-                self.copy_file(&child.path, &child.metadata, child.content, &target_path)?;
+        while let Some(reached) = walk.next()? {
+            let metadata = reached.entry().metadata;
+            if let Some(inside) = &reached.inside {
+                let target_path = to.join(reached.below());
+                let xattrs = inside.xattrs.clone();
+                self.make_copy_of_directory(&reached.path(), &metadata, xattrs, &target_path)?;
+            } else if !self.copy_run(&reached, &mut walk, to)? {
+                let target_path = to.join(reached.below());
+                self.copy_file(&reached.path(), &metadata, &target_path)?;
             }
         }
         Ok(())
     }
 
-    fn copy_file(
-        &mut self,
-        from: &Path,
-        metadata: &Metadata,
-        content: Option<Content>,
-        to: &Path,
-    ) -> Result<()> {
+    /// Copies `reached` and what follows it in its directory, as far as that needs nothing but the
+    /// directory; whether it did.
+    fn copy_run(&mut self, reached: &Reached, walk: &mut Walk<'_>, to: &Path) -> Result<bool> {
+        let directory = &reached.directory;
+        let (first, entry) = directory.file(reached.place);
+        if !is_plain(first, entry) {
+            return Ok(false);
+        }
+        let into = self.target.upper_directory(&to.join(&directory.below));
+        let Some(into) = into.map_err(CopyError::Target)? else {
+            return Ok(false);
+        };
+        let (mut files, mut bytes) = (1, entry.metadata.size);
+        let following = walk.next_while(|name, entry| {
+            let is_wanted = files < BATCH_FILES && bytes < BATCH_BYTES && is_plain(name, entry);
+            if is_wanted {
+                files += 1;
+                bytes += entry.metadata.size;
+            }
+            is_wanted
+        });
+        let run = Run {
+            from: directory.clone(),
+            files: reached.place..following.end.max(reached.place + 1),
+            into,
+        };
+        let last = directory.file(run.files.end - 1).0;
+        self.record(|recorder, tree, bytes| {
+            recorder.advance_over(tree, run.into.path(), (first, last), bytes)
+        });
+        self.copied.files += files as u64;
+        self.hands.make(run, bytes)?;
+        Ok(true)
+    }
+
+    fn copy_file(&mut self, from: &Path, metadata: &Metadata, to: &Path) -> Result<()> {
         let copied = match metadata.kind {
             FileKind::Directory => return Err(directory_over_file(from, to)),
-            FileKind::Regular => return self.copy_regular(from, metadata, content, to),
+            FileKind::Regular => return self.copy_regular(from, metadata, to),
             FileKind::Symlink => {
                 let target = self
                     .source
@@ -306,7 +354,7 @@ impl Copier<'_, '_, '_> {
             kind => {
                 let attributes = self.attributes(from, metadata)?;
                 let device = metadata.special_device;
-                self.stop_recording();
+                self.making.stop_recording();
                 self.target.special(to, kind, device, &attributes)
             }
         };
@@ -314,30 +362,18 @@ impl Copier<'_, '_, '_> {
         self.source.check_unchanged(from, metadata)
     }
 
-    fn copy_regular(
-        &mut self,
-        from: &Path,
-        metadata: &Metadata,
-        content: Option<Content>,
-        to: &Path,
-    ) -> Result<()> {
+    fn copy_regular(&mut self, from: &Path, metadata: &Metadata, to: &Path) -> Result<()> {
         let inode = (metadata.device, metadata.inode);
         if metadata.links > 1
             && let Some(first) = self.links.get(&inode)
         {
             self.copied.has_hard_links = true;
             let linked = self.target.hard_link(to, first);
-            self.stop_recording();
+            self.making.stop_recording();
             return linked.map_err(|error| over_directory(error, from, metadata.kind, to));
         }
         self.copied.files += 1;
-        let attributes = self.plain_attributes(metadata);
-        if metadata.links == 1
-            && let Some(content) = content
-            && self.share(to, &attributes, metadata.size, &content)?
-        {
-            return Ok(());
-        }
+        let attributes = self.making.attributes(metadata);
         let copy = self
             .target
             .create_file(to, &attributes)
@@ -345,90 +381,12 @@ impl Copier<'_, '_, '_> {
         if metadata.links > 1 {
             self.links.insert(inode, to.to_path_buf());
         }
-        let mut header = Vec::new();
-        let size = metadata.size;
-        self.record(|recorder, tree, bytes| {
-            recorder.advance(tree, copy.path(), bytes)?;
-            recorder.file(copy.path(), size, copy.attributes(), &mut header)
-        });
-        self.hands.write(Task {
+        self.record(|recorder, tree, bytes| recorder.advance(tree, copy.path(), bytes));
+        self.hands.fill(Task {
             from: from.to_path_buf(),
             seen: *metadata,
             copy,
-            header,
         })
-    }
-
-    /// Makes `to` a name of the file that an earlier layer has there, if it is the same; whether
-    /// it is.
-    fn share(
-        &mut self,
-        to: &Path,
-        attributes: &Attributes,
-        size: u64,
-        content: &Content,
-    ) -> Result<bool> {
-        let Some(unused) = &mut self.unused else {
-            return Ok(false);
-        };
-        let Some(same) = unused.find(to, attributes, size, content) else {
-            return Ok(false);
-        };
-        // Whatever the reason, a copy is as good, or fails and says why.
-        let is_shared = self.target.adopt(to, same.tree).unwrap_or(false);
-        if is_shared {
-            self.copied.shared_files += 1;
-            self.record_shared(to, attributes, size, &same)?;
-        }
-        Ok(is_shared)
-    }
-
-    fn record_shared(
-        &mut self,
-        path: &Path,
-        attributes: &Attributes,
-        size: u64,
-        same: &Same<'_>,
-    ) -> Result<()> {
-        self.record(|recorder, tree, bytes| {
-            recorder.advance(tree, path, bytes)?;
-            recorder.file(path, size, attributes, bytes)
-        });
-        let held = self
-            .unused
-            .as_mut()
-            .and_then(|unused| unused.use_up(same, size));
-        if !self.writing.is_recorded() {
-            return Ok(());
-        }
-        match held {
-            Some(content) => self.hands.archive().extend_from_slice(content),
-            None => self.hash_again(path, size, same)?,
-        }
-        self.hands.archive().extend_from_slice(padding(size));
-        self.hands.pass_on()
-    }
-
-    /// Reads a large file for the archive: what was read to compare it is gone.
-    fn hash_again(&mut self, path: &Path, size: u64, same: &Same<'_>) -> Result<()> {
-        let failed = |source: io::Error| CopyError::Content {
-            path: path.to_path_buf(),
-            source,
-        };
-        let mut file = same.file();
-        file.rewind().map_err(failed)?;
-        let mut left = size;
-        while left > 0 {
-            let bytes = self.hands.archive();
-            bytes.reserve(CHUNK_BYTES);
-            let read = read_some(file, bytes).map_err(failed)? as u64;
-            if read == 0 || read > left {
-                return Err(failed(io::Error::other("a layer of the store was changed")));
-            }
-            left -= read;
-            self.hands.pass_on()?;
-        }
-        Ok(())
     }
 
     /// Lets the recorder take note of something, unless the recording was given up.
@@ -436,14 +394,11 @@ impl Copier<'_, '_, '_> {
         &mut self,
         note: impl FnOnce(&mut Recorder, &Tree, &mut Vec<u8>) -> Result<(), Unrecordable>,
     ) {
-        let recorder = self
-            .recorder
-            .as_mut()
-            .filter(|_| self.writing.is_recorded());
+        let recorder = self.recorder.as_mut().filter(|_| self.making.is_recorded());
         if let Some(recorder) = recorder
             && note(recorder, self.target, self.hands.archive()).is_err()
         {
-            self.stop_recording();
+            self.making.stop_recording();
         }
     }
 
@@ -451,33 +406,21 @@ impl Copier<'_, '_, '_> {
         self.record(|recorder, tree, bytes| recorder.directory(tree, path, bytes));
     }
 
-    fn stop_recording(&self) {
-        self.writing.stop_recording();
-    }
-
     fn attributes(&self, from: &Path, metadata: &Metadata) -> Result<Attributes> {
         let xattrs = self.source.tree().xattrs(from).map_err(CopyError::Source)?;
         Ok(Attributes {
             xattrs,
-            ..self.plain_attributes(metadata)
+            ..self.making.attributes(metadata)
         })
     }
+}
 
-    fn plain_attributes(&self, metadata: &Metadata) -> Attributes {
-        let kept = metadata.attributes();
-        let owner = self.request.owner.or(self.request.default_owner);
-        let (uid, gid) = owner.unwrap_or((kept.uid, kept.gid));
-        let mode = match &self.request.mode {
-            Some(change) => change.apply(kept.mode, metadata.is_directory()),
-            None => kept.mode,
-        };
-        Attributes {
-            mode,
-            uid,
-            gid,
-            ..kept
-        }
-    }
+/// Whether a file is made by no more than its directory: a regular one that has no other name,
+/// and none that means a deletion.
+fn is_plain(name: &OsStr, entry: &ScannedEntry) -> bool {
+    entry.metadata.kind == FileKind::Regular
+        && entry.metadata.links == 1
+        && !name.as_bytes().starts_with(WHITEOUT_PREFIX.as_bytes())
 }
 
 fn vanished(path: &Path) -> CopyError {

@@ -1,11 +1,14 @@
 //! The files below a selected directory that exclusions leave.
 
+use std::ffi::OsStr;
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::{Result, Source};
 use crate::pattern::{IgnorePatterns, ParentMatch};
-use crate::scan::Content;
-use crate::tree::Metadata;
+use crate::scan::{Scanned, ScannedEntry};
 
 /// A walk over all that is below a directory, in which a directory comes before its content.
 ///
@@ -19,19 +22,51 @@ pub(super) struct Walk<'a> {
 /// A directory of which a walk has seen a part.
 struct Level {
     directory: Walked,
+    listed: Arc<Listed>,
+    next: usize,
+}
+
+/// A directory that a walk has come to, and what is seen in it.
+pub(super) struct Listed {
+    /// Path in the source.
+    pub path: PathBuf,
     /// Path below the directory where the walk began.
-    below: PathBuf,
-    children: std::vec::IntoIter<Child>,
+    pub below: PathBuf,
+    listing: Arc<Scanned>,
+}
+
+impl Listed {
+    /// Returns the file at `place`, with its name.
+    pub fn file(&self, place: usize) -> (&OsStr, &ScannedEntry) {
+        let entry = &self.listing.entries[place];
+        (OsStr::from_bytes(self.listing.name(entry)), entry)
+    }
 }
 
 /// A file that a walk has come to.
 pub(super) struct Reached {
-    pub path: PathBuf,
-    /// Path below the directory where the walk began.
-    pub below: PathBuf,
-    pub metadata: Metadata,
-    /// The digest of what it holds, where that is known.
-    pub content: Option<Content>,
+    /// The directory that it is in.
+    pub directory: Arc<Listed>,
+    /// Which of the files there it is.
+    pub place: usize,
+    /// What it shows, if it is a directory.
+    pub inside: Option<Arc<Scanned>>,
+}
+
+impl Reached {
+    pub fn entry(&self) -> &ScannedEntry {
+        self.directory.file(self.place).1
+    }
+
+    /// Returns its path in the source.
+    pub fn path(&self) -> PathBuf {
+        self.directory.path.join(self.directory.file(self.place).0)
+    }
+
+    /// Returns its path below the directory where the walk began.
+    pub fn below(&self) -> PathBuf {
+        self.directory.below.join(self.directory.file(self.place).0)
+    }
 }
 
 impl<'a> Walk<'a> {
@@ -41,40 +76,69 @@ impl<'a> Walk<'a> {
             exclude,
             open: Vec::new(),
         };
-        walk.push(start, PathBuf::new())?;
+        let listing = start.listing(source, exclude, None)?;
+        walk.push(start, PathBuf::new(), listing);
         Ok(walk)
     }
 
-    fn push(&mut self, directory: Walked, below: PathBuf) -> Result<()> {
-        let children = directory.children(self.source, self.exclude)?.into_iter();
+    fn push(&mut self, directory: Walked, below: PathBuf, listing: Arc<Scanned>) {
+        let listed = Arc::new(Listed {
+            path: directory.path.clone(),
+            below,
+            listing,
+        });
         self.open.push(Level {
             directory,
-            below,
-            children,
+            listed,
+            next: 0,
         });
-        Ok(())
     }
 
     /// Returns the next file; a directory's content comes next.
     pub fn next(&mut self) -> Result<Option<Reached>> {
         while let Some(level) = self.open.last_mut() {
-            let Some(child) = level.children.next() else {
+            let place = level.next;
+            if place == level.listed.listing.entries.len() {
                 self.open.pop();
                 continue;
-            };
-            let below = level.below.join(&child.name);
-            if child.metadata.is_directory() {
-                let inside = level.directory.enter(self.exclude, &child);
-                self.push(inside, below.clone())?;
+            }
+            level.next += 1;
+            let directory = level.listed.clone();
+            let (name, entry) = directory.file(place);
+            let mut inside = None;
+            if entry.metadata.is_directory() {
+                let walked = level.directory.enter(self.exclude, name);
+                let listing = walked.listing(self.source, self.exclude, Some(entry))?;
+                inside = Some(listing.clone());
+                self.push(walked, directory.below.join(name), listing);
             }
             return Ok(Some(Reached {
-                path: child.path,
-                below,
-                metadata: child.metadata,
-                content: child.content,
+                directory,
+                place,
+                inside,
             }));
         }
         Ok(None)
+    }
+
+    /// Goes on over the files that follow in the directory of the latest one, which is none, as
+    /// long as they are `wanted`; returns their places.
+    pub fn next_while(
+        &mut self,
+        mut wanted: impl FnMut(&OsStr, &ScannedEntry) -> bool,
+    ) -> Range<usize> {
+        let Some(level) = self.open.last_mut() else {
+            return 0..0;
+        };
+        let start = level.next;
+        while level.next < level.listed.listing.entries.len() {
+            let (name, entry) = level.listed.file(level.next);
+            if !wanted(name, entry) {
+                break;
+            }
+            level.next += 1;
+        }
+        start..level.next
     }
 }
 
@@ -83,16 +147,8 @@ pub(super) struct Walked {
     /// Path in the source.
     pub path: PathBuf,
     /// Path that exclusions are compared with.
-    pub relative: PathBuf,
+    relative: PathBuf,
     matched: ParentMatch,
-}
-
-/// A file in a walked directory.
-struct Child {
-    pub name: std::ffi::OsString,
-    pub path: PathBuf,
-    pub metadata: Metadata,
-    pub content: Option<Content>,
 }
 
 impl Walked {
@@ -111,45 +167,55 @@ impl Walked {
         }
     }
 
-    /// Goes on in the directory `child`.
-    fn enter(&self, exclude: &IgnorePatterns, child: &Child) -> Self {
-        let relative = self.relative.join(&child.name);
-        let matched = exclude.enter(&relative, &self.matched);
+    /// Goes on in the directory `name`.
+    fn enter(&self, exclude: &IgnorePatterns, name: &OsStr) -> Self {
+        let relative = self.relative.join(name);
+        let matched = match exclude.is_empty() {
+            true => ParentMatch::default(),
+            false => exclude.enter(&relative, &self.matched),
+        };
         Self {
-            path: child.path.clone(),
+            path: self.path.join(name),
             relative,
             matched,
         }
     }
 
     /// Returns the files in the directory that are not excluded, sorted by name. An excluded
-    /// directory counts if something in it is included again.
-    fn children(&self, source: Source<'_>, exclude: &IgnorePatterns) -> Result<Vec<Child>> {
-        let entries = source.entries(&self.path)?;
-        let mut children = Vec::with_capacity(entries.len());
-        for (entry, content) in entries {
-            let child = Child {
-                path: self.path.join(&entry.name),
-                name: entry.name,
-                metadata: entry.metadata,
-                content,
-            };
-            if exclude.is_empty() || self.shows(source, exclude, &child)? {
-                children.push(child);
-            }
+    /// directory counts if something in it is included again. `entry` is what is known of it.
+    fn listing(
+        &self,
+        source: Source<'_>,
+        exclude: &IgnorePatterns,
+        entry: Option<&ScannedEntry>,
+    ) -> Result<Arc<Scanned>> {
+        let listing = source.listing(&self.path, entry)?;
+        if exclude.is_empty() {
+            return Ok(listing);
         }
-        Ok(children)
+        let shows = |entry: &ScannedEntry| {
+            let name = OsStr::from_bytes(listing.name(entry));
+            self.shows(source, exclude, name, entry)
+        };
+        listing.filtered(shows).map(Arc::new)
     }
 
-    fn shows(&self, source: Source<'_>, exclude: &IgnorePatterns, child: &Child) -> Result<bool> {
-        let relative = self.relative.join(&child.name);
+    fn shows(
+        &self,
+        source: Source<'_>,
+        exclude: &IgnorePatterns,
+        name: &OsStr,
+        entry: &ScannedEntry,
+    ) -> Result<bool> {
+        let relative = self.relative.join(name);
         if !exclude.excludes(&relative, &self.matched) {
             return Ok(true);
         }
-        if !child.metadata.is_directory() || exclude.can_prune(&relative) {
+        if !entry.metadata.is_directory() || exclude.can_prune(&relative) {
             return Ok(false);
         }
-        let inside = self.enter(exclude, child).children(source, exclude)?;
-        Ok(!inside.is_empty())
+        let inside = self.enter(exclude, name);
+        let listing = inside.listing(source, exclude, Some(entry))?;
+        Ok(!listing.entries.is_empty())
     }
 }

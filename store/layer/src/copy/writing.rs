@@ -1,38 +1,29 @@
-//! Writing the content of copies on several threads, and hashing the archive of what is made.
+//! Writing the files of a copy on several threads, and hashing the archive of what is made.
 //!
-//! The copier makes files, in their order, and hands them on in batches to be filled; it fills a
-//! batch itself when the others have enough to do. While the archive is recorded, whoever fills
-//! a file also makes its part of the archive of what was read, and one thread hashes all
-//! parts in their order. What waits is bounded everywhere. A copy of few files needs no other
-//! thread.
+//! The copier makes directories, in their order, and hands on batches of files to be made in them;
+//! it makes a batch itself when the others have enough to do. While the archive is recorded,
+//! whoever makes a file also makes its part of the archive of what was read, and one thread
+//! hashes all parts in their order. What waits is bounded everywhere. A copy of few files needs
+//! no other thread.
 
-use std::fs::File;
-use std::io::{self, Write};
 use std::mem;
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread::{self, Scope, ScopedJoinHandle};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Scope, ScopedJoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use rustix::buffer::spare_capacity;
-use rustix::io::Errno;
 
+use super::making::{Making, Run, Task};
+use super::output::{CHUNK_BYTES, Drain, Output};
 use super::recording::{ArchiveHash, RecordedArchive};
-use super::{CopyError, Result, Source};
-use crate::archive::padding;
-use crate::tree::{Metadata, NewFile, Tree, metadata_of};
+use super::{CopyError, Result};
+use crate::processors;
 
-/// Files up to this size are read as a whole; larger ones in parts, or copied within the kernel.
-pub(super) const SMALL_FILE_BYTES: u64 = 64 * 1024;
-/// Bytes of an archive that are hashed at once.
-pub(super) const CHUNK_BYTES: usize = 256 * 1024;
-/// Bytes that are asked for at once of a larger file.
-const PART_BYTES: usize = 128 * 1024;
-/// Files that are handed on together, at most: each is an open handle.
-const BATCH_FILES: usize = 16;
-const BATCH_BYTES: u64 = 256 * 1024;
+/// Files that are handed on together, at most, and open handles: files that were made already, and
+/// directories.
+pub(super) const BATCH_FILES: usize = 64;
+const BATCH_HANDLES: usize = 16;
+pub(super) const BATCH_BYTES: u64 = 256 * 1024;
 const WAITING_BATCHES: usize = 2;
 const WAITING_CHUNKS: usize = 4;
 /// Parts of the archive that wait to be hashed.
@@ -43,34 +34,24 @@ const FEW_BYTES: u64 = 1 << 20;
 /// More threads only wait for each other in the kernel.
 const MOST_THREADS: usize = 8;
 
-/// A file that was made and is to be filled.
-pub(super) struct Task {
-    pub from: PathBuf,
-    /// What was seen of it before.
-    pub seen: Metadata,
-    pub copy: NewFile,
-    /// What comes before the content in the archive, if that is recorded.
-    pub header: Vec<u8>,
-}
-
 /// The writing of one copy.
 pub(super) struct Writing<'a> {
-    source: Source<'a>,
+    making: &'a Making<'a>,
     failure: Mutex<Option<CopyError>>,
     has_failed: AtomicBool,
-    is_recorded: AtomicBool,
-    /// Whether the file system was seen not to share blocks between files.
-    clones_nothing: AtomicBool,
+    /// Batches that were handed on and are not made yet.
+    unfinished: Mutex<usize>,
+    finished: Condvar,
 }
 
 impl<'a> Writing<'a> {
-    pub fn new(source: Source<'a>, is_recorded: bool) -> Self {
+    pub fn new(making: &'a Making<'a>) -> Self {
         Writing {
-            source,
+            making,
             failure: Mutex::default(),
             has_failed: AtomicBool::new(false),
-            is_recorded: AtomicBool::new(is_recorded),
-            clones_nothing: AtomicBool::new(false),
+            unfinished: Mutex::default(),
+            finished: Condvar::new(),
         }
     }
 
@@ -87,8 +68,8 @@ impl<'a> Writing<'a> {
             scope,
             crew: Crew::Alone(ArchiveHash::new()),
             archive: Vec::new(),
-            batch: Vec::new(),
-            batch_bytes: 0,
+            batch: Items::default(),
+            chunk: Vec::new(),
             files: 0,
             bytes: 0,
         }
@@ -101,27 +82,18 @@ impl<'a> Writing<'a> {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the archive can still be told from what was made.
-    pub fn is_recorded(&self) -> bool {
-        self.is_recorded.load(Ordering::Relaxed)
-    }
-
-    /// Gives the recording up.
-    pub fn stop_recording(&self) {
-        self.is_recorded.store(false, Ordering::Relaxed);
-    }
-
     fn work(&self, batches: &Receiver<Batch>, used: &Receiver<Vec<u8>>) {
         let mut chunk = Vec::new();
         for batch in batches {
-            let drain = Drain::of(batch.output.filter(|_| self.is_recorded()), used);
+            let _unfinished = Unfinished(self);
+            let drain = Drain::of(batch.output.filter(|_| self.making.is_recorded()), used);
             let mut output = Output { chunk, drain };
-            for task in batch.tasks {
+            for item in batch.items {
                 // After a failure the rest is only taken, so that nobody waits.
                 if self.has_failed.load(Ordering::Relaxed) {
                     continue;
                 }
-                if let Err(error) = self.fill(task, &mut output) {
+                if let Err(error) = self.make(item, &mut output) {
                     let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
                     failure.get_or_insert(error);
                     self.has_failed.store(true, Ordering::Relaxed);
@@ -132,83 +104,32 @@ impl<'a> Writing<'a> {
         }
     }
 
-    fn fill(&self, mut task: Task, output: &mut Output<'_>) -> Result<()> {
-        let from: &Path = &task.from;
-        let content = self.open(from)?;
-        let xattrs = Tree::xattrs_of(&content, from).map_err(CopyError::Source)?;
-        if !xattrs.is_empty() {
-            // What the file gets of them is for the file system to say.
-            self.stop_recording();
-        }
-        let size = task.seen.size;
-        let into = task.copy.file();
-        let copied = match (size <= SMALL_FILE_BYTES, self.is_recorded()) {
-            (true, _) => copy_small(&content, into, size, &task.header, output),
-            (false, true) => self.copy_parts(&content, into, size, &task.header, output),
-            // Between two files the standard library uses copy_file_range, which shares the
-            // blocks where the file system can.
-            (false, false) => io::copy(&mut &content, into).map(|copied| copied == size),
-        };
-        let is_whole = copied.map_err(|source| CopyError::Content {
-            path: from.to_path_buf(),
-            source,
-        })?;
-        if !is_whole {
-            return Err(crate::scan::changed(from));
-        }
-        output.append(padding(size));
-        output.flush_if_full();
-        task.copy.set_xattrs(xattrs);
-        task.copy.finish().map_err(CopyError::Target)?;
-        match self.source {
-            Source::Tree(_) => Ok(()),
-            Source::Scan(_) => {
-                let now = metadata_of(content.as_fd(), from).map_err(CopyError::Source)?;
-                self.source.check_read(from, &task.seen, &now)
+    fn make(&self, item: Item, output: &mut Output<'_>) -> Result<()> {
+        match item {
+            Item::Bytes(bytes) => {
+                output.append(&bytes);
+                output.flush_if_full();
+                Ok(())
             }
+            Item::Task(task) => self.making.fill(*task, output),
+            Item::Run(run) => self.making.make_run(&run, output),
         }
     }
 
-    /// Opens a file. One of a scan is looked at again once it is read, not before.
-    fn open(&self, from: &Path) -> Result<File> {
-        let tree = self.source.tree();
-        let opened = match self.source {
-            Source::Scan(_) => tree.open_seen(from),
-            Source::Tree(_) => tree.open_exactly(from).map(|(file, _)| file),
-        };
-        opened.map_err(CopyError::Source)
+    fn unfinished(&self) -> MutexGuard<'_, usize> {
+        self.unfinished
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Copies a large file and hands what was read to `output`; whether it has `size` bytes.
-    fn copy_parts(
-        &self,
-        from: &File,
-        to: &mut File,
-        size: u64,
-        header: &[u8],
-        output: &mut Output<'_>,
-    ) -> io::Result<bool> {
-        output.append(header);
-        let is_shared = self.shares_blocks(from, to)?;
-        read_parts(from, size, output, |part| match is_shared {
-            true => Ok(()),
-            false => to.write_all(part),
-        })
-    }
+/// One batch less is unfinished when this is dropped, whatever happens.
+struct Unfinished<'w, 'a>(&'w Writing<'a>);
 
-    /// Lets the new file `to` have the blocks of `from`; whether it has them.
-    fn shares_blocks(&self, from: &File, to: &File) -> io::Result<bool> {
-        if self.clones_nothing.load(Ordering::Relaxed) {
-            return Ok(false);
-        }
-        match rustix::fs::ioctl_ficlone(to, from) {
-            Ok(()) => Ok(true),
-            Err(Errno::NOSPC | Errno::DQUOT | Errno::IO) => Err(io::Error::last_os_error()),
-            Err(_) => {
-                self.clones_nothing.store(true, Ordering::Relaxed);
-                Ok(false)
-            }
-        }
+impl Drop for Unfinished<'_, '_> {
+    fn drop(&mut self) {
+        *self.0.unfinished() -= 1;
+        self.0.finished.notify_one();
     }
 }
 
@@ -219,8 +140,9 @@ pub(super) struct Hands<'scope, 'env> {
     crew: Crew<'scope>,
     /// Bytes of the archive that come before the next file of the batch, or after its last.
     archive: Vec<u8>,
-    batch: Vec<Task>,
-    batch_bytes: u64,
+    batch: Items,
+    /// To be used again.
+    chunk: Vec<u8>,
     files: usize,
     bytes: u64,
 }
@@ -237,9 +159,26 @@ enum Crew<'scope> {
     },
 }
 
-/// Files that are filled one after the other.
+/// What is made next.
+enum Item {
+    /// Bytes of the archive.
+    Bytes(Vec<u8>),
+    Task(Box<Task>),
+    Run(Run),
+}
+
+/// What is gathered for a batch.
+#[derive(Default)]
+struct Items {
+    items: Vec<Item>,
+    files: usize,
+    handles: usize,
+    bytes: u64,
+}
+
+/// What one thread makes, one after the other.
 struct Batch {
-    tasks: Vec<Task>,
+    items: Vec<Item>,
     /// Takes their part of the archive, if that is recorded.
     output: Option<Sender<Vec<u8>>>,
 }
@@ -247,8 +186,14 @@ struct Batch {
 /// What is hashed next.
 enum Piece {
     Bytes(Vec<u8>),
-    /// What comes from whoever fills a batch.
+    /// What comes from whoever makes a batch.
     Batch(Receiver<Vec<u8>>),
+}
+
+impl Items {
+    fn is_full(&self) -> bool {
+        self.files >= BATCH_FILES || self.handles >= BATCH_HANDLES || self.bytes >= BATCH_BYTES
+    }
 }
 
 impl Hands<'_, '_> {
@@ -286,45 +231,66 @@ impl Hands<'_, '_> {
     }
 
     /// Fills a file, now or soon. Errors are told now or by [`Writing::failure`].
-    pub fn write(&mut self, mut task: Task) -> Result<()> {
-        self.check(&task.from)?;
-        self.files += 1;
-        self.bytes += task.seen.size;
+    pub fn fill(&mut self, task: Task) -> Result<()> {
+        let bytes = task.seen.size;
+        self.batch.handles += 1;
+        self.hand_on(Item::Task(Box::new(task)), 1, bytes)
+    }
+
+    /// Makes files, which have so many bytes, as [`Hands::fill`] does.
+    pub fn make(&mut self, run: Run, bytes: u64) -> Result<()> {
+        let files = run.files.len();
+        self.batch.handles += 1;
+        self.hand_on(Item::Run(run), files, bytes)
+    }
+
+    fn hand_on(&mut self, item: Item, files: usize, bytes: u64) -> Result<()> {
+        self.check()?;
+        self.files += files;
+        self.bytes += bytes;
         if self.files >= FEW_FILES || self.bytes >= FEW_BYTES {
             self.call();
         }
         if !self.archive.is_empty() {
-            let mut before = mem::take(&mut self.archive);
-            before.append(&mut task.header);
-            task.header = before;
+            let before = mem::take(&mut self.archive);
+            self.batch.items.push(Item::Bytes(before));
         }
-        self.batch_bytes += task.seen.size;
-        self.batch.push(task);
-        let is_full = self.batch.len() >= BATCH_FILES || self.batch_bytes >= BATCH_BYTES;
-        match is_full || matches!(self.crew, Crew::Alone(_)) {
+        self.batch.files += files;
+        self.batch.bytes += bytes;
+        self.batch.items.push(item);
+        match self.batch.is_full() || matches!(self.crew, Crew::Alone(_)) {
             true => self.send_batch(),
             false => Ok(()),
         }
     }
 
-    /// Returns an error once somebody has failed.
-    fn check(&self, path: &Path) -> Result<()> {
+    /// Returns once all that was handed on is made.
+    pub fn wait(&mut self) -> Result<()> {
+        self.send_batch()?;
+        let unfinished = self.writing.unfinished();
+        let finished = &self.writing.finished;
+        let waited = finished.wait_while(unfinished, |unfinished| *unfinished > 0);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        self.check()
+    }
+
+    /// Returns an error once somebody has failed; theirs is told.
+    fn check(&self) -> Result<()> {
         match self.writing.has_failed.load(Ordering::Relaxed) {
-            true => Err(crate::scan::changed(path)),
+            true => Err(crate::scan::changed(std::path::Path::new(""))),
             false => Ok(()),
         }
     }
 
     fn send_batch(&mut self) -> Result<()> {
-        let tasks = mem::take(&mut self.batch);
-        self.batch_bytes = 0;
-        if tasks.is_empty() {
+        let items = mem::take(&mut self.batch).items;
+        if items.is_empty() {
             return Ok(());
         }
         let writing = self.writing;
-        let (tasks, drain, chunk) = match &mut self.crew {
-            Crew::Alone(hash) if writing.is_recorded() => (tasks, Drain::Hash(hash), Vec::new()),
-            Crew::Alone(_) => (tasks, Drain::Nowhere, Vec::new()),
+        let (items, drain) = match &mut self.crew {
+            Crew::Alone(hash) if writing.making.is_recorded() => (items, Drain::Hash(hash)),
+            Crew::Alone(_) => (items, Drain::Nowhere),
             Crew::Called {
                 batches,
                 used,
@@ -335,26 +301,29 @@ impl Hands<'_, '_> {
                     let _ = pieces.send(Piece::Batch(receiver));
                     sender
                 });
-                match batches.try_send(Batch { tasks, output }) {
+                *writing.unfinished() += 1;
+                match batches.try_send(Batch { items, output }) {
                     Ok(()) => return Ok(()),
                     Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) => {
-                        let chunk = used.try_recv().unwrap_or_default();
-                        (batch.tasks, Drain::of(batch.output, used), chunk)
+                        *writing.unfinished() -= 1;
+                        (batch.items, Drain::of(batch.output, used))
                     }
                 }
             }
         };
+        let chunk = mem::take(&mut self.chunk);
         let mut output = Output { chunk, drain };
-        for task in tasks {
-            writing.fill(task, &mut output)?;
+        for item in items {
+            writing.make(item, &mut output)?;
         }
         output.flush();
+        self.chunk = output.chunk;
         Ok(())
     }
 
     /// Calls others to help.
     fn call(&mut self) {
-        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let threads = processors::count();
         let Crew::Alone(hash) = &mut self.crew else {
             return;
         };
@@ -363,7 +332,7 @@ impl Hands<'_, '_> {
         }
         let hash = mem::replace(hash, ArchiveHash::new());
         let (used_sender, used) = bounded(WAITING_PIECES);
-        let hashing = self.writing.is_recorded().then(|| {
+        let hashing = self.writing.making.is_recorded().then(|| {
             let (pieces, receiver) = bounded(WAITING_PIECES);
             let hashing = self
                 .scope
@@ -420,117 +389,4 @@ fn hash_pieces(
         }
     }
     hash
-}
-
-/// Where bytes of the archive go.
-struct Output<'a> {
-    chunk: Vec<u8>,
-    drain: Drain<'a>,
-}
-
-enum Drain<'a> {
-    Nowhere,
-    Hash(&'a mut ArchiveHash),
-    Hasher {
-        sender: Sender<Vec<u8>>,
-        used: &'a Receiver<Vec<u8>>,
-    },
-}
-
-impl<'a> Drain<'a> {
-    fn of(output: Option<Sender<Vec<u8>>>, used: &'a Receiver<Vec<u8>>) -> Self {
-        match output {
-            Some(sender) => Drain::Hasher { sender, used },
-            None => Drain::Nowhere,
-        }
-    }
-}
-
-impl Output<'_> {
-    fn append(&mut self, bytes: &[u8]) {
-        self.chunk.extend_from_slice(bytes);
-    }
-
-    /// Makes room for `bytes` more, so that they can be read in one go.
-    fn make_room(&mut self, bytes: usize) {
-        if self.chunk.len() + bytes > self.chunk.capacity() {
-            self.flush();
-            self.chunk.reserve(bytes.max(CHUNK_BYTES));
-        }
-    }
-
-    fn flush_if_full(&mut self) {
-        if self.chunk.len() >= CHUNK_BYTES / 2 {
-            self.flush();
-        }
-    }
-
-    fn flush(&mut self) {
-        match &mut self.drain {
-            Drain::Nowhere => self.chunk.clear(),
-            Drain::Hash(hash) => {
-                hash.update(&self.chunk);
-                self.chunk.clear();
-            }
-            Drain::Hasher { sender, used } => {
-                if !self.chunk.is_empty() {
-                    let next = used.try_recv().unwrap_or_default();
-                    // The hasher is gone only if it panicked.
-                    let _ = sender.send(mem::replace(&mut self.chunk, next));
-                }
-            }
-        }
-    }
-}
-
-/// Copies a small file by way of `output`; whether it has `size` bytes.
-fn copy_small(
-    from: &File,
-    to: &mut File,
-    size: u64,
-    header: &[u8],
-    output: &mut Output<'_>,
-) -> io::Result<bool> {
-    let size = size as usize;
-    output.make_room(header.len() + size + padding(size as u64).len());
-    output.append(header);
-    let start = output.chunk.len();
-    while output.chunk.len() < start + size {
-        if read_some(from, &mut output.chunk)? == 0 {
-            return Ok(false);
-        }
-    }
-    to.write_all(&output.chunk[start..])?;
-    Ok(output.chunk.len() == start + size)
-}
-
-/// Reads `size` bytes and hands each part to `each` and to `output`; whether there are as many.
-fn read_parts(
-    from: &File,
-    size: u64,
-    output: &mut Output<'_>,
-    mut each: impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<bool> {
-    let mut left = size;
-    while left > 0 {
-        output.make_room(PART_BYTES);
-        let start = output.chunk.len();
-        let read = read_some(from, &mut output.chunk)? as u64;
-        if read == 0 || read > left {
-            return Ok(false);
-        }
-        each(&output.chunk[start..])?;
-        left -= read;
-    }
-    Ok(true)
-}
-
-/// Appends what one call reads to `bytes`, as much as there is room for; returns how much.
-pub(super) fn read_some(from: &File, bytes: &mut Vec<u8>) -> io::Result<usize> {
-    loop {
-        match rustix::io::read(from, spare_capacity(bytes)) {
-            Err(Errno::INTR) => {}
-            read => return Ok(read?),
-        }
-    }
 }

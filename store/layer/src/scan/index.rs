@@ -6,12 +6,12 @@
 //! the name, device, inode, size (u64 each), two times (i64 seconds, u32 nanoseconds each), the
 //! digest of its content. Files are sorted by name. All numbers are little-endian.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Content, Scanned, Stamp};
+use super::{Content, Scanned, Stamp, stamp};
 use crate::tree::Timestamp;
 
 const MAGIC: &[u8] = b"kiln context index 3\n";
@@ -131,23 +131,28 @@ impl Index {
     }
 
     /// Returns the bytes of an index of what was seen of `directories` and `singles`, and of
-    /// what was known of directories that were not looked at.
+    /// what was known of directories that were not looked at. One of more than four gigabytes is
+    /// empty instead.
     pub(super) fn updated(
         &self,
         directories: &HashMap<PathBuf, Arc<Scanned>>,
         singles: &HashMap<PathBuf, (Stamp, Content)>,
     ) -> Vec<u8> {
-        let mut all = Known::new();
-        let mut seen = singles.len();
+        self.updated_at(directories, singles, stamp::now())
+    }
+
+    fn updated_at(
+        &self,
+        directories: &HashMap<PathBuf, Arc<Scanned>>,
+        singles: &HashMap<PathBuf, (Stamp, Content)>,
+        now: i128,
+    ) -> Vec<u8> {
+        let singles = by_directory(singles, now);
+        let mut all: Vec<(&[u8], Known<'_>)> = Vec::with_capacity(directories.len());
+        let mut seen: usize = singles.values().map(BTreeMap::len).sum();
         for (path, scanned) in directories {
-            let files = all.entry(path.as_os_str().as_bytes()).or_default();
-            for entry in &scanned.entries {
-                let stamp = Stamp::of(&entry.metadata);
-                if let (Some(content), true) = (entry.content.get(), stamp.is_settled()) {
-                    files.insert(scanned.name(entry), (stamp, *content));
-                }
-            }
-            seen += files.len();
+            seen += scanned.entries.len();
+            all.push((path.as_os_str().as_bytes(), Known::Seen(scanned)));
         }
         // What other Dockerfiles of the same context read is kept, within reason.
         let mut kept = 0;
@@ -157,27 +162,95 @@ impl Index {
                 directories.contains_key(Path::new(std::ffi::OsStr::from_bytes(path)));
             if !is_looked_at && kept + row.files.1 <= seen.max(MOST_KEPT) {
                 kept += row.files.1;
-                let files = all.entry(path).or_default();
-                files.extend(
-                    self.files_of(&row)
-                        .map(|file| (file.name, (file.stamp, file.content))),
-                );
+                all.push((path, Known::Kept(row)));
             }
         }
-        for (path, (stamp, content)) in singles.iter().filter(|(_, (stamp, _))| stamp.is_settled())
-        {
-            let above = path
-                .parent()
-                .unwrap_or(Path::new(""))
-                .as_os_str()
-                .as_bytes();
-            let name = path.file_name().unwrap_or_default().as_bytes();
-            all.entry(above)
-                .or_default()
-                .insert(name, (*stamp, *content));
+        let listed: HashSet<&[u8]> = all.iter().map(|(path, _)| *path).collect();
+        let unlisted = singles.keys().filter(|path| !listed.contains(*path));
+        let unlisted: Vec<_> = unlisted.map(|path| (*path, Known::Nothing)).collect();
+        all.extend(unlisted);
+        all.sort_unstable_by_key(|(path, _)| *path);
+        let mut encoder = Encoder::new(all.len());
+        for (path, known) in &all {
+            encoder.begin(path);
+            match singles.get(path) {
+                Some(singles) => self.encode_both(known, singles, now, &mut encoder),
+                None => self.each(known, now, |file| encoder.file(&file)),
+            }
+            encoder.end();
         }
-        encode(&all)
+        let unknown = || Encoder::new(0).finish();
+        encoder.finish().or_else(unknown).unwrap_or_default()
     }
+
+    /// Calls `visit` for each file of a directory of which something is known, by name.
+    fn each<'a>(&'a self, known: &Known<'a>, now: i128, mut visit: impl FnMut(File<'a>)) {
+        match known {
+            Known::Nothing => {}
+            Known::Kept(row) => self.files_of(row).for_each(visit),
+            Known::Seen(scanned) => {
+                for entry in &scanned.entries {
+                    let stamp = Stamp::of(&entry.metadata);
+                    if let (Some(content), true) = (entry.content.get(), stamp.is_settled_at(now)) {
+                        visit(File {
+                            name: scanned.name(entry),
+                            stamp,
+                            content: *content,
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Encodes a directory of which some files were read alone, too.
+    fn encode_both<'a>(
+        &'a self,
+        known: &Known<'a>,
+        singles: &BTreeMap<&'a [u8], (Stamp, Content)>,
+        now: i128,
+        encoder: &mut Encoder,
+    ) {
+        let mut files = BTreeMap::new();
+        self.each(known, now, |file| {
+            files.insert(file.name, (file.stamp, file.content));
+        });
+        files.extend(singles.iter().map(|(name, single)| (*name, *single)));
+        for (name, (stamp, content)) in files {
+            encoder.file(&File {
+                name,
+                stamp,
+                content,
+            });
+        }
+    }
+}
+
+/// What is known of a directory.
+enum Known<'a> {
+    /// What was seen of it.
+    Seen(&'a Scanned),
+    /// What the index before says.
+    Kept(Row),
+    Nothing,
+}
+
+type Singles<'a> = BTreeMap<&'a [u8], BTreeMap<&'a [u8], (Stamp, Content)>>;
+
+/// Returns files that were read without their directory being walked, by directory and name.
+fn by_directory(singles: &HashMap<PathBuf, (Stamp, Content)>, now: i128) -> Singles<'_> {
+    let mut by_directory = Singles::new();
+    for (path, (stamp, content)) in singles {
+        if stamp.is_settled_at(now) {
+            let above = path.parent().unwrap_or(Path::new(""));
+            let name = path.file_name().unwrap_or_default();
+            by_directory
+                .entry(above.as_os_str().as_bytes())
+                .or_default()
+                .insert(name.as_bytes(), (*stamp, *content));
+        }
+    }
+    by_directory
 }
 
 /// Files that are kept of directories that were not looked at, at least.
@@ -242,36 +315,87 @@ fn encode_stamp(stamp: &Stamp, bytes: &mut Vec<u8>) {
     }
 }
 
-type Known<'a> = BTreeMap<&'a [u8], BTreeMap<&'a [u8], (Stamp, Content)>>;
+/// Puts the bytes of an index together, directory by directory.
+struct Encoder {
+    bytes: Vec<u8>,
+    rows: usize,
+    row: [usize; 4],
+}
 
-/// Returns the bytes of an index. One of more than four gigabytes is empty instead.
-fn encode(all: &Known<'_>) -> Vec<u8> {
-    let mut rows = Vec::new();
-    let mut data = Vec::new();
-    let start = HEADER_BYTES + all.len() * ROW_BYTES;
-    for (path, files) in all {
-        let path_start = start + data.len();
-        data.extend_from_slice(path);
-        let files_start = start + data.len();
-        for (name, (stamp, content)) in files {
-            // Names have 255 bytes at most.
-            data.extend((name.len() as u16).to_le_bytes());
-            data.extend_from_slice(name);
-            encode_stamp(stamp, &mut data);
-            data.extend_from_slice(content);
-        }
-        for number in [path_start, path.len(), files_start, files.len()] {
-            rows.extend(u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
+impl Encoder {
+    /// Returns one for so many directories, whose rows come first.
+    fn new(rows: usize) -> Self {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend([0; 4]);
+        bytes.extend((rows as u32).to_le_bytes());
+        bytes.resize(HEADER_BYTES + rows * ROW_BYTES, 0);
+        Encoder {
+            bytes,
+            rows: 0,
+            row: [0; 4],
         }
     }
-    if start + data.len() > u32::MAX as usize {
-        return encode(&Known::new());
+
+    /// Begins the directory at `path`.
+    fn begin(&mut self, path: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(path);
+        self.row = [start, path.len(), self.bytes.len(), 0];
     }
-    let mut rest = (all.len() as u32).to_le_bytes().to_vec();
-    rest.append(&mut rows);
-    rest.append(&mut data);
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend(libdeflater::crc32(&rest).to_le_bytes());
-    bytes.append(&mut rest);
-    bytes
+
+    fn file(&mut self, file: &File<'_>) {
+        // Names have 255 bytes at most.
+        self.bytes.extend((file.name.len() as u16).to_le_bytes());
+        self.bytes.extend_from_slice(file.name);
+        encode_stamp(&file.stamp, &mut self.bytes);
+        self.bytes.extend_from_slice(&file.content);
+        self.row[3] += 1;
+    }
+
+    fn end(&mut self) {
+        let mut at = HEADER_BYTES + self.rows * ROW_BYTES;
+        for number in self.row {
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            self.bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
+            at += 4;
+        }
+        self.rows += 1;
+    }
+
+    /// Returns the bytes; nothing if there are more than numbers can say.
+    fn finish(mut self) -> Option<Vec<u8>> {
+        u32::try_from(self.bytes.len()).ok()?;
+        let start = MAGIC.len();
+        let checksum = libdeflater::crc32(&self.bytes[start + 4..]);
+        self.bytes[start..start + 4].copy_from_slice(&checksum.to_le_bytes());
+        Some(self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::Scan;
+    use crate::tree::Tree;
+
+    /// Clocks jump: what was read when the clock showed a time before that of the file's last
+    /// change may change again within the same time.
+    #[test]
+    fn a_file_that_changed_later_than_now_is_not_known_to_the_next_build() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("d")).unwrap();
+        std::fs::write(directory.path().join("d/a"), "a").unwrap();
+        let scan = Scan::new(Tree::host(directory.path()).unwrap(), Index::default());
+        let d = scan.directory(Path::new("d")).unwrap();
+        d.entries[0].content.set([7; 32]).unwrap();
+        let directories = HashMap::from([(PathBuf::from("d"), d.clone())]);
+        let changed = d.entries[0].metadata.changed.seconds;
+        let hour = 3_600;
+        for (clock_seconds, known) in [(changed - hour, 0), (changed + hour, 1)] {
+            let now = i128::from(clock_seconds) * 1_000_000_000;
+            let bytes = Index::default().updated_at(&directories, &HashMap::new(), now);
+            let index = Index::decode(bytes).unwrap();
+            assert_eq!(index.known(Path::new("d")).len(), known, "{clock_seconds}");
+        }
+    }
 }

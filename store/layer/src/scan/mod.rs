@@ -66,7 +66,7 @@ pub(crate) struct Scanned {
 }
 
 /// What a walked directory shows under one name.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ScannedEntry {
     name: (u32, u32),
     pub metadata: Metadata,
@@ -86,6 +86,43 @@ enum Visibility {
 }
 
 impl Scanned {
+    /// Returns what a directory shows that was listed by other means, of which no content is known.
+    pub fn of(entries: &[Entry], xattrs: Vec<Xattr>) -> Self {
+        use std::os::unix::ffi::OsStrExt;
+        let mut scanned = Scanned {
+            xattrs,
+            ..Scanned::default()
+        };
+        for entry in entries {
+            let name = entry.name.as_bytes();
+            let start = scanned.names.len() as u32;
+            scanned.names.extend_from_slice(name);
+            scanned.entries.push(ScannedEntry {
+                name: (start, name.len() as u32),
+                metadata: entry.metadata,
+                visibility: Visibility::Shown,
+                content: OnceLock::new(),
+                inside: OnceLock::new(),
+            });
+        }
+        scanned
+    }
+
+    /// Returns the same with only those entries that `shows` lets through.
+    pub fn filtered(&self, mut shows: impl FnMut(&ScannedEntry) -> Result<bool>) -> Result<Self> {
+        let mut entries = Vec::new();
+        for entry in &self.entries {
+            if shows(entry)? {
+                entries.push(entry.clone());
+            }
+        }
+        Ok(Scanned {
+            names: self.names.clone(),
+            entries,
+            xattrs: self.xattrs.clone(),
+        })
+    }
+
     /// Returns the name of `entry`, which is one of this directory's.
     pub fn name(&self, entry: &ScannedEntry) -> &[u8] {
         let (start, length) = entry.name;
@@ -162,19 +199,6 @@ impl Scan {
         state.directories.get(path).cloned().ok_or_else(gone)
     }
 
-    /// Returns what the directory at `path` showed when it was walked, with the digests of those
-    /// files whose content is known.
-    pub(crate) fn entries(&self, path: &Path) -> Result<Vec<(Entry, Option<Content>)>> {
-        use std::os::unix::ffi::OsStrExt;
-        let directory = self.directory(path)?;
-        let entry = |entry: &ScannedEntry| {
-            let name = std::ffi::OsStr::from_bytes(directory.name(entry)).to_os_string();
-            let metadata = entry.metadata;
-            (Entry { name, metadata }, entry.content.get().copied())
-        };
-        Ok(directory.entries.iter().map(entry).collect())
-    }
-
     /// Returns the digest of what the file at `path` holds. `metadata` is what was seen of it.
     pub(crate) fn content(&self, path: &Path, metadata: &Metadata) -> Result<Content> {
         use std::os::unix::ffi::OsStrExt;
@@ -242,9 +266,14 @@ fn link(found: &HashMap<PathBuf, Arc<Scanned>>, known: &HashMap<PathBuf, Arc<Sca
     }
 }
 
+/// Whether a file that `seen` was seen of is still the same.
+pub(crate) fn is_unchanged(seen: &Metadata, now: &Metadata) -> bool {
+    Stamp::of(seen) == Stamp::of(now) && seen.kind == now.kind
+}
+
 /// Returns an error if the file at `path` is no longer the one that `seen` is of.
 pub(crate) fn check_unchanged(path: &Path, seen: &Metadata, now: &Metadata) -> Result<()> {
-    match Stamp::of(seen) == Stamp::of(now) && seen.kind == now.kind {
+    match is_unchanged(seen, now) {
         true => Ok(()),
         false => Err(changed(path)),
     }

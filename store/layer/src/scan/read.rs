@@ -11,6 +11,7 @@ use std::thread;
 
 use super::{Result, Scanned, ScannedEntry, check_unchanged};
 use crate::copy::CopyError;
+use crate::processors;
 use crate::tree::{FileKind, Metadata, Tree, Xattr};
 
 const READ_BUFFER_BYTES: usize = 128 * 1024;
@@ -78,6 +79,9 @@ pub(super) fn read_all(
     files: &[(PathBuf, Arc<Scanned>, usize)],
     learned: &(dyn Fn(&ScannedEntry) + Sync),
 ) -> Result<()> {
+    if files.is_empty() {
+        return Ok(());
+    }
     let next = AtomicUsize::new(0);
     let failure = Mutex::new(None);
     let work = || {
@@ -100,8 +104,7 @@ pub(super) fn read_all(
             }
         }
     };
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let threads = threads.min(files.len().div_ceil(FILES_PER_THREAD));
+    let threads = processors::count().min(files.len().div_ceil(FILES_PER_THREAD));
     thread::scope(|scope| {
         for _ in 1..threads {
             scope.spawn(work);

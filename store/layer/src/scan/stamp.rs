@@ -32,7 +32,12 @@ impl Stamp {
     /// Whether the file had been left alone for a while. The time of the last change of any
     /// attribute is the kernel's own; that of the content is what somebody said.
     pub fn is_settled(&self) -> bool {
-        unsettled_for(self.changed, now()).is_none()
+        self.is_settled_at(now())
+    }
+
+    /// As [`Stamp::is_settled`], where it is known what time it is.
+    pub fn is_settled_at(&self, now: i128) -> bool {
+        unsettled_for(self.changed, now).is_none()
     }
 }
 

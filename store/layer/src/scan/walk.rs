@@ -16,6 +16,7 @@ use super::index::Index;
 use super::{Result, Scanned, ScannedEntry, Stamp, Visibility, changed, stamp};
 use crate::copy::CopyError;
 use crate::pattern::ParentMatch;
+use crate::processors;
 use crate::tree::{Tree, TreeError, scanning};
 
 /// Directories that must wait for one more thread to be worth it.
@@ -45,9 +46,7 @@ pub(super) fn walk(tree: &Tree, start: &Path, known: &Found, index: &Index) -> R
         }),
         changed: Condvar::new(),
     };
-    let most = thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(MOST_THREADS);
+    let most = processors::count().min(MOST_THREADS);
     thread::scope(|scope| walker.work(scope, most));
     let state = walker
         .state
@@ -103,6 +102,7 @@ impl Walker<'_> {
     /// Reads directories until none waits. The latest found is read first, so that few of them
     /// are open at once.
     fn work<'scope, 'env>(&'env self, scope: &'scope Scope<'scope, 'env>, most: usize) {
+        let mut buffers = Buffers::default();
         let mut state = self.lock();
         loop {
             let Some(job) = state.waiting.pop().filter(|_| state.failure.is_none()) else {
@@ -120,7 +120,7 @@ impl Walker<'_> {
             };
             state.working += 1;
             drop(state);
-            let read = self.read(job);
+            let read = self.read(job, &mut buffers);
             state = self.lock();
             state.working -= 1;
             match read {
@@ -149,7 +149,7 @@ impl Walker<'_> {
     }
 
     /// Returns what a directory shows, and the directories in it.
-    fn read(&self, job: Job) -> Result<(PathBuf, Scanned, Vec<Job>)> {
+    fn read(&self, job: Job, buffers: &mut Buffers) -> Result<(PathBuf, Scanned, Vec<Job>)> {
         let failed = |action| TreeError::io(action, &job.path);
         let handle = match job.place {
             Place::Open(handle) => handle,
@@ -167,16 +167,20 @@ impl Walker<'_> {
                 }
             }
         };
-        let mut scanned = Scanned::default();
-        let listed = list(&handle, &mut scanned.names)
+        list(&handle, buffers)
             .map_err(|error| CopyError::Source(failed("read the directory")(error)))?;
+        let mut scanned = Scanned {
+            names: buffers.names.clone(),
+            ..Scanned::default()
+        };
         let see = Seeing {
             tree: self.tree,
             path: &job.path,
             handle: &handle,
             parent_match: &job.parent_match,
         };
-        see.all(&listed, &mut scanned).map_err(CopyError::Source)?;
+        see.all(&buffers.listed, &mut scanned)
+            .map_err(CopyError::Source)?;
         scanned.xattrs = scanning::xattrs(handle.as_fd(), &job.path).map_err(CopyError::Source)?;
         self.index.fill(&job.path, &scanned);
         let handle = Arc::new(handle);
@@ -213,9 +217,19 @@ impl Walker<'_> {
 /// A name in a directory: where it is among the names, and its kind.
 type Listed = ((u32, u32), FileType);
 
-/// Appends the names in a directory to `names`; returns where, sorted by name.
-fn list(handle: &OwnedFd, names: &mut Vec<u8>) -> Result<Vec<Listed>, Errno> {
-    let mut listed = Vec::new();
+/// What one thread uses for one directory after the other.
+#[derive(Default)]
+struct Buffers {
+    names: Vec<u8>,
+    /// Sorted by name.
+    listed: Vec<Listed>,
+}
+
+/// Fills `buffers` with the names in a directory.
+fn list(handle: &OwnedFd, buffers: &mut Buffers) -> Result<(), Errno> {
+    let Buffers { names, listed } = buffers;
+    names.clear();
+    listed.clear();
     let mut buffer = [MaybeUninit::uninit(); DIRECTORY_BUFFER_BYTES];
     let mut entries = RawDir::new(handle, &mut buffer);
     while let Some(entry) = entries.next() {
@@ -231,7 +245,7 @@ fn list(handle: &OwnedFd, names: &mut Vec<u8>) -> Result<Vec<Listed>, Errno> {
     }
     let name = |((start, length), _): &Listed| *start as usize..(*start + *length) as usize;
     listed.sort_unstable_by(|left, right| names[name(left)].cmp(&names[name(right)]));
-    Ok(listed)
+    Ok(())
 }
 
 /// Looks at the files of one directory.
@@ -245,10 +259,15 @@ struct Seeing<'a> {
 impl Seeing<'_> {
     fn all(&self, listed: &[Listed], scanned: &mut Scanned) -> Result<(), TreeError> {
         scanned.entries.reserve_exact(listed.len());
+        // Of each file in turn: the patterns are asked for paths.
+        let mut path = match self.tree.ignore() {
+            Some(_) => self.path.to_path_buf(),
+            None => PathBuf::new(),
+        };
         for ((start, length), kind) in listed {
             let name = &scanned.names[*start as usize..(*start + *length) as usize];
             let name = OsStr::from_bytes(name);
-            let Some(visibility) = self.visibility(name, *kind) else {
+            let Some(visibility) = self.visibility(&mut path, name, *kind) else {
                 continue;
             };
             if let Some(metadata) = scanning::look(self.tree, self.handle.as_fd(), self.path, name)?
@@ -266,16 +285,19 @@ impl Seeing<'_> {
     }
 
     /// The patterns often exclude most of a context: no system call for those.
-    fn visibility(&self, name: &OsStr, kind: FileType) -> Option<Visibility> {
+    /// `path` is that of the directory.
+    fn visibility(&self, path: &mut PathBuf, name: &OsStr, kind: FileType) -> Option<Visibility> {
         let Some(ignore) = self.tree.ignore() else {
             return Some(Visibility::Shown);
         };
-        let path = self.path.join(name);
-        if !ignore.excludes(&path, self.parent_match) {
-            return Some(Visibility::Shown);
-        }
+        path.push(name);
         let is_file = kind != FileType::Directory && kind != FileType::Unknown;
-        (!is_file && !ignore.can_prune(&path)).then_some(Visibility::ByContent)
+        let visibility = match ignore.excludes(path, self.parent_match) {
+            false => Some(Visibility::Shown),
+            true => (!is_file && !ignore.can_prune(&path)).then_some(Visibility::ByContent),
+        };
+        path.pop();
+        visibility
     }
 }
 
@@ -320,6 +342,13 @@ fn look_again_at_racy(tree: &Tree, found: &mut [(PathBuf, Scanned)], index: &Ind
 
 /// Removes ignored directories in which nothing is to be seen, the deepest first.
 fn hide_empty(found: &mut [(PathBuf, Scanned)], known: &Found) {
+    let is_undecided = |entry: &ScannedEntry| entry.visibility == Visibility::ByContent;
+    if !found
+        .iter()
+        .any(|(_, scanned)| scanned.entries.iter().any(is_undecided))
+    {
+        return;
+    }
     // A directory sorts before what is in it.
     found.sort_unstable_by(|(left, _), (right, _)| right.cmp(left));
     let mut empty: HashMap<PathBuf, bool> = known

@@ -68,10 +68,9 @@ impl TreeError {
         action: &'static str,
         path: impl AsRef<Path>,
     ) -> impl FnOnce(E) -> Self {
-        let path = path.as_ref().to_path_buf();
         move |source| Self::Io {
             action,
-            path,
+            path: path.as_ref().to_path_buf(),
             source: source.into(),
         }
     }

@@ -13,6 +13,7 @@
 mod attributes;
 mod directory;
 mod error;
+pub(crate) mod handles;
 mod metadata;
 mod new_file;
 pub(crate) mod note;
@@ -40,7 +41,7 @@ pub use metadata::{Attributes, FileKind, Metadata, Timestamp, Xattr};
 pub use new_file::NewFile;
 pub use read::{Entry, Node};
 pub use resolve::Follow;
-pub(crate) use scanning::metadata_of;
+pub(crate) use scanning::{metadata_of, xattrs_of};
 pub use xattr::belongs_to_file;
 
 type Result<T, E = TreeError> = std::result::Result<T, E>;
@@ -101,17 +102,6 @@ impl Tree {
     /// Opens a plain directory to be changed: what is deleted is gone, nothing stands for it.
     pub fn host_for_write(directory: &Path) -> Result<Self> {
         Self::open_parts(&[], Some(directory), Flavor::Host)
-    }
-
-    /// As [`Tree::host`], for a copy of layers of the form `format`: what is noted beside files
-    /// counts where layers have notes.
-    pub fn copy(directory: &Path, format: WhiteoutFormat) -> Result<Self> {
-        Self::open_parts(&[directory.to_path_buf()], None, copy_flavor(format))
-    }
-
-    /// As [`Tree::host_for_write`], for a copy of layers of the form `format`.
-    pub fn copy_for_write(directory: &Path, format: WhiteoutFormat) -> Result<Self> {
-        Self::open_parts(&[], Some(directory), copy_flavor(format))
     }
 
     /// Hides what `patterns` exclude, as if it were not there.
@@ -194,13 +184,6 @@ impl Tree {
     fn lock(&self) -> MutexGuard<'_, Cache> {
         // A cache stays valid when a thread that used it panicked.
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn copy_flavor(format: WhiteoutFormat) -> Flavor {
-    match format.has_notes() {
-        true => Flavor::NotedHost,
-        false => Flavor::Host,
     }
 }
 

@@ -195,12 +195,6 @@ impl Tree {
         read.map_err(TreeError::io("read the extended attributes of", path))
     }
 
-    /// Returns the metadata of an open file of the tree; `path` is for messages.
-    pub(crate) fn opened(&self, file: &File, path: &Path) -> Result<Metadata> {
-        let metadata = stat_handle(file.as_fd()).map_err(TreeError::io("look up", path))?;
-        Ok(note::noted_handle(self.flavor, file.as_fd(), metadata))
-    }
-
     /// Whether owners that the kernel does not take are noted beside files.
     pub(crate) fn has_notes(&self) -> bool {
         self.flavor.has_notes()

@@ -49,6 +49,11 @@ pub(crate) fn xattrs(handle: BorrowedFd<'_>, path: &Path) -> Result<Vec<Xattr>> 
     xattr::read_handle(handle).map_err(TreeError::io("read the extended attributes of", path))
 }
 
+/// Returns the extended attributes of an open file.
+pub(crate) fn xattrs_of(handle: BorrowedFd<'_>) -> Result<Vec<Xattr>, Errno> {
+    xattr::read_handle(handle)
+}
+
 /// Returns the metadata of an open file.
 pub(crate) fn metadata_of(handle: BorrowedFd<'_>, path: &Path) -> Result<Metadata> {
     directory::stat_handle(handle).map_err(TreeError::io("look up", path))

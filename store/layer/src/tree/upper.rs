@@ -35,7 +35,7 @@ impl Place {
             match directory::stat(part.as_fd(), self.name()) {
                 Err(Errno::NOENT) => {}
                 Err(error) => return Err(TreeError::io("look up", &self.path)(error)),
-                Ok(metadata) => return Ok(!flavor.hides(&metadata)),
+                Ok(metadata) => return Ok(flavor == Flavor::Host || !metadata.is_whiteout()),
             }
         }
         Ok(false)
@@ -121,13 +121,13 @@ impl Tree {
 
     /// Returns the directory that holds `path`, if it is known to be reached without links and
     /// only the upper directory has it.
-    fn sole_parent(&self, path: &Path) -> Option<Arc<Directory>> {
+    pub(super) fn sole_parent(&self, path: &Path) -> Option<Arc<Directory>> {
         let parent = self.reached_parent(path)?;
         (parent.has_upper && parent.parts.len() == 1).then_some(parent)
     }
 
     /// Returns the directory that holds `path`, if it is known to be reached without links.
-    pub(super) fn reached_parent(&self, path: &Path) -> Option<Arc<Directory>> {
+    fn reached_parent(&self, path: &Path) -> Option<Arc<Directory>> {
         let (above, name) = (path.parent()?, path.file_name()?);
         // As written: without `.` and further slashes.
         let length = above.as_os_str().len() + 1 + name.len();
@@ -147,7 +147,7 @@ impl Tree {
         }
         remove_recursively(place.upper(), place.name())
             .map_err(TreeError::io("remove", &place.path))?;
-        Ok(self.flavor.hides(&metadata))
+        Ok(metadata.is_whiteout())
     }
 
     pub(super) fn make_whiteout(&mut self, place: &Place) -> Result<()> {
@@ -156,8 +156,8 @@ impl Tree {
         let Flavor::Layers(format) = self.flavor else {
             return Ok(());
         };
-        let (kind, device) = format.whiteout_node();
-        make_node(place.upper(), place.name(), kind.file_type(), device)
+        let (name, device) = (place.name(), format.whiteout_device());
+        make_node(place.upper(), name, FileType::CharacterDevice, device)
             .map_err(TreeError::io("make the whiteout", &place.path))
     }
 
@@ -245,7 +245,7 @@ impl Tree {
     }
 
     /// Remembers a directory's time before its content changes, unless one is already set.
-    fn note_time(&mut self, path: &Path, directory: &Directory) -> Result<()> {
+    pub(super) fn note_time(&mut self, path: &Path, directory: &Directory) -> Result<()> {
         if !self.directory_times.contains_key(path) {
             let metadata =
                 stat_handle(directory.parts[0].as_fd()).map_err(TreeError::io("look up", path))?;
@@ -263,7 +263,7 @@ impl Tree {
 
     pub(super) fn mark_opaque(&self, directory: BorrowedFd<'_>, path: &Path) -> Result<()> {
         match self.flavor {
-            Flavor::Host | Flavor::NotedHost => Ok(()),
+            Flavor::Host => Ok(()),
             Flavor::Layers(format) => {
                 xattr::set_opaque(format, directory).map_err(TreeError::io("mark as opaque", path))
             }

@@ -5,19 +5,29 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode};
+use rustix::io::Errno;
 
 use super::attributes::{apply_to_handle, apply_to_name, apply_to_new, copy_attributes, times};
-use super::directory::{self, Flavor};
+use super::directory::{self, Directory, Flavor};
+use super::handles;
 use super::metadata::is_whiteout_device;
 use super::note::{self, Note};
 use super::resolve::Resolved;
 use super::upper::{Place, make_node};
-use super::{Attributes, FileKind, Follow, NewFile, Result, Tree, TreeError};
+use super::{Attributes, FileKind, Follow, NewFile, Result, Timestamp, Tree, TreeError};
 
 /// The kernel keeps 12 bits of the major and 20 of the minor number.
 const MAX_MAJOR: u32 = (1 << 12) - 1;
 const MAX_MINOR: u32 = (1 << 20) - 1;
+
+/// What becomes of what lies below a new directory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Below {
+    /// It would be seen.
+    Shown,
+    Hidden,
+}
 
 impl Tree {
     /// Makes the directory at `path`; one that is there keeps its content and gets the
@@ -28,6 +38,9 @@ impl Tree {
         attributes: &Attributes,
     ) -> Result<()> {
         let path = path.as_ref();
+        if self.make_new_directory(path, attributes)? {
+            return Ok(());
+        }
         let place = match self.place(path) {
             Err(TreeError::Root) => return self.set_attributes(path, attributes),
             place => place?,
@@ -36,6 +49,29 @@ impl Tree {
             Some(found) if found.metadata.is_directory() => self.set_attributes(path, attributes),
             Some(_) => Err(TreeError::NotADirectory(path.to_path_buf())),
             None => self.make_missing_directory(&place, attributes),
+        }
+    }
+
+    /// Makes the directory at `path` if nothing is there and it is known that nothing lies below;
+    /// whether it did.
+    pub(crate) fn make_new_directory(
+        &mut self,
+        path: &Path,
+        attributes: &Attributes,
+    ) -> Result<bool> {
+        let Some(parent) = self.sole_parent(path) else {
+            return Ok(false);
+        };
+        self.note_time(path.parent().unwrap_or(Path::new("")), &parent)?;
+        let (upper, name) = (parent.parts[0].as_fd(), path.file_name());
+        let mode = Mode::from(attributes.mode & 0o777);
+        match rustix::fs::mkdirat(upper, name.unwrap_or_default(), mode) {
+            Err(Errno::EXIST) => Ok(false),
+            made => {
+                made.map_err(TreeError::io("make the directory", path))?;
+                self.furnish_directory(&parent, path, attributes, Below::Shown)?;
+                Ok(true)
+            }
         }
     }
 
@@ -80,14 +116,34 @@ impl Tree {
             Mode::from(attributes.mode & 0o777),
         )
         .map_err(TreeError::io("make the directory", &place.path))?;
-        let handle = directory::open_child(place.upper(), place.name())
-            .map_err(TreeError::io("open the directory", &place.path))?;
-        if hides {
-            self.mark_opaque(handle.as_fd(), &place.path)?;
+        let below = match hides {
+            true => Below::Hidden,
+            false => Below::Shown,
+        };
+        self.furnish_directory(&place.parent, &place.path, attributes, below)
+    }
+
+    /// Gives a directory that was just made its attributes. Its time is set when all is written.
+    fn furnish_directory(
+        &mut self,
+        parent: &Directory,
+        path: &Path,
+        attributes: &Attributes,
+        below: Below,
+    ) -> Result<()> {
+        let name = path.file_name().unwrap_or_default();
+        let handle = directory::open_child(parent.parts[0].as_fd(), name)
+            .map_err(TreeError::io("open the directory", path))?;
+        if below == Below::Hidden {
+            self.mark_opaque(handle.as_fd(), path)?;
         }
-        apply_to_new(self.flavor, handle.as_fd(), attributes, &place.path)?;
-        self.keep_time(&place.path, attributes);
-        self.remember(&place.path, vec![handle]);
+        let without_time = Attributes {
+            modified: None,
+            ..attributes.clone()
+        };
+        apply_to_new(self.flavor, handle.as_fd(), &without_time, path)?;
+        self.keep_time(path, attributes);
+        self.remember(path, vec![handle]);
         Ok(())
     }
 
@@ -98,12 +154,8 @@ impl Tree {
         path: impl AsRef<Path>,
         attributes: &Attributes,
     ) -> Result<NewFile> {
-        let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        // Mostly these are right at once, and need not be set later.
-        let mode = Mode::from(attributes.mode & 0o777);
         let create =
-            |parent: BorrowedFd<'_>, name: &OsStr| rustix::fs::openat(parent, name, flags, mode);
+            |parent: BorrowedFd<'_>, name: &OsStr| handles::create(parent, name, attributes);
         let (handle, path) = self.make_new(path.as_ref(), "create", create)?;
         Ok(NewFile {
             file: File::from(handle),
@@ -166,26 +218,6 @@ impl Tree {
         self.make_at(&place, "make the hard link", link)
     }
 
-    /// Makes `path`, if it is free of links, a further name of the file that the directory that
-    /// `other` shows has there; whether the system lets it. Nobody may change either file then.
-    pub(crate) fn adopt(&mut self, path: &Path, other: &Tree) -> Result<bool> {
-        let above = other.directory_at(path.parent().unwrap_or(Path::new("")))?;
-        let there = above.as_ref().and_then(|directory| directory.parts.first());
-        let Some(there) = there else {
-            return Ok(false);
-        };
-        let is_itself = self.reached_parent(path).is_some()
-            || self.resolve_path(path, Follow::ParentsOnly)? == path;
-        if !is_itself {
-            return Ok(false);
-        }
-        let link = |parent: BorrowedFd<'_>, name: &OsStr| {
-            rustix::fs::linkat(there, name, parent, name, AtFlags::empty())
-        };
-        self.make_new(path, "make the hard link", link)
-            .map(|_| true)
-    }
-
     /// Makes a named pipe, a socket or a device at `path`, in place of another file.
     /// `device` is the major and minor number of a device.
     pub fn special(
@@ -197,9 +229,6 @@ impl Tree {
     ) -> Result<()> {
         let path = path.as_ref();
         check_device(path, kind, device)?;
-        if self.means_deleted(kind) {
-            return self.remove(path).map(drop);
-        }
         if is_device(kind) && self.flavor.has_notes() {
             return self.note_device(path, kind, device, attributes);
         }
@@ -216,15 +245,6 @@ impl Tree {
             attributes,
             &place.path,
         )
-    }
-
-    /// Whether such a file cannot be told from what stands for a deleted name: no archive holds
-    /// sockets, so that a layer has none either is nothing new.
-    fn means_deleted(&self, kind: FileKind) -> bool {
-        let Flavor::Layers(format) = self.flavor else {
-            return false;
-        };
-        kind == FileKind::Socket && format.whiteout_node().0 == FileKind::Socket
     }
 
     /// Makes an empty file that stands for a device.
@@ -309,9 +329,9 @@ impl Tree {
     pub fn set_opaque(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let resolved = self.resolve(path.as_ref(), Follow::ParentsOnly)?;
         let directory = self.writable(&resolved.path)?;
-        let Flavor::Layers(_) = self.flavor else {
+        if self.flavor == Flavor::Host {
             return self.empty(&resolved.path);
-        };
+        }
         self.mark_opaque(directory.parts[0].as_fd(), &resolved.path)?;
         self.lock().clear();
         Ok(())
@@ -332,15 +352,28 @@ impl Tree {
         let mut times_of: Vec<_> = self.directory_times.iter().collect();
         times_of.sort_unstable_by_key(|(path, _)| path.as_os_str());
         for (path, modified) in times_of {
-            let Some(directory) = self.directory_at(path)? else {
-                continue;
-            };
-            if directory.has_upper {
-                rustix::fs::futimens(&directory.parts[0], &times(Some(*modified)))
-                    .map_err(TreeError::io("set the time of", path))?;
-            }
+            self.set_directory_time(path, *modified)?;
         }
         Ok(())
+    }
+
+    /// Sets the time of a directory by its name in the one above, which mostly is open.
+    fn set_directory_time(&self, path: &Path, modified: Timestamp) -> Result<()> {
+        let times = times(Some(modified));
+        let Some(name) = path.file_name() else {
+            let set = rustix::fs::futimens(&self.root.parts[0], &times);
+            return set.map_err(TreeError::io("set the time of", path));
+        };
+        let above = self.directory_at(path.parent().unwrap_or(Path::new("")))?;
+        let Some(above) = above.filter(|above| above.has_upper) else {
+            return Ok(());
+        };
+        let no_follow = AtFlags::SYMLINK_NOFOLLOW;
+        match rustix::fs::utimensat(&above.parts[0], name, &times, no_follow) {
+            // It was removed again.
+            Err(Errno::NOENT) => Ok(()),
+            set => set.map_err(TreeError::io("set the time of", path)),
+        }
     }
 
     /// Gives an empty upper root the attributes of the root below it.

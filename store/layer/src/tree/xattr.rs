@@ -18,7 +18,6 @@ impl WhiteoutFormat {
         match self {
             Self::Trusted => "trusted.overlay.opaque",
             Self::User | Self::Contained => "user.overlay.opaque",
-            Self::ContainedUser => "user.kiln.opaque",
         }
     }
 }
@@ -28,13 +27,12 @@ impl WhiteoutFormat {
 pub fn belongs_to_file(name: &OsStr) -> bool {
     let name = name.as_bytes();
     let overlay = name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
-    let ours = name == super::note::NAME.as_bytes()
-        || name == WhiteoutFormat::ContainedUser.opaque_name().as_bytes();
+    let note = name == super::note::NAME.as_bytes();
     let kept = name.starts_with(b"user.")
         || name.starts_with(b"trusted.")
         || name.starts_with(b"system.posix_acl_")
         || name == b"security.capability";
-    kept && !overlay && !ours
+    kept && !overlay && !note
 }
 
 pub(super) fn is_opaque(format: WhiteoutFormat, directory: BorrowedFd<'_>) -> bool {

@@ -43,6 +43,12 @@ fn copies_hit_when_nothing_that_they_take_has_changed() {
             NOTHING,
         ),
         ("touched directory", DIRECTORY, |p| touch(p, "dir"), NOTHING),
+        (
+            "file of the future",
+            DIRECTORY,
+            |p| date(p, "dir/x.txt", FUTURE_SECONDS),
+            NOTHING,
+        ),
         ("same content written again", DIRECTORY, rewrite, NOTHING),
         (
             "same content in a new file",
@@ -112,6 +118,15 @@ fn copies_miss_when_anything_that_they_take_has_changed() {
             "content of the same size and time",
             DIRECTORY,
             same_size_and_time,
+            all,
+        ),
+        (
+            "content of the same size in a file of the future",
+            DIRECTORY,
+            |p| {
+                date(p, "dir/x.txt", FUTURE_SECONDS);
+                same_size_and_time(p);
+            },
             all,
         ),
         ("mode", DIRECTORY, |p| p.mode("dir/x.txt", 0o600), all),
@@ -214,10 +229,17 @@ fn normalized_modes_hide_the_umask_of_a_checkout() {
     check(cases, &["--context-modes=normalize"]);
 }
 
+/// A time that no clock shows: 2100.
+const FUTURE_SECONDS: u64 = 4_102_444_800;
+
 fn touch(project: &Project, path: &str) {
+    date(project, path, 0);
+}
+
+fn date(project: &Project, path: &str, seconds: u64) {
     let file = fs::File::open(project.path(path)).expect("the file");
-    file.set_modified(std::time::SystemTime::UNIX_EPOCH)
-        .expect("the time");
+    let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+    file.set_modified(time).expect("the time");
 }
 
 fn rewrite(project: &mut Project) {
