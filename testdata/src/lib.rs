@@ -15,7 +15,6 @@ pub mod image;
 pub mod keeper;
 pub mod needs;
 pub mod projects;
-pub mod proxy;
 pub mod registry;
 pub mod ssh;
 pub mod table;

@@ -8,6 +8,7 @@ mod single;
 use crate::cache::{AbsentLayers, Records, RemoteCache};
 use crate::emulation::{self, Emulation};
 use crate::remote::Remotes;
+use crate::step_sandbox::StepSandbox;
 use crate::worker::{BuildWorker, Commands, Product};
 use crate::{
     BuildError, BuildOutcome, BuildRequest, BuiltImage, CacheDestination, CacheTarget, Event,
@@ -18,8 +19,8 @@ use kiln_disk::Store;
 use kiln_layer::tree::WhiteoutFormat;
 use kiln_plan::VertexId;
 use kiln_registry::Client;
+use kiln_sandbox::Cancellation;
 use kiln_sandbox::runspec::{Host, Limits};
-use kiln_sandbox::{Cancellation, Sandbox};
 use kiln_transfer::image::Image;
 pub(crate) use look::Look;
 use look::look_until_settled;
@@ -28,8 +29,8 @@ use std::collections::HashMap;
 /// What a builder works with.
 #[derive(Debug)]
 pub struct EngineOptions {
-    /// What this machine can do.
-    pub host: Host,
+    /// Finds out what this machine can do, if a command is run.
+    pub probe: fn() -> Host,
     /// Limits on this process and all steps together.
     pub limits: Limits,
     /// What is known of remotes already.
@@ -40,7 +41,7 @@ pub struct EngineOptions {
 pub struct Builder<'store> {
     store: &'store Store,
     client: &'store Client,
-    sandbox: Sandbox,
+    sandbox: StepSandbox,
     whiteouts: WhiteoutFormat,
     remotes: Remotes,
     emulation: Emulation,
@@ -53,9 +54,9 @@ impl<'store> Builder<'store> {
         client: &'store Client,
         options: EngineOptions,
     ) -> Result<Self, BuildError> {
-        let whiteouts = store.whiteout_format();
-        let sandbox =
-            Sandbox::limited(options.host, &options.limits).map_err(BuildError::Sandbox)?;
+        let whiteouts = kiln_disk::whiteout_format();
+        let sandbox = StepSandbox::new(options.probe, &options.limits);
+        let sandbox = sandbox.map_err(BuildError::Sandbox)?;
         Ok(Builder {
             store,
             client,

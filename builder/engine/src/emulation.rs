@@ -5,6 +5,7 @@
 //! brings an emulator of this machine along.
 
 use crate::StepError;
+use crate::step_sandbox::StepSandbox;
 use kiln_disk::Store;
 use kiln_oci::Platform;
 use kiln_plan::{Exec, Op, Plan, SecurityMode, VertexId};
@@ -100,9 +101,15 @@ impl EmulationError {
 /// What is tried with.
 pub(crate) struct Place<'a> {
     pub store: &'a Store,
-    pub sandbox: &'a Sandbox,
+    pub sandbox: &'a StepSandbox,
     pub confinement: &'a Confinement,
     pub cancellation: &'a Cancellation,
+}
+
+impl Place<'_> {
+    fn sandbox(&self) -> Result<&Sandbox, StepError> {
+        self.sandbox.get().map_err(StepError::Sandbox)
+    }
 }
 
 /// What was found out, by the name of the processor.
@@ -122,7 +129,7 @@ impl Emulation {
             return Ok(Vec::new());
         };
         let taken = self.of_processor(platform, processor, place)?;
-        let is_root = place.sandbox.host().rung == Rung::Root;
+        let is_root = place.sandbox()?.host().rung == Rung::Root;
         match (exec.security, taken.first()) {
             (SecurityMode::Insecure, Some(one)) if is_root => {
                 Err(StepError::from(EmulationError::NotRegistered {
@@ -206,7 +213,7 @@ fn find_out(
         return Ok(Err(without_program(platform, processor, by_kernel)));
     };
     let emulators = vec![program.registration(processor)];
-    let trial = match place.sandbox.host().rung.has_namespaces() {
+    let trial = match place.sandbox()?.host().rung.has_namespaces() {
         true => try_program(processor, &emulators, place)?,
         false => Trial::NoSandbox("that takes namespaces".to_owned()),
     };
@@ -292,13 +299,20 @@ fn try_program(
         path,
         source,
     })?;
-    // Over nothing at all: whether layers can be mounted does not matter.
-    let root = Root::Directory {
-        path: layer.upper(),
-        aside: layer.work(),
+    let root = match place.sandbox()?.host().rung {
+        Rung::Chroot => Root::Directory {
+            path: layer.upper(),
+            aside: layer.work(),
+        },
+        rung => Root::Overlay {
+            lowers: Vec::new(),
+            upper: layer.upper(),
+            work: layer.work(),
+            user_xattrs: rung != Rung::Root,
+        },
     };
     let spec = specification(processor, emulators, place.confinement, root);
-    judge(place.sandbox.run(&spec, |_, _| {}, place.cancellation))
+    judge(place.sandbox()?.run(&spec, |_, _| {}, place.cancellation))
 }
 
 fn judge(ran: Result<kiln_sandbox::Outcome, SandboxError>) -> Result<Trial, StepError> {

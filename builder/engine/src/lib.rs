@@ -26,6 +26,7 @@ mod scene;
 mod secrets;
 mod settle;
 mod source;
+mod step_sandbox;
 mod times;
 mod visit;
 mod worker;

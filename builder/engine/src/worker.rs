@@ -12,6 +12,7 @@ use crate::packing::TakeLayers;
 use crate::remote::{Fetcher, Remotes};
 use crate::scene::Scenes;
 use crate::settle::{Entry, Note, Settler};
+use crate::step_sandbox::StepSandbox;
 use crate::{BuildRequest, Event, Owners, StepChange, StepError, op};
 use kiln_disk::{KeyLock, LayerId, Record, RunCause, Store};
 use kiln_layer::copy::{SelectedFile, Source};
@@ -68,7 +69,7 @@ pub(crate) struct BuildWorker<'build> {
     pub request: &'build BuildRequest,
     pub store: &'build Store,
     pub client: &'build kiln_registry::Client,
-    pub sandbox: &'build Sandbox,
+    pub sandbox: &'build StepSandbox,
     pub whiteouts: WhiteoutFormat,
     pub cancellation: &'build Cancellation,
     pub history: &'build History,
@@ -103,6 +104,11 @@ impl BuildWorker<'_> {
     /// Tells the observer how `vertex` changed.
     pub fn tell(&self, vertex: VertexId, change: StepChange) {
         (self.observer)(Event::Step { vertex, change });
+    }
+
+    /// Returns what commands run in.
+    pub fn sandbox(&self) -> Result<&Sandbox, StepError> {
+        self.sandbox.get().map_err(StepError::Sandbox)
     }
 
     /// Returns the emulators that the command `exec` takes along on this machine.

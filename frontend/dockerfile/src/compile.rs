@@ -31,8 +31,8 @@ pub struct CompileOptions {
     pub platforms: Vec<Platform>,
     /// Platform of this machine: `BUILDPLATFORM`.
     pub build_platform: Platform,
-    /// Platforms besides that one whose programs run here.
-    pub emulated_platforms: Vec<Platform>,
+    /// Says which programs run here besides those of that platform; none do when absent.
+    pub emulation: Option<Arc<dyn EmulatedPlatforms>>,
     /// Labels of the images, over those of the Dockerfile.
     pub labels: Vec<(String, String)>,
     /// Network of commands that don't choose one.
@@ -59,6 +59,13 @@ pub struct CompileOptions {
     pub ignored: Option<Arc<dyn IgnoredPaths>>,
     /// Which stages are looked at.
     pub scope: Scope,
+}
+
+/// Says which programs of other processors run on this machine. It is asked only where something
+/// depends on that.
+pub trait EmulatedPlatforms: Debug + Send + Sync {
+    /// Returns whether the programs of `platform` run here.
+    fn has(&self, platform: &Platform) -> bool;
 }
 
 /// What commands may ask for beyond the sandbox: what `--allow` gives.
@@ -90,7 +97,7 @@ impl Default for CompileOptions {
             build_args: Vec::new(),
             platforms: Vec::new(),
             build_platform: Platform::host(),
-            emulated_platforms: Vec::new(),
+            emulation: None,
             labels: Vec::new(),
             network: NetworkMode::Default,
             no_cache: false,

@@ -19,8 +19,8 @@ pub mod syntax;
 mod text;
 
 pub use compile::{
-    Compilation, CompileOptions, DEFAULT_HOSTNAME, IgnoredPaths, ImageResolver, PlannedImage,
-    Privilege, Privileges, ResolveError, ResolvedBase, Scope, compile, outline,
+    Compilation, CompileOptions, DEFAULT_HOSTNAME, EmulatedPlatforms, IgnoredPaths, ImageResolver,
+    PlannedImage, Privilege, Privileges, ResolveError, ResolvedBase, Scope, compile, outline,
 };
 pub use context::{BuildContexts, Context, ContextNameError, ContextSource, NamedContext};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Label, Severity, render};

@@ -8,8 +8,8 @@ mod support;
 
 use kiln_dockerfile::lint::rule_named;
 use kiln_dockerfile::{
-    CompileOptions, Context, ContextSource, Diagnostics, IgnoredPaths, NamedContext, Privilege,
-    Privileges, Scope, Severity, SourceFile, compile, render,
+    CompileOptions, Context, ContextSource, Diagnostics, EmulatedPlatforms, IgnoredPaths,
+    NamedContext, Privilege, Privileges, Scope, Severity, SourceFile, compile, render,
 };
 use kiln_oci::Platform;
 use kiln_plan::{GitSource, GitTimes, HttpSource, NetworkMode};
@@ -114,7 +114,7 @@ fn parse_options(text: &str) -> CompileOptions {
             "--allow" => allow(&mut options.privileges, value),
             "--emulates" => {
                 let platform = value.parse().expect("a platform");
-                options.emulated_platforms.push(platform);
+                options.emulation = Some(Arc::new(Emulated(platform)));
             }
             "--ulimit" => options.ulimits.push((pair().0, 64, 128)),
             "--shm-size" => options.shm_size_bytes = Some(value.parse().expect("a number")),
@@ -167,6 +167,16 @@ impl Ignored {
     /// Keeps `name` out of the context, and nothing else.
     fn only(name: &str) -> Self {
         Ignored(vec![name.to_owned()])
+    }
+}
+
+/// One platform whose programs run here.
+#[derive(Debug)]
+struct Emulated(Platform);
+
+impl EmulatedPlatforms for Emulated {
+    fn has(&self, platform: &Platform) -> bool {
+        (&platform.os, &platform.architecture) == (&self.0.os, &self.0.architecture)
     }
 }
 

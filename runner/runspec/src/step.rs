@@ -59,7 +59,7 @@ pub enum SetupStep {
     /// Mount, attached nowhere and mapped to the user namespace, what it has no right to mount.
     Prepare {
         /// The root.
-        root: RootMount,
+        root: OverlayMount,
         /// How it is mounted.
         attributes: MountAttributes,
         /// As for [`SetupStep::MountRoot`].
@@ -90,12 +90,12 @@ pub enum SetupStep {
     },
     /// Mount the root file system, not yet as `/`.
     MountRoot {
-        /// What is mounted.
-        root: RootMount,
+        /// The layers.
+        overlay: OverlayMount,
         /// How it is mounted.
         attributes: MountAttributes,
-        /// Mount points, so that they never show up as changes: offered by a layer below all
-        /// others, or made where they are missing and removed after the command.
+        /// Mount points offered by a layer below all others, so that they never
+        /// show up as changes.
         stubs: Vec<Stub>,
     },
     /// Mount something below the root.
@@ -230,16 +230,7 @@ pub struct OverlayMount {
     pub user_xattrs: bool,
 }
 
-/// What becomes the root.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum RootMount {
-    /// An overlay of layers.
-    Overlay(OverlayMount),
-    /// A directory of the host as it is.
-    Directory(PathBuf),
-}
-
-/// A mount point in the root.
+/// A mount point of the layer below all others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stub {
     /// A directory; relative to the root.

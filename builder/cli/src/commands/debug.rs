@@ -165,7 +165,7 @@ impl Place<'_> {
             terminal,
         };
         let engine = EngineOptions {
-            host: host::probe(),
+            probe: host::probe,
             limits: Default::default(),
             remotes: session.remotes.clone(),
         };

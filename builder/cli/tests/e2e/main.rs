@@ -20,13 +20,11 @@ mod images;
 mod inside;
 mod leftovers;
 mod outputs;
-mod overlay_store;
 mod platforms;
 mod projects;
-mod proxies;
-mod referrers;
-mod registries;
 mod remote;
+
+mod registries;
 mod remote_cache;
 mod reproducible;
 mod rootless;

@@ -75,8 +75,10 @@ impl Builder<'_> {
             let packing = Packing::new(scope, self.store, request, targets, cancellation, &is_over);
             let worker = self.worker(attempt, &settler, &notes, &offers, &packing);
             let products = self.solve(&worker, targets);
-            if self.sandbox.keeps_networks() {
-                scope.spawn(|| self.sandbox.release_networks());
+            if let Some(sandbox) = self.sandbox.made()
+                && sandbox.keeps_networks()
+            {
+                scope.spawn(|| sandbox.release_networks());
             }
             let definitions = std::mem::take(&mut *lock(&worker.definitions));
             let records = Records {

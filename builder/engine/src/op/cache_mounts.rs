@@ -133,7 +133,7 @@ fn identity(
     };
     let sharing = match sharing {
         // What is put in its place is there for one.
-        CacheSharing::Shared if is_placed(worker) => CacheMountSharing::Locked,
+        CacheSharing::Shared if is_placed(worker)? => CacheMountSharing::Locked,
         CacheSharing::Shared => CacheMountSharing::Shared,
         CacheSharing::Private => CacheMountSharing::Private,
         CacheSharing::Locked => CacheMountSharing::Locked,

@@ -17,7 +17,7 @@ pub(super) fn add(
     let devices = Devices::read(&worker.request.device_directories);
     match devices.edits(&device.name) {
         Ok(edits) => {
-            if !edits.mounts.is_empty() && is_placed(worker) {
+            if !edits.mounts.is_empty() && is_placed(worker)? {
                 let name = &device.name;
                 return Err(StepError::Unsupported(format!(
                     "device `{name}` asks for files of the machine, which takes mounts"

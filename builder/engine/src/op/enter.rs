@@ -48,7 +48,7 @@ pub(crate) fn enter(
     let kind = std::env::var(TERMINAL_KIND).unwrap_or_else(|_| "dumb".to_owned());
     spec.environment.push(format!("{TERMINAL_KIND}={kind}"));
     let outcome = worker
-        .sandbox
+        .sandbox()?
         .run_on_terminal(&spec, terminal, worker.cancellation);
     outcome.map_err(exec::failure)
 }

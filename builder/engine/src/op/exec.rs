@@ -26,7 +26,7 @@ pub(super) fn execute(
     if worker.commands == Commands::Refused {
         return Err(StepError::Cancelled);
     }
-    worker.sandbox.expect_run();
+    worker.sandbox()?.expect_run();
     let root = exec.root.and_then(|_| inputs.first());
     let mounted = &inputs[usize::from(exec.root.is_some())..];
     let stack = stack_of(root)?;
@@ -116,7 +116,7 @@ pub(super) fn run_masked(
 ) -> Result<Outcome, StepError> {
     let mask = worker.request.secrets.mask();
     let (mut stdout, mut stderr) = (mask.stream(), mask.stream());
-    let outcome = worker.sandbox.run(
+    let outcome = worker.sandbox()?.run(
         spec,
         |stream, bytes| match stream {
             Stream::Stdout => show(stdout.add(bytes)),

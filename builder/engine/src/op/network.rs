@@ -64,7 +64,7 @@ impl StepNetwork {
     }
 
     fn private(worker: &BuildWorker<'_>) -> Result<Self, SandboxError> {
-        let told = worker.sandbox.private_network()?;
+        let told = worker.sandbox.get()?.private_network()?;
         Ok(StepNetwork {
             kind: NetworkSpec::Private,
             resolv_conf: told.resolv_conf,

@@ -81,9 +81,10 @@ impl Lowering<'_> {
     fn may_stand_in(&self, offered: &Platform, asked_for: &Platform) -> bool {
         let options = self.request.options;
         let is_implicit = options.platforms.is_empty() && asked_for == self.request.platform;
-        let mut emulated = options.emulated_platforms.iter();
-        is_implicit
-            && emulated.any(|one| one.os == offered.os && one.architecture == offered.architecture)
+        let is_other =
+            (&offered.os, &offered.architecture) != (&asked_for.os, &asked_for.architecture);
+        let emulation = options.emulation.as_ref();
+        is_implicit && is_other && emulation.is_some_and(|emulation| emulation.has(offered))
     }
 
     pub(super) fn resolve(

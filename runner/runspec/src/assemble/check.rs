@@ -151,8 +151,7 @@ pub(super) fn check(spec: &RunSpec, host: &Host) -> Result<(), SpecError> {
 fn check_root(spec: &RunSpec, host: &Host) -> Result<(), SpecError> {
     let (kind, fits) = match &spec.root {
         Root::Overlay { .. } => ("an overlay", host.rung.has_namespaces()),
-        // An impossible rung was refused before.
-        Root::Directory { .. } => ("a plain directory", true),
+        Root::Directory { .. } => ("a plain directory", host.rung == Rung::Chroot),
     };
     match fits {
         true => Ok(()),

@@ -173,16 +173,12 @@ fn compile(
                 Class::Dockerfile
             };
             let text = kiln_dockerfile::render(&inputs.dockerfile, &diagnostics.0, true);
-            let hint = match text.contains("another digest than it says") {
-                true => "`kiln store verify --repair` sets aside what is damaged in the store",
-                false => {
-                    "check the name, the network and the registry; `kiln images` lists what needs \
-                     neither"
-                }
-            };
             let failure = Failure::rendered(class, text);
             Err(match is_about_images {
-                true => failure.with_hint(hint),
+                true => failure.with_hint(
+                    "check the name, the network and the registry; `kiln images` lists what \
+                     needs neither",
+                ),
                 false => failure,
             })
         }
@@ -278,7 +274,7 @@ fn carry_out(
     cancellation: &Cancellation,
 ) -> Result<BuildOutcome, Failure> {
     let engine = EngineOptions {
-        host: host::probe(),
+        probe: host::probe,
         limits: options::limits(arguments)?,
         remotes: session.remotes.clone(),
     };

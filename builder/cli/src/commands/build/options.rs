@@ -18,6 +18,7 @@ use kiln_transfer::image::Listing;
 use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Steps that run at once for each processor unless said otherwise: most of them wait for
 /// something.
@@ -70,7 +71,7 @@ pub fn compile_options(arguments: &BuildArguments) -> Result<CompileOptions, Fai
             .collect::<Result<_, _>>()?,
         shm_size_bytes: arguments.shm_size.as_deref().map(bytes).transpose()?,
         privileges: privileges(arguments),
-        emulated_platforms: super::emulation::platforms(),
+        emulation: Some(Arc::new(super::emulation::Emulators)),
         ..CompileOptions::default()
     })
 }

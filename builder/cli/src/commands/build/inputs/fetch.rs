@@ -52,7 +52,7 @@ impl Fetcher<'_> {
 
     fn builder(&self) -> Result<Builder<'_>, Failure> {
         let engine = EngineOptions {
-            host: host::probe(),
+            probe: host::probe,
             limits: Default::default(),
             remotes: self.session.remotes.clone(),
         };
