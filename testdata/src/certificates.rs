@@ -10,7 +10,7 @@ use crate::command::stdout_of;
 pub struct Certificates {
     /// The authority's certificate.
     pub authority: PathBuf,
-    /// For a server at 127.0.0.1.
+    /// For a server at 127.0.0.1, `localhost` or `registry.test`.
     pub server: Identity,
     /// For a client.
     pub client: Identity,
@@ -36,7 +36,10 @@ impl Certificates {
             let identity = identity(directory, name);
             let mut command = request(&identity, &format!("/CN={name}"));
             command.args(["-x509", "-addext", "basicConstraints=critical,CA:FALSE"]);
-            command.args(["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]);
+            command.args([
+                "-addext",
+                "subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:registry.test",
+            ]);
             command.args(["-addext", &format!("extendedKeyUsage={usage}")]);
             command.arg("-CA").arg(&authority.certificate);
             command.arg("-CAkey").arg(&authority.key);

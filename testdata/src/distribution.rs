@@ -76,6 +76,12 @@ impl Registry {
         format!("{}:{}", self.host, self.port)
     }
 
+    /// Returns what it has said so far, a line for each request among it.
+    pub fn log(&self) -> String {
+        let log = std::fs::read(self.service.directory().join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
     /// Where it keeps its data.
     pub fn data(&self) -> PathBuf {
         self.service.directory().join("data")

@@ -15,6 +15,7 @@ pub mod image;
 pub mod keeper;
 pub mod needs;
 pub mod projects;
+pub mod proxy;
 pub mod registry;
 pub mod ssh;
 pub mod table;

@@ -54,7 +54,7 @@ impl<'store> Builder<'store> {
         client: &'store Client,
         options: EngineOptions,
     ) -> Result<Self, BuildError> {
-        let whiteouts = kiln_disk::whiteout_format();
+        let whiteouts = store.whiteout_format();
         let sandbox = StepSandbox::new(options.probe, &options.limits);
         let sandbox = sandbox.map_err(BuildError::Sandbox)?;
         Ok(Builder {

@@ -4,7 +4,6 @@ use crate::cache::{self, CacheError, CacheTarget, OnError};
 use crate::worker::{BuildWorker, Product};
 use crate::{BuildError, BuildRequest, Destination, Event, ImageFormat, Output, TaskId, load};
 use kiln_disk::{LayerId, Store};
-use kiln_layer::tree::WhiteoutFormat;
 use kiln_oci::{Descriptor, MediaFamily, Reference};
 use kiln_registry::{Client, Pushed};
 use kiln_transfer::arrival;
@@ -307,7 +306,7 @@ impl Export<'_> {
     }
 
     fn files(&self, directory: &Path) -> Result<(), BuildError> {
-        let ownership = ownership();
+        let ownership = ownership(self.store);
         let epoch = self.request.times.latest_of_files();
         for root in self.roots()? {
             let directory = directory.join(root.directory);
@@ -387,17 +386,17 @@ pub fn export_files(store: &Store, stack: &[LayerId], directory: &Path) -> Resul
     Ok(sink::local::write(
         store,
         stack,
-        ownership(),
+        ownership(store),
         None,
         directory,
     )?)
 }
 
 /// Only root can give files away.
-fn ownership() -> Ownership {
-    match kiln_disk::whiteout_format() {
-        WhiteoutFormat::Trusted | WhiteoutFormat::Contained => Ownership::Image,
-        WhiteoutFormat::User => Ownership::Caller,
+fn ownership(store: &Store) -> Ownership {
+    match store.whiteout_format().has_notes() {
+        false => Ownership::Image,
+        true => Ownership::Caller,
     }
 }
 

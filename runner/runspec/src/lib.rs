@@ -27,5 +27,6 @@ pub use spec::{
     ResourceLimit, Root, RunSpec, SecretData, SecurityMode,
 };
 pub use step::{
-    DeviceSource, MountAttributes, MountSource, Namespace, OverlayMount, SetupStep, Stub, Target,
+    DeviceSource, MountAttributes, MountSource, Namespace, OverlayMount, RootMount, SetupStep,
+    Stub, Target,
 };

@@ -63,14 +63,16 @@ pub enum Root {
         /// Whether the layers are marked with `user.overlay.*` attributes.
         user_xattrs: bool,
     },
-    /// A plain directory that the command changes, for hosts on which nothing can be mounted.
-    /// What mounts show is put into it for the time of the run: the sources of
-    /// [`MountKind::Bind`] and [`MountKind::Socket`] are moved there and back, so they must
-    /// lie on its file system, and nobody else may use them meanwhile.
+    /// A plain directory that the command changes, for layers that cannot be mounted.
+    /// On hosts on which nothing can be mounted at all, what mounts show is put into it for the
+    /// time of the run: the sources of [`MountKind::Bind`] and [`MountKind::Socket`] are moved
+    /// there and back, so they must lie on its file system, and nobody else may use them
+    /// meanwhile.
     Directory {
         /// The directory.
         path: PathBuf,
-        /// Empty directory on the same file system: what mounts hide is kept there.
+        /// Empty directory on the same file system: what mounts hide is kept there, where
+        /// nothing can be mounted.
         aside: PathBuf,
     },
 }

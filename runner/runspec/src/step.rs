@@ -59,7 +59,7 @@ pub enum SetupStep {
     /// Mount, attached nowhere and mapped to the user namespace, what it has no right to mount.
     Prepare {
         /// The root.
-        root: OverlayMount,
+        root: RootMount,
         /// How it is mounted.
         attributes: MountAttributes,
         /// As for [`SetupStep::MountRoot`].
@@ -90,12 +90,12 @@ pub enum SetupStep {
     },
     /// Mount the root file system, not yet as `/`.
     MountRoot {
-        /// The layers.
-        overlay: OverlayMount,
+        /// What is mounted.
+        root: RootMount,
         /// How it is mounted.
         attributes: MountAttributes,
-        /// Mount points offered by a layer below all others, so that they never
-        /// show up as changes.
+        /// Mount points, so that they never show up as changes: offered by a layer below all
+        /// others, or made where they are missing and removed after the command.
         stubs: Vec<Stub>,
     },
     /// Mount something below the root.
@@ -230,7 +230,16 @@ pub struct OverlayMount {
     pub user_xattrs: bool,
 }
 
-/// A mount point of the layer below all others.
+/// What becomes the root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RootMount {
+    /// An overlay of layers.
+    Overlay(OverlayMount),
+    /// A directory of the host as it is.
+    Directory(PathBuf),
+}
+
+/// A mount point in the root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stub {
     /// A directory; relative to the root.

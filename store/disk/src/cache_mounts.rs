@@ -9,6 +9,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use kiln_layer::tree::WhiteoutFormat;
 use kiln_oci::Digest;
 use rustix::fs::{FlockOperation, RenameFlags};
 use rustix::io::Errno;
@@ -345,6 +346,11 @@ impl<'store> CacheMounts<'store> {
 }
 
 impl CacheMountUse {
+    /// Returns the form in which the files are captured and unpacked.
+    pub fn format(&self) -> WhiteoutFormat {
+        self.store.whiteout_format().of_plain_directory()
+    }
+
     /// Returns what is known of the mount, this use included.
     pub fn facts(&self) -> &CacheMountFacts {
         &self.facts

@@ -10,7 +10,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kiln_layer::tree::WhiteoutFormat;
 use kiln_oci::{ChainId, DiffId, Digest};
 use rustix::fs::{FlockOperation, RenameFlags};
 use rustix::io::Errno;
@@ -65,29 +64,6 @@ impl LayerOrigin {
             parent: lowers.last().cloned(),
         }
     }
-}
-
-/// Returns the format in which this process' overlay mounts read whiteouts: the initial user
-/// namespace, which maps every ID to itself, may use the `trusted` attributes; who may not
-/// mount there needs neither.
-pub fn whiteout_format() -> WhiteoutFormat {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let is_initial = map.split_whitespace().eq(["0", "0", "4294967295"]);
-    match is_initial {
-        true if may_mount() => WhiteoutFormat::Trusted,
-        true => WhiteoutFormat::Contained,
-        false => WhiteoutFormat::User,
-    }
-}
-
-/// Whether this process has `CAP_SYS_ADMIN`.
-fn may_mount() -> bool {
-    const CAP_SYS_ADMIN: u64 = 1 << 21;
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mut lines = status.lines();
-    let effective = lines.find_map(|line| line.strip_prefix("CapEff:"));
-    let effective = effective.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
-    effective.is_some_and(|set| set & CAP_SYS_ADMIN != 0)
 }
 
 /// The empty file beside a layer that shares files with others.

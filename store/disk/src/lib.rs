@@ -37,6 +37,7 @@ mod durable;
 mod error;
 mod gc;
 mod images;
+mod layer_format;
 mod layer_id;
 mod layers;
 mod lease;
@@ -70,8 +71,9 @@ pub use gc::{
     FileSystemSpace, Item, ItemFilter, ItemKind, ItemState, Listing, PruneReport, PruneRule, meets,
 };
 pub use images::{Images, NamedImage};
+pub use layer_format::is_overlay;
 pub use layer_id::{InvalidLayerId, LayerId};
-pub use layers::{ActiveLayer, Chains, LayerFacts, LayerOrigin, Layers, whiteout_format};
+pub use layers::{ActiveLayer, Chains, LayerFacts, LayerOrigin, Layers};
 pub use limits::{FREE_EXPANSION_BYTES, LayerLimits};
 pub use lock::{KeyLock, Patience, Waiting};
 pub use logs::Logs;

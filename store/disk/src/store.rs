@@ -5,10 +5,12 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use kiln_layer::tree::WhiteoutFormat;
 use kiln_oci::Digest;
 use rustix::fs::FlockOperation;
 
 use crate::error::{At, Error, Result};
+use crate::layer_format;
 use crate::lease::Leases;
 use crate::lock::{self, KeyLock, Lock, Patience, Waiting};
 use crate::session::{self, Session, Temporary};
@@ -48,6 +50,7 @@ pub struct Store {
 #[derive(Debug)]
 struct Inner {
     root: PathBuf,
+    format: WhiteoutFormat,
     /// Made by the first write: most commands of a warm store only read.
     session: Mutex<Option<Arc<Session>>>,
     /// What this process uses: nobody removes it.
@@ -68,14 +71,17 @@ impl Store {
         make_root(root)?;
         let root = std::path::absolute(root).at("find", root)?;
         check_owner(&root)?;
-        match version::check(&root)? {
-            Presence::Present => {}
-            Presence::Old => bring_forward(&root)?,
+        let format = match version::check(&root)? {
+            Presence::Present(format) => format,
+            Presence::Old(format) => {
+                bring_forward(&root)?;
+                format
+            }
             Presence::Absent => {
                 restrict(&root)?;
-                version::write(&root)?;
+                version::write(&root)?
             }
-        }
+        };
         let lock = take_root_lock(&root)?;
         make_directories(&root)?;
         match session::remove_dead_sessions(&root.join("active")) {
@@ -84,6 +90,7 @@ impl Store {
         }
         let inner = Inner {
             root,
+            format,
             session: Mutex::new(None),
             leases: Leases::default(),
             warnings: Mutex::default(),
@@ -127,6 +134,25 @@ impl Store {
     /// Returns the root directory, as an absolute path.
     pub fn root(&self) -> &Path {
         &self.inner.root
+    }
+
+    /// Returns the form of the layers.
+    pub fn whiteout_format(&self) -> WhiteoutFormat {
+        self.inner.format
+    }
+
+    /// Returns the form of the layers of the store in `root`, or that they would have in one that
+    /// is made there; none where there is no directory yet. Nothing is made.
+    ///
+    /// Errors: as [`Store::open`].
+    pub fn whiteout_format_in(root: &Path) -> Result<Option<WhiteoutFormat>> {
+        if !root.is_dir() {
+            return Ok(None);
+        }
+        Ok(Some(match version::check(root)? {
+            Presence::Present(format) | Presence::Old(format) => format,
+            Presence::Absent => layer_format::of_new(root),
+        }))
     }
 
     /// Returns the content: files named by their digest.
@@ -332,8 +358,8 @@ fn bring_forward(root: &Path) -> Result<()> {
     let _lock = lock::wait(file, &path, FlockOperation::LockExclusive)?;
     // Another may have done it while we waited; a newer program may have done more.
     match version::check(root)? {
-        Presence::Old => version::bring_forward(root),
-        Presence::Present | Presence::Absent => Ok(()),
+        Presence::Old(_) => version::bring_forward(root),
+        Presence::Present(_) | Presence::Absent => Ok(()),
     }
 }
 

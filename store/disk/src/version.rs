@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{At, Error, Result};
 use crate::session::Temporary;
-use crate::{durable, random, whiteout_format};
+use crate::{durable, layer_format, random};
 
 /// The newest version that this program knows, and the one it makes.
 pub(crate) const VERSION: u64 = 1;
@@ -53,12 +53,12 @@ type Upgrade = fn(&Path) -> Result<()>;
 const UPGRADES: &[Upgrade] = &[];
 const _: () = assert!(UPGRADES.len() as u64 + 1 == VERSION);
 
-/// Whether there was a store already.
+/// Whether there was a store already, and the form of its layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Presence {
-    Present,
+    Present(WhiteoutFormat),
     /// One of an older version, to be brought forward by [`bring_forward`].
-    Old,
+    Old(WhiteoutFormat),
     Absent,
 }
 
@@ -99,21 +99,21 @@ fn check_bytes(root: &Path, path: &Path, bytes: &[u8]) -> Result<Presence> {
     let mut features = incompatible.into_iter().chain(read_only_compatible);
     let (known, unknown): (Vec<_>, Vec<_>) = features
         .by_ref()
-        .partition(|name| LAYER_FORMATS.contains(&name.as_str()));
+        .partition(|name| layer_format::FEATURES.contains(&name.as_str()));
     if let Some(feature) = unknown.into_iter().next() {
         return Err(Error::UnknownFeature {
             path: root.to_owned(),
             feature,
         });
     }
-    let found = known.into_iter().next();
-    match found.as_deref() == layer_feature() {
-        true if version < VERSION => Ok(Presence::Old),
-        true => Ok(Presence::Present),
-        false => Err(Error::OtherLayers {
+    let feature = known.into_iter().next();
+    match layer_format::of_feature(feature.as_deref()) {
+        Some(format) if version < VERSION => Ok(Presence::Old(format)),
+        Some(format) => Ok(Presence::Present(format)),
+        None => Err(Error::OtherLayers {
             path: root.to_owned(),
-            made: described(found.as_deref()),
-            here: described(layer_feature()),
+            made: layer_format::made(feature.as_deref()),
+            here: layer_format::here(),
         }),
     }
 }
@@ -144,25 +144,6 @@ fn bring_forward_by(upgrades: &[Upgrade], root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Layers that look different from what overlay mounts read.
-const LAYER_FORMATS: [&str; 1] = [CONTAINED];
-const CONTAINED: &str = "contained-layers";
-
-/// Returns the feature that stores of this process have, by the form of their layers.
-fn layer_feature() -> Option<&'static str> {
-    match whiteout_format() {
-        WhiteoutFormat::Trusted | WhiteoutFormat::User => None,
-        WhiteoutFormat::Contained => Some(CONTAINED),
-    }
-}
-
-fn described(feature: Option<&str>) -> &'static str {
-    match feature {
-        Some(_) => "in a container that may not mount",
-        None => "where overlay mounts can be made",
-    }
-}
-
 /// Refuses a directory that holds somebody's files.
 fn check_empty(root: &Path, version_file: &Path) -> Result<Presence> {
     for entry in std::fs::read_dir(root).at("read directory", root)? {
@@ -178,12 +159,17 @@ fn check_empty(root: &Path, version_file: &Path) -> Result<Presence> {
     Ok(Presence::Absent)
 }
 
-/// Writes the file of a new store; several processes may do so at once.
-pub(crate) fn write(root: &Path) -> Result<()> {
+/// Writes the file of a new store; several processes may do so at once, to the same effect.
+/// Returns the form of its layers.
+pub(crate) fn write(root: &Path) -> Result<WhiteoutFormat> {
+    let layers = layer_format::of_new(root);
     let format = Format {
         version: VERSION,
         features: Features {
-            incompatible: layer_feature().into_iter().map(str::to_owned).collect(),
+            incompatible: layer_format::feature_of(layers)
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
             ..Features::default()
         },
     };
@@ -191,7 +177,8 @@ pub(crate) fn write(root: &Path) -> Result<()> {
         path: root.join(FILE_NAME),
         source,
     };
-    publish(root, &serde_json::to_vec(&format).map_err(malformed)?)
+    publish(root, &serde_json::to_vec(&format).map_err(malformed)?)?;
+    Ok(layers)
 }
 
 fn publish(root: &Path, bytes: &[u8]) -> Result<()> {

@@ -88,8 +88,7 @@ pub fn capture(
     let root = root.map_err(read_error("open the directory", Path::new("")))?;
     let mut walk = Walk {
         writer: LayerWriter::new(sink),
-        opaque_name: format.opaque_name(),
-        has_notes: format == WhiteoutFormat::User,
+        format,
         options: *options,
         first_names: FirstNames::default(),
         summary: CaptureSummary::default(),
@@ -130,9 +129,7 @@ fn read_error<E: Into<io::Error>>(
 
 struct Walk<W: Write> {
     writer: LayerWriter<W>,
-    opaque_name: &'static str,
-    /// Whether files say in an attribute whose they are.
-    has_notes: bool,
+    format: WhiteoutFormat,
     options: CaptureOptions,
     first_names: FirstNames,
     summary: CaptureSummary,
@@ -206,7 +203,7 @@ impl<W: Write> Walk<W> {
         path: &Path,
     ) -> Result<Option<OwnedFd>> {
         let metadata = stat(parent, name).map_err(read_error("look up", path))?;
-        if metadata.is_whiteout() {
+        if self.format.is_whiteout(&metadata) {
             self.append_whiteout(&with_prefix(path, name))?;
             return Ok(None);
         }
@@ -327,7 +324,7 @@ impl<W: Write> Walk<W> {
 
     fn is_opaque(&self, directory: BorrowedFd<'_>) -> bool {
         let mut value = [0; 2];
-        let length = rustix::fs::fgetxattr(directory, self.opaque_name, &mut value);
+        let length = rustix::fs::fgetxattr(directory, self.format.opaque_name(), &mut value);
         length.is_ok_and(|length| &value[..length] == b"y")
     }
 
@@ -342,7 +339,7 @@ impl<W: Write> Walk<W> {
         let mut xattrs = Xattrs::new();
         let mut note = None;
         for name in names.split(|byte| *byte == 0).map(OsStr::from_bytes) {
-            let is_note = self.has_notes && name == note::NAME;
+            let is_note = self.format.has_notes() && name == note::NAME;
             if !is_portable_xattr(name) && !is_note {
                 continue;
             }

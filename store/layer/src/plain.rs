@@ -53,13 +53,15 @@ type Listing = BTreeMap<PathBuf, Metadata>;
 #[derive(Debug)]
 pub struct PlainRoot {
     directory: PathBuf,
+    /// Of the layers that it is a copy of.
+    format: WhiteoutFormat,
     listing: Listing,
 }
 
 impl PlainRoot {
-    /// Copies `stack` to the empty `directory`.
-    pub fn copy_of(stack: &Tree, directory: &Path) -> Result<Self> {
-        let mut target = Tree::host_for_write(directory)?;
+    /// Copies `stack`, layers of the form `format`, to the empty `directory`.
+    pub fn copy_of(stack: &Tree, directory: &Path, format: WhiteoutFormat) -> Result<Self> {
+        let mut target = Tree::copy_for_write(directory, format)?;
         if let Some(root) = stack.lookup("", Follow::ParentsOnly)? {
             target.set_attributes("", &root.metadata.attributes())?;
         }
@@ -71,8 +73,9 @@ impl PlainRoot {
         copy_into(stack, &mut target, &request)?;
         target.finish()?;
         Ok(Self {
-            listing: list(directory)?,
+            listing: list(&Tree::copy(directory, format)?)?,
             directory: directory.to_owned(),
+            format,
         })
     }
 
@@ -82,11 +85,11 @@ impl PlainRoot {
     }
 
     /// Applies the layer directory `layer`, which then is part of the stack.
-    pub fn apply(&mut self, layer: &Path, format: WhiteoutFormat) -> Result<()> {
-        let mut target = Tree::host_for_write(&self.directory)?;
+    pub fn apply(&mut self, layer: &Path) -> Result<()> {
+        let mut target = Tree::copy_for_write(&self.directory, self.format)?;
         let (reader, writer) = io::pipe().map_err(failed("make a pipe for", layer))?;
         let (captured, unpacked) = std::thread::scope(|scope| {
-            let capture = || capture(layer, format, writer, &CaptureOptions::default());
+            let capture = || capture(layer, self.format, writer, &CaptureOptions::default());
             let capturing = scope.spawn(capture);
             let unpacked = unpack(reader, &mut target, &UnpackOptions::layer());
             (capturing.join(), unpacked)
@@ -95,15 +98,15 @@ impl PlainRoot {
         if let Ok(captured) = captured {
             captured?;
         }
-        self.listing = list(&self.directory)?;
+        self.listing = list(&Tree::copy(&self.directory, self.format)?)?;
         Ok(())
     }
 
     /// Writes what changed since the listing to `layer`, whose lower layers are `stack`; the
     /// directory is then a copy of both.
     pub fn changes_into(&mut self, stack: &Tree, layer: &mut Tree) -> Result<()> {
-        let now = list(&self.directory)?;
-        let here = Tree::host(&self.directory)?;
+        let here = Tree::copy(&self.directory, self.format)?;
+        let now = list(&here)?;
         let mut changes = Changes {
             stack,
             here: &here,
@@ -257,8 +260,7 @@ fn looks_equal(before: &Metadata, now: &Metadata) -> bool {
 const CLOCK_TICK: Duration = Duration::from_millis(20);
 
 /// Lists a directory, and waits until a later change of any file shows in its times.
-fn list(directory: &Path) -> Result<Listing> {
-    let tree = Tree::host(directory)?;
+fn list(tree: &Tree) -> Result<Listing> {
     let mut listing = Listing::new();
     let mut pending = vec![PathBuf::new()];
     while let Some(above) = pending.pop() {

@@ -243,7 +243,9 @@ impl Http {
                 open,
                 failure,
             } => {
-                let source = open(range.start).map_err(|error| source_fault(failure, error))?;
+                // What is sent may come from another registry, whose answer is waited for.
+                let source = tokio::task::block_in_place(|| open(range.start));
+                let source = source.map_err(|error| source_fault(failure, error))?;
                 let size = range.end - range.start;
                 let stream = upload::stream(Box::new(source.take(size)), Arc::clone(&progress));
                 builder

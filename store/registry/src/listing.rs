@@ -1,8 +1,8 @@
 //! What a repository has: its tags, and what refers to an image.
 //! Specification: OCI distribution-spec, "Content Discovery" and "Listing Referrers".
 
-use kiln_oci::{Descriptor, Digest, Document, Index, MediaFamily, Reference};
-use reqwest::header::{HeaderMap, LINK};
+use kiln_oci::{Descriptor, Digest, Document, Index, MediaFamily, MediaType, Reference};
+use reqwest::header::{ACCEPT, HeaderMap, HeaderValue, LINK};
 use reqwest::{Method, Url};
 use serde::Deserialize;
 
@@ -56,7 +56,10 @@ pub(crate) async fn referrers(
     for first in [api, tag] {
         let mut next = Some(first);
         while let Some(url) = next.take() {
-            let call = Call::new(endpoint, Method::GET, url, &scopes);
+            let mut call = Call::new(endpoint, Method::GET, url, &scopes);
+            // Registries that have the list as a manifest do not show it to who takes no indexes.
+            call.headers
+                .insert(ACCEPT, HeaderValue::from_static(MediaType::OCI_INDEX));
             match page(transport, &call).await {
                 Ok((bytes, headers, url)) => {
                     referrers.extend(entries(&call, &bytes)?);

@@ -2,11 +2,8 @@
 //! store and unpacked, with everything checked before the layer gets its shared name.
 
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
 
-use kiln_disk::{
-    ActiveLayer, At, LayerFacts, LayerId, LayerOrigin, Patience, Store, whiteout_format,
-};
+use kiln_disk::{ActiveLayer, At, LayerFacts, LayerId, LayerOrigin, Patience, Store};
 use kiln_layer::ahead::read_ahead;
 use kiln_layer::archive::{Below, UnpackOptions, UnpackSummary, unpack};
 use kiln_layer::compress::{ArchiveCompression, decompressor};
@@ -240,7 +237,8 @@ pub(crate) fn unpack_archive(
         ..store.layer_options()
     };
     let (applied, found, uncompressed_size) = read_ahead(input, |input| {
-        apply(input, &paths, &options, active.upper())
+        let tree = Tree::open_for_write(&paths, &active.upper(), store.whiteout_format());
+        Ok(unpack(input, &mut tree?, &options)?)
     });
     Ok(UnpackedArchive {
         active,
@@ -248,14 +246,4 @@ pub(crate) fn unpack_archive(
         found,
         uncompressed_size,
     })
-}
-
-fn apply(
-    input: &mut impl Read,
-    lowers: &[PathBuf],
-    options: &UnpackOptions,
-    upper: PathBuf,
-) -> Result<UnpackSummary, Box<dyn std::error::Error + Send + Sync>> {
-    let mut tree = Tree::open_for_write(lowers, &upper, whiteout_format())?;
-    Ok(unpack(input, &mut tree, options)?)
 }

@@ -3,9 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use kiln_disk::{
-    BlobWriter, KeyLock, LayerFacts, LayerId, LayerOrigin, Patience, Store, whiteout_format,
-};
+use kiln_disk::{BlobWriter, KeyLock, LayerFacts, LayerId, LayerOrigin, Patience, Store};
 use kiln_layer::blob::{LayerBlob, write_layer_blob};
 use kiln_layer::capture::{CaptureOptions, capture};
 use kiln_layer::compress::Compression;
@@ -223,7 +221,7 @@ fn capture_layer(
         // So that it asks before the first byte.
         unasked_bytes: ASK_AFTER_BYTES,
     };
-    let captured = capture(&path, whiteout_format(), sink, &options);
+    let captured = capture(&path, store.whiteout_format(), sink, &options);
     captured
         .map(drop)
         .map_err(|source| capture_error(layer, source))

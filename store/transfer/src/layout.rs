@@ -72,6 +72,18 @@ impl LayoutDirectory {
             .annotations
             .insert(REFERENCE_NAME.to_owned(), tag.to_owned());
         index.manifests.retain(|other| !is_named(other, tag));
+        self.write_index(index, entry)
+    }
+
+    /// Lists `entry` without a name.
+    pub fn list(&self, index: Index, entry: Descriptor) -> Result<()> {
+        match index.manifests.iter().any(|one| one.digest == entry.digest) {
+            true => Ok(()),
+            false => self.write_index(index, entry),
+        }
+    }
+
+    fn write_index(&self, mut index: Index, entry: Descriptor) -> Result<()> {
         index.manifests.push(entry);
         self.write(&self.path.join("oci-layout"), &mut &LAYOUT[..])?;
         self.write(&self.path.join("index.json"), &mut &index.to_bytes()[..])

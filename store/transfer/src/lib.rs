@@ -11,6 +11,7 @@ pub mod images;
 mod json;
 pub mod layers;
 pub mod layout;
+pub mod layout_name;
 pub mod pack;
 pub mod pull;
 pub mod push;

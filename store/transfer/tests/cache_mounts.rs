@@ -234,7 +234,7 @@ fn tar_goes_out_and_comes_in() {
     let (here, there) = (Machine::new(), Machine::new());
     fill(here.mount().path());
     let mut archive = Vec::new();
-    write_archive("m", here.mount().path(), &mut archive).unwrap();
+    write_archive(&here.mount(), &mut archive).unwrap();
     let root = RootDirectory {
         mode: 0o1777,
         uid: 0,

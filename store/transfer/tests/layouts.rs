@@ -9,10 +9,11 @@ use std::process::Command;
 use fixture::Fixture;
 use kiln_disk::Store;
 use kiln_oci::{Descriptor, Platform};
+use kiln_transfer::layout_name::LayoutName;
 use kiln_transfer::pack::Packing;
 use kiln_transfer::sink::{ArchiveOptions, Destination, oci_layout as sink};
 use kiln_transfer::source::ImportError;
-use kiln_transfer::source::oci_layout::{Wanted, import};
+use kiln_transfer::source::oci_layout::import;
 
 struct Layout {
     fixture: Fixture,
@@ -51,7 +52,7 @@ impl Layout {
         self.path().join("blobs/sha256").join(digest.hex())
     }
 
-    fn import(&self, wanted: &Wanted) -> Result<Descriptor, ImportError> {
+    fn import(&self, wanted: &LayoutName) -> Result<Descriptor, ImportError> {
         import(
             &self.empty_store(),
             &self.path(),
@@ -69,8 +70,8 @@ fn options(names: &[&str]) -> ArchiveOptions {
     }
 }
 
-fn named(name: &str) -> Wanted {
-    Wanted {
+fn named(name: &str) -> LayoutName {
+    LayoutName {
         name: Some(name.to_owned()),
         digest: None,
     }
@@ -82,7 +83,7 @@ fn image_of_a_directory_comes_in_whole() {
     for wanted in [
         named("1"),
         named("docker.io/library/app:1"),
-        Wanted::default(),
+        LayoutName::default(),
     ] {
         let target = layout.import(&wanted).unwrap();
         assert_eq!(target.digest, layout.target.digest, "{wanted:?}");
@@ -126,12 +127,12 @@ fn digest_leads_to_an_image_that_the_index_does_not_list() {
     let layout = Layout::new("layout-digest");
     let index = layout.path().join("index.json");
     fs::write(&index, r#"{"schemaVersion":2,"manifests":[]}"#).unwrap();
-    let wanted = Wanted {
+    let wanted = LayoutName {
         name: None,
         digest: Some(layout.target.digest.clone()),
     };
     assert_eq!(layout.import(&wanted).unwrap().digest, layout.target.digest);
-    let nothing = layout.import(&Wanted::default()).unwrap_err();
+    let nothing = layout.import(&LayoutName::default()).unwrap_err();
     assert!(nothing.to_string().ends_with("lists no image"), "{nothing}");
 }
 
@@ -147,7 +148,7 @@ fn what_is_no_layout_is_told_so() {
     let fixture = Fixture::new("layout-none");
     let (store, path) = (&fixture.store, fixture.scratch("nothing"));
     let refused = |path: &Path| {
-        let error = import(store, path, &Wanted::default(), &[]).unwrap_err();
+        let error = import(store, path, &LayoutName::default(), &[]).unwrap_err();
         error.to_string()
     };
     assert!(refused(&path).starts_with("cannot open"));

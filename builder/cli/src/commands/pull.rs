@@ -14,6 +14,7 @@ pub fn run(global: &GlobalArguments, arguments: &PullArguments) -> Result<(), Fa
     if !arguments.all_tags {
         return pull(&session, &reference, &platform, arguments.quiet);
     }
+    super::push::refuse_tag(&arguments.name)?;
     let tags = session.client.tags(&reference)?;
     for tag in tags {
         let reference = reference.with_tag(&tag).map_err(|error| {

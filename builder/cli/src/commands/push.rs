@@ -31,6 +31,7 @@ pub fn run(global: &GlobalArguments, arguments: &PushArguments) -> Result<(), Fa
         }
         return pushing.push(&found, &reference);
     }
+    refuse_tag(&arguments.name)?;
     let mut found = session.store.images().list()?;
     found.retain(|named| named.name.name() == reference.name() && named.name.tag().is_some());
     if found.is_empty() {
@@ -48,6 +49,16 @@ pub fn run(global: &GlobalArguments, arguments: &PushArguments) -> Result<(), Fa
         pushing.push(&found, &reference)?;
     }
     Ok(())
+}
+
+/// Refuses the name of one image where all of a repository are meant.
+pub fn refuse_tag(name: &str) -> Result<(), Failure> {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    match last.contains([':', '@']) {
+        true => Err(Failure::usage("--all-tags takes no tag and no digest")
+            .with_hint("name the repository alone, or leave --all-tags out")),
+        false => Ok(()),
+    }
 }
 
 /// Images on their way.

@@ -17,9 +17,17 @@ const HINTS: &[(&str, &str)] = &[
         "do it again: what was damaged is built or fetched anew",
     ),
     (
+        "another digest than it says",
+        "`kiln store verify --repair` sets aside what is damaged in the store",
+    ),
+    (
+        "the archive of layer",
+        "pull, load or build the image again that the layer is from: that brings the archive",
+    ),
+    (
         "cannot mount an overlay of",
-        "the store may lie on a file system that carries none, as a container's own: name a \
-         directory on another with --root or KILN_ROOT",
+        "the store was made for a file system that carries overlays, and this one does not: begin \
+         another store with --root or KILN_ROOT",
     ),
     (
         "No space left on device",

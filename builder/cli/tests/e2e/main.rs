@@ -20,11 +20,13 @@ mod images;
 mod inside;
 mod leftovers;
 mod outputs;
+mod overlay_store;
 mod platforms;
 mod projects;
-mod remote;
-
+mod proxies;
+mod referrers;
 mod registries;
+mod remote;
 mod remote_cache;
 mod reproducible;
 mod rootless;

@@ -3,6 +3,7 @@
 use super::agent::{Access, AgentSocket};
 use super::cache_mounts::{self, CacheMountsInUse};
 use super::content;
+use super::step_root::has_mounted_root;
 use crate::StepError;
 use crate::worker::{BuildWorker, Files, Product};
 use kiln_disk::ActiveLayer;
@@ -74,7 +75,10 @@ impl Preparation<'_> {
                 from.and_then(|_| inputs.next());
                 let source = prepared.caches.path(self.number).to_owned();
                 match *read_only && is_placed(self.worker)? {
-                    true => self.copy(&Files::Result(Tree::host(&source)?), ".", None, prepared)?,
+                    true => {
+                        let files = Files::Result(Tree::host(&source)?);
+                        self.copy(&files, ".", None, true, prepared)?
+                    }
                     false => runspec::MountKind::Bind {
                         source,
                         subpath: String::new(),
@@ -110,11 +114,13 @@ impl Preparation<'_> {
         writable: bool,
         prepared: &mut PreparedMounts,
     ) -> Result<runspec::MountKind, StepError> {
-        if is_placed(self.worker)?
-            && let Some(product) = input
-        {
+        if !has_mounted_root(self.worker)? {
+            let Some(product) = input else {
+                return self.empty(!writable, prepared);
+            };
             let owner = self.worker.default_owner(product);
-            return self.copy(&self.worker.files(product)?, source, owner, prepared);
+            let files = self.worker.files(product)?;
+            return self.copy(&files, source, owner, !writable, prepared);
         }
         let lowers = match input {
             Some(Product::Stack(stack)) => self.worker.paths(stack)?,
@@ -154,6 +160,7 @@ impl Preparation<'_> {
         files: &Files,
         source: &str,
         owner: Option<(u32, u32)>,
+        read_only: bool,
         prepared: &mut PreparedMounts,
     ) -> Result<runspec::MountKind, StepError> {
         let layer = self.worker.store.layers().begin()?;
@@ -163,7 +170,22 @@ impl Preparation<'_> {
         Ok(runspec::MountKind::Bind {
             source: upper,
             subpath: source.to_owned(),
-            read_only: false,
+            read_only,
+        })
+    }
+
+    fn empty(
+        &self,
+        read_only: bool,
+        prepared: &mut PreparedMounts,
+    ) -> Result<runspec::MountKind, StepError> {
+        let layer = self.worker.store.layers().begin()?;
+        let source = layer.upper();
+        prepared._scratch.push(layer);
+        Ok(runspec::MountKind::Bind {
+            source,
+            subpath: String::new(),
+            read_only,
         })
     }
 

@@ -35,7 +35,7 @@ const KEPT: usize = 2;
 impl StepRoot {
     /// Returns a root for a command over `stack`.
     pub fn prepare(worker: &BuildWorker<'_>, stack: &[LayerId]) -> Result<Self, StepError> {
-        if worker.sandbox()?.host().rung != Rung::Chroot {
+        if has_mounted_root(worker)? {
             return Ok(StepRoot::Mounted);
         }
         let kept = take(&worker.plain_roots, stack);
@@ -45,7 +45,7 @@ impl StepRoot {
         };
         for layer in &stack[kept.stack.len()..] {
             for path in worker.paths(std::slice::from_ref(layer))? {
-                kept.root.apply(&path, worker.whiteouts)?;
+                kept.root.apply(&path)?;
             }
         }
         kept.stack = stack.to_vec();
@@ -93,12 +93,17 @@ impl StepRoot {
     }
 }
 
+/// Whether commands run over mounted layers.
+pub(super) fn has_mounted_root(worker: &BuildWorker<'_>) -> Result<bool, StepError> {
+    Ok(worker.sandbox()?.host().rung != Rung::Chroot && worker.whiteouts.is_mountable())
+}
+
 impl KeptRoot {
     fn copy(worker: &BuildWorker<'_>, stack: &[LayerId]) -> Result<Self, StepError> {
         let place = worker.store.layers().begin()?;
         Ok(KeptRoot {
             stack: stack.to_vec(),
-            root: PlainRoot::copy_of(&worker.tree(stack)?, &place.upper())?,
+            root: PlainRoot::copy_of(&worker.tree(stack)?, &place.upper(), worker.whiteouts)?,
             place,
         })
     }

@@ -1,7 +1,7 @@
 //! A context that comes as an archive: unpacked for one build.
 
 use super::ContextFiles;
-use kiln_disk::{ActiveLayer, Store, whiteout_format};
+use kiln_disk::{ActiveLayer, Store};
 use kiln_layer::archive::{DevicePolicy, UnpackError, UnpackOptions, looks_like_tar, unpack};
 use kiln_layer::compress::{ArchiveCompression, decompressor};
 use kiln_layer::tree::{Tree, TreeError};
@@ -52,7 +52,7 @@ impl ArchiveContext {
         input: impl Read,
     ) -> Result<Self, ArchiveContextError> {
         let layer = store.layers().begin()?;
-        let mut tree = Tree::open_for_write(&[], &layer.upper(), whiteout_format())?;
+        let mut tree = Tree::open_for_write(&[], &layer.upper(), store.whiteout_format())?;
         let input = decompressor(ArchiveCompression::detect(head), head.chain(input));
         let input = input.map_err(ArchiveContextError::Compression)?;
         let options = UnpackOptions {

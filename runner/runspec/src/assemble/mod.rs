@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 
 use crate::defaults;
 use crate::host::Host;
+use crate::rung::Rung;
 use crate::spec::{NetworkSpec, ResolvedUser, Root, RunSpec, SecurityMode};
-use crate::step::{Namespace, OverlayMount, SetupStep};
+use crate::step::{Namespace, OverlayMount, RootMount, SetupStep};
 
 pub use check::SpecError;
 pub use groups::{GroupPlan, RunGroup, device_group, group_plan, limit_plan};
@@ -26,7 +27,7 @@ pub use groups::{GroupPlan, RunGroup, device_group, group_plan, limit_plan};
 /// the host does not have.
 pub fn steps(spec: &RunSpec, host: &Host) -> Result<Vec<SetupStep>, SpecError> {
     check::check(spec, host)?;
-    if let Root::Directory { path, .. } = &spec.root {
+    if let (Root::Directory { path, .. }, Rung::Chroot) = (&spec.root, host.rung) {
         return chroot::steps(spec, host, path);
     }
     let groups = group_plan(spec, host)?;
@@ -173,27 +174,30 @@ fn become_user(user: &ResolvedUser) -> SetupStep {
     }
 }
 
-/// A root that is a plain directory has no overlay, and never comes here.
-fn root_overlay(spec: &RunSpec) -> OverlayMount {
+fn root_mount(spec: &RunSpec) -> RootMount {
     match &spec.root {
         Root::Overlay {
             lowers,
             upper,
             work,
             user_xattrs,
-        } => OverlayMount {
+        } => RootMount::Overlay(OverlayMount {
             lowers: lowers.clone(),
             scratch: Some(crate::OverlayScratch {
                 upper: upper.clone(),
                 work: work.clone(),
             }),
             user_xattrs: *user_xattrs,
-        },
-        Root::Directory { .. } => OverlayMount {
-            lowers: Vec::new(),
-            scratch: None,
-            user_xattrs: false,
-        },
+        }),
+        Root::Directory { path, .. } => RootMount::Directory(path.clone()),
+    }
+}
+
+/// Returns an empty directory beside the root, which a mount may hide.
+fn beside_root(spec: &RunSpec) -> PathBuf {
+    match &spec.root {
+        Root::Overlay { work, .. } => work.clone(),
+        Root::Directory { aside, .. } => aside.clone(),
     }
 }
 

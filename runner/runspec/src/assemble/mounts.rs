@@ -8,7 +8,7 @@ use crate::step::{
     DeviceSource, MountAttributes, MountSource, OverlayMount, SetupStep, Stub, Target,
 };
 
-use super::{in_user_namespace, root_overlay};
+use super::{beside_root, in_user_namespace, root_mount};
 
 pub(super) fn mount_everything(spec: &RunSpec, host: &Host) -> Vec<SetupStep> {
     let mut steps = mount_root(spec, host);
@@ -53,13 +53,12 @@ pub(super) fn asked_for<'s>(
 }
 
 fn mount_root(spec: &RunSpec, host: &Host) -> Vec<SetupStep> {
-    let Root::Overlay { work, .. } = &spec.root else {
-        return Vec::new();
-    };
     vec![
-        SetupStep::MountScratch { over: work.clone() },
+        SetupStep::MountScratch {
+            over: beside_root(spec),
+        },
         SetupStep::MountRoot {
-            overlay: root_overlay(spec),
+            root: root_mount(spec),
             attributes: MountAttributes::PLAIN.no_devices(!filters_devices(spec, host)),
             stubs: stubs(spec),
         },

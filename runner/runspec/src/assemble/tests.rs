@@ -448,6 +448,26 @@ fn chroot_spec() -> RunSpec {
 }
 
 #[test]
+fn plain_directory_is_mounted_as_it_is_where_mounts_can_be_made() {
+    let plain = RunSpec {
+        root: chroot_spec().root,
+        ..spec()
+    };
+    for host in [root_host(), rootless_host()] {
+        assert_eq!(words(&plain, &host), words(&spec(), &host));
+        let steps = steps(&plain, &host).expect("steps");
+        let over = "/a/work".into();
+        assert!(steps.contains(&SetupStep::MountScratch { over }));
+        let roots = steps.iter().filter_map(|step| match step {
+            SetupStep::MountRoot { root, .. } => Some(root.clone()),
+            _ => None,
+        });
+        let roots: Vec<_> = roots.collect();
+        assert_eq!(roots, [RootMount::Directory("/a/upper".into())]);
+    }
+}
+
+#[test]
 fn changed_root_takes_no_namespaces_mounts_or_filter() {
     let expected = [
         "BecomeSubreaper",

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use crate::confinement::Users;
 use crate::host::Host;
 use crate::rung::Rung;
-use crate::spec::{Root, RunSpec};
+use crate::spec::RunSpec;
 use crate::step::{MountAttributes, MountSource, SetupStep};
 
-use super::{mounts, root_overlay};
+use super::{beside_root, mounts, root_mount};
 
 /// The users of a command.
 #[derive(Clone, Copy)]
@@ -76,9 +76,6 @@ pub(super) fn isolate_and_mount(
 }
 
 fn prepare(spec: &RunSpec, inside: &Host, own: Own, groups: Vec<PathBuf>) -> Vec<SetupStep> {
-    let Root::Overlay { work, .. } = &spec.root else {
-        return Vec::new();
-    };
     let mut steps = Vec::new();
     if !groups.is_empty() {
         steps.push(SetupStep::OpenControlGroups {
@@ -104,9 +101,11 @@ fn prepare(spec: &RunSpec, inside: &Host, own: Own, groups: Vec<PathBuf>) -> Vec
         steps.extend([join, SetupStep::RenewSys]);
     }
     steps.extend([
-        SetupStep::MountScratch { over: work.clone() },
+        SetupStep::MountScratch {
+            over: beside_root(spec),
+        },
         SetupStep::Prepare {
-            root: root_overlay(spec),
+            root: root_mount(spec),
             attributes: MountAttributes::PLAIN.no_devices(true),
             stubs: mounts::stubs(spec),
             owner: own.start,

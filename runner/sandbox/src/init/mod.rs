@@ -16,6 +16,7 @@ mod perform;
 mod process;
 pub(crate) mod procfs;
 pub(crate) mod resolve;
+mod root;
 mod serve;
 mod sockets;
 mod users;

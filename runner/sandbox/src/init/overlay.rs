@@ -6,72 +6,13 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use kiln_runspec::{MountAttributes, OverlayMount, OverlayScratch, Stub};
-use rustix::fs::FileType;
+use kiln_runspec::{MountAttributes, OverlayMount, OverlayScratch};
 use rustix::io::Errno;
 use rustix::mount::FsOpenFlags;
 
 use super::perform::Context;
-use super::resolve::{self, Missing};
-use super::{failed, mount, users};
+use super::{failed, mount, resolve, users};
 use crate::error::StepFailure;
-
-/// Mounts the root, over a layer of mount points.
-pub(super) fn mount_root(
-    overlay: &OverlayMount,
-    attributes: MountAttributes,
-    stubs: &[Stub],
-    context: &mut Context,
-) -> Result<(), StepFailure> {
-    let root = stub_layer(stubs, context)
-        .map_err(failed("make mount points"))
-        .and_then(|base| overlay_over(overlay, base, attributes, context))?;
-    attach_root(root, context).map_err(failed("attach the root"))
-}
-
-/// Attaches the root that lies at the end of what was prepared.
-pub(super) fn attach_prepared_root(context: &mut Context) -> io::Result<()> {
-    let root = context.prepared.pop().ok_or(Errno::BADF)?;
-    attach_root(root, context)
-}
-
-fn attach_root(root: OwnedFd, context: &mut Context) -> io::Result<()> {
-    let place = mount::scratch_directory("root", context)?;
-    mount::attach(&root, place.as_fd())?;
-    context.root = Some(root);
-    Ok(())
-}
-
-/// Makes the layer below all others: it shows through where the image has nothing.
-pub(super) fn stub_layer(stubs: &[Stub], context: &Context) -> io::Result<OwnedFd> {
-    let base = mount::scratch_directory("base", context)?;
-    for stub in stubs {
-        let (path, missing) = match stub {
-            Stub::Directory(path) | Stub::OpenDirectory(path) => (path, Missing::MakeDirectory),
-            Stub::File(path) => (path, Missing::MakeFile),
-            Stub::Like {
-                path,
-                source,
-                subpath,
-            } => {
-                let source = mount::open_source(source, subpath, context)?;
-                match mount::kind_of(source.as_fd())? {
-                    FileType::Directory => (path, Missing::MakeDirectory),
-                    _ => (path, Missing::MakeFile),
-                }
-            }
-        };
-        // Mounts may lie below each other; the target is looked up again in the union.
-        let made = match resolve::resolve(base.as_fd(), path, missing) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOTDIR) => continue,
-            made => made?,
-        };
-        if matches!(stub, Stub::OpenDirectory(_)) {
-            mount::set_mode(made.handle.as_fd(), ".", 0o1777)?;
-        }
-    }
-    Ok(base)
-}
 
 /// Mounts an overlay and returns a mount of `subpath` in it, attached nowhere.
 pub(super) fn mount_below(

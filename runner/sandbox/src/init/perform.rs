@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 
 use super::resolve::{self, CreatedStub, Missing};
-use super::{confine, emulators, failed, mount, network, overlay, procfs, users};
+use super::{confine, emulators, failed, mount, network, procfs, root, users};
 use crate::error::StepFailure;
 use crate::syscall;
 
@@ -138,7 +138,7 @@ pub(super) fn perform(step: &SetupStep, context: &mut Context) -> Result<(), Ste
             mounts,
         } => users::prepare(
             &users::Root {
-                overlay: root,
+                mount: root,
                 attributes: *attributes,
                 stubs,
                 owner: *owner,
@@ -153,7 +153,7 @@ pub(super) fn perform(step: &SetupStep, context: &mut Context) -> Result<(), Ste
             emulators::register(registrations, context)
         }
         SetupStep::AttachRoot => {
-            overlay::attach_prepared_root(context).map_err(failed("attach the root"))
+            root::attach_prepared_root(context).map_err(failed("attach the root"))
         }
         SetupStep::OwnOutput { uid, gid } => {
             own_output(*uid, *gid);
@@ -164,10 +164,10 @@ pub(super) fn perform(step: &SetupStep, context: &mut Context) -> Result<(), Ste
         SetupStep::MountScratch { over } => mount::mount_scratch(over, context)
             .map_err(failed(format!("mount tmpfs over {}", over.display()))),
         SetupStep::MountRoot {
-            overlay,
+            root,
             attributes,
             stubs,
-        } => overlay::mount_root(overlay, *attributes, stubs, context),
+        } => root::mount_root(root, *attributes, stubs, context),
         SetupStep::Mount {
             target,
             source,

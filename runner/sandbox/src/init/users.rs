@@ -6,12 +6,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use kiln_runspec::{MountAttributes, MountSource, OverlayMount, Stub};
+use kiln_runspec::{MountAttributes, MountSource, RootMount, Stub};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use super::perform::Context;
-use super::{failed, mount, overlay, procfs};
+use super::{failed, mount, procfs, root};
 use crate::error::StepFailure;
 use crate::syscall::{self, Fork};
 
@@ -140,7 +140,7 @@ pub(super) fn enter_control_groups(context: &mut Context) -> io::Result<()> {
 
 /// The root that is prepared.
 pub(super) struct Root<'a> {
-    pub overlay: &'a OverlayMount,
+    pub mount: &'a RootMount,
     pub attributes: MountAttributes,
     pub stubs: &'a [Stub],
     pub owner: u32,
@@ -161,8 +161,13 @@ pub(super) fn prepare(
         let mounted = mount::detached(source, *attributes, context).map_err(failed(action))?;
         context.prepared.push(mounted);
     }
-    let base = overlay::stub_layer(root.stubs, context).map_err(failed("make mount points"))?;
-    let mounted = overlay::overlay_over(root.overlay, base, root.attributes, context)?;
+    let Root {
+        mount: kind,
+        attributes,
+        stubs,
+        ..
+    } = root;
+    let mounted = root::detached(kind, *attributes, stubs, context)?;
     context.prepared.push(mounted);
     syscall::own_files_as(0).map_err(failed("make files as root"))
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use kiln_runspec::{
-    Host, Limits, NetworkSpec, RunSpec, SecurityMode, SetupStep, SystemCalls, filter,
+    Host, Limits, NetworkSpec, RunSpec, Rung, SecurityMode, SetupStep, SystemCalls, filter,
 };
 
 use crate::network::{Network, Networks, PrivateNetwork};
@@ -196,7 +196,10 @@ impl Sandbox {
             NetworkSpec::Private => Some(self.networks.take()?),
             NetworkSpec::Host | NetworkSpec::None => None,
         };
-        let placements = Placements::put(spec)?;
+        let placements = match self.host.rung {
+            Rung::Chroot => Placements::put(spec)?,
+            _ => Placements::default(),
+        };
         let groups = RunGroups::prepare(kiln_runspec::group_plan(spec, &self.host)?)?;
         let mut started = match start() {
             Ok(started) => started,

@@ -11,7 +11,7 @@ use kiln_oci::{Digest, MediaKind};
 use serde::{Deserialize, Serialize};
 
 use super::{Damage, Report};
-use crate::{LayerFacts, LayerId, LayerOrigin, Store, durable, whiteout_format};
+use crate::{LayerFacts, LayerId, LayerOrigin, Store, durable};
 
 /// The name under which chains of compressed layers have the blob that was pulled.
 const PULLED: &str = "pulled";
@@ -57,7 +57,7 @@ impl Store {
         let clamp = expected.as_ref().and_then(|one| one.clamp_mtime_seconds);
         let path = self.layers().diff_path(layer);
         let damage = || Damage::Layer(layer.clone());
-        let found = match capture_digest(&path, clamp) {
+        let found = match self.capture_digest(&path, clamp) {
             Ok(found) => found,
             Err(error) => return report.add_error(damage(), &path, &error),
         };
@@ -114,7 +114,7 @@ impl Store {
         let input = decompressor(ArchiveCompression::from(encoding), blob).ok()?;
         let mut input = DigestReader::new(input);
         let active = self.layers().begin().ok()?;
-        let format = whiteout_format();
+        let format = self.whiteout_format();
         let lowers = self.lowers(facts)?;
         let mut tree = Tree::open_for_write(&lowers, &active.upper(), format).ok()?;
         unpack(&mut input, &mut tree, &self.layer_options()).ok()?;
@@ -122,7 +122,7 @@ impl Store {
         if digest != facts.diff_id.0 {
             return None;
         }
-        capture_digest(&active.upper(), None).ok()
+        self.capture_digest(&active.upper(), None).ok()
     }
 
     /// Returns the directories of the layers below a pulled one, bottom first.
@@ -152,18 +152,22 @@ impl Store {
     fn checked_path(&self, layer: &LayerId) -> PathBuf {
         self.layers().folder(layer).join("checked.json")
     }
-}
 
-fn capture_digest(path: &Path, clamp_mtime_seconds: Option<i64>) -> Result<Digest, CaptureError> {
-    let mut sink = DigestWriter::new(std::io::sink());
-    capture(
-        path,
-        whiteout_format(),
-        &mut sink,
-        &CaptureOptions {
-            clamp_mtime_seconds,
-        },
-    )?;
-    let (_, digest, _) = sink.finish();
-    Ok(digest)
+    fn capture_digest(
+        &self,
+        path: &Path,
+        clamp_mtime_seconds: Option<i64>,
+    ) -> Result<Digest, CaptureError> {
+        let mut sink = DigestWriter::new(std::io::sink());
+        capture(
+            path,
+            self.whiteout_format(),
+            &mut sink,
+            &CaptureOptions {
+                clamp_mtime_seconds,
+            },
+        )?;
+        let (_, digest, _) = sink.finish();
+        Ok(digest)
+    }
 }

@@ -32,7 +32,7 @@ impl Stack {
     /// Changes a copy with `change` and returns the names in the layer, and the copy.
     fn changed(&self, change: impl FnOnce(&Path)) -> (Vec<String>, PlainRoot) {
         let stack = Tree::open(&self.lowers(), FORMAT).expect("the stack");
-        let mut root = PlainRoot::copy_of(&stack, &self.path("root")).expect("a copy");
+        let mut root = PlainRoot::copy_of(&stack, &self.path("root"), FORMAT).expect("a copy");
         change(root.directory());
         let mut layer =
             Tree::open_for_write(&self.lowers(), &self.path("upper"), FORMAT).expect("a layer");
@@ -42,8 +42,9 @@ impl Stack {
 }
 
 fn names(directory: &Path) -> Vec<String> {
-    let listing = list(directory).expect("a listing");
-    let name = |(path, metadata): (&PathBuf, &Metadata)| match metadata.is_whiteout() {
+    let tree = Tree::host(directory).expect("a directory");
+    let listing = list(&tree).expect("a listing");
+    let name = |(path, metadata): (&PathBuf, &Metadata)| match FORMAT.is_whiteout(metadata) {
         true => format!("-{}", path.display()),
         false => path.display().to_string(),
     };
@@ -125,7 +126,7 @@ fn copy_goes_on_as_copy_of_the_longer_stack() {
     let above = stack.path("above");
     fs::create_dir_all(above.join("etc")).expect("a directory");
     fs::write(above.join("etc/two"), "2").expect("a file");
-    root.apply(&above, FORMAT).expect("a layer");
+    root.apply(&above).expect("a layer");
     let lowers = [stack.lowers(), vec![stack.path("upper"), above]].concat();
     let longer = Tree::open(&lowers, FORMAT).expect("the stack");
     let upper = stack.path("next");
@@ -136,4 +137,69 @@ fn copy_goes_on_as_copy_of_the_longer_stack() {
     assert_eq!(names(&upper), ["etc", "etc/three"]);
     let read = |name: &str| fs::read_to_string(root.directory().join(name)).expect("a file");
     assert_eq!((read("one"), read("etc/two")), ("1".into(), "2".into()));
+}
+
+#[test]
+fn users_where_nothing_mounts_say_by_sockets_what_is_deleted() {
+    const FORMAT: WhiteoutFormat = WhiteoutFormat::ContainedUser;
+    let stack = Stack::new(usual);
+    let lower = Tree::open(&stack.lowers(), FORMAT).expect("the stack");
+    let mut root = PlainRoot::copy_of(&lower, &stack.path("root"), FORMAT).expect("a copy");
+    fs::remove_dir_all(root.directory().join("etc/old")).expect("a directory");
+    fs::remove_dir(root.directory().join("tmp")).expect("a directory");
+    fs::write(root.directory().join("tmp"), "x").expect("a file");
+    // A socket of the command's own is in no archive either.
+    let socket = root.directory().join("etc/socket");
+    std::os::unix::net::UnixListener::bind(socket).expect("a socket");
+    let upper = stack.path("upper");
+    let mut layer = Tree::open_for_write(&stack.lowers(), &upper, FORMAT).expect("a layer");
+    root.changes_into(&lower, &mut layer).expect("the changes");
+    let kinds: Vec<_> = list(&Tree::host(&upper).expect("the layer"))
+        .expect("a listing")
+        .into_iter()
+        .map(|(path, metadata)| (path.display().to_string(), metadata.kind))
+        .collect();
+    let expected = [
+        ("etc", FileKind::Directory),
+        ("etc/old", FileKind::Socket),
+        ("tmp", FileKind::Regular),
+    ];
+    assert_eq!(kinds, expected.map(|(path, kind)| (path.to_owned(), kind)));
+    let both = [stack.lowers(), vec![upper.clone()]].concat();
+    let union = Tree::open(&both, FORMAT).expect("the stack");
+    let seen = |path: &str| {
+        union
+            .lookup(path, Follow::ParentsOnly)
+            .expect("a look")
+            .is_some()
+    };
+    assert!(seen("etc/same") && seen("tmp") && !seen("etc/old") && !seen("etc/socket"));
+    // The archive has what every layer's has.
+    let mut archive = Vec::new();
+    capture(&upper, FORMAT, &mut archive, &CaptureOptions::default()).expect("an archive");
+    let names = |archive: &[u8]| -> Vec<String> {
+        let mut reader = tar::Archive::new(archive);
+        let entries = reader.entries().expect("entries").map(Result::unwrap);
+        entries
+            .map(|entry| entry.path().unwrap().display().to_string())
+            .collect()
+    };
+    assert_eq!(names(&archive), ["etc/", "etc/.wh.old", "tmp"]);
+}
+
+#[test]
+fn opaque_directories_of_users_carry_an_attribute_of_our_own() {
+    const FORMAT: WhiteoutFormat = WhiteoutFormat::ContainedUser;
+    let stack = Stack::new(usual);
+    let upper = stack.path("upper");
+    let mut layer = Tree::open_for_write(&stack.lowers(), &upper, FORMAT).expect("a layer");
+    layer.set_opaque("etc").expect("opaque");
+    layer.finish().expect("a layer");
+    let mut value = [0; 1];
+    let found = rustix::fs::getxattr(upper.join("etc"), "user.kiln.opaque", &mut value);
+    assert_eq!((found, &value), (Ok(1), b"y"));
+    let both = [stack.lowers(), vec![upper]].concat();
+    let union = Tree::open(&both, FORMAT).expect("the stack");
+    assert!(union.read_dir("etc").expect("a directory").is_empty());
+    assert_eq!(union.xattrs("etc").expect("attributes"), []);
 }

@@ -9,7 +9,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, StatxFlags, openat, statx};
 use rustix::io::Errno;
 
-use super::{Metadata, note, xattr};
+use super::metadata::is_whiteout_device;
+use super::{FileKind, Metadata, note, xattr};
 use crate::pattern::ParentMatch;
 
 const OPEN_DIRECTORY: OFlags = OFlags::RDONLY
@@ -29,14 +30,47 @@ pub enum WhiteoutFormat {
     /// The same, and a deleted name is a character device 0:1: nothing mounts these layers,
     /// and within a mounted overlay the kernel lets nobody make the device 0:0.
     Contained,
+    /// Nothing mounts these layers, and who makes them can make no devices: a deleted name is a
+    /// socket, of which layers have none otherwise, and opaque directories carry an attribute of
+    /// our own, since within an overlay that a user mounted `user.overlay.*` is that overlay's.
+    ContainedUser,
 }
 
 impl WhiteoutFormat {
-    /// Returns the number of the device that stands for a deleted name.
-    pub(super) fn whiteout_device(self) -> (u32, u32) {
+    /// Whether layers of this form can be mounted.
+    pub fn is_mountable(self) -> bool {
+        matches!(self, Self::Trusted | Self::User)
+    }
+
+    /// Whether what a user may not give to a file is noted beside it.
+    pub fn has_notes(self) -> bool {
+        matches!(self, Self::User | Self::ContainedUser)
+    }
+
+    /// Returns the form in which a plain directory is captured that is no layer: sockets in it
+    /// are sockets.
+    pub fn of_plain_directory(self) -> Self {
         match self {
-            Self::Trusted | Self::User => (0, 0),
-            Self::Contained => (0, 1),
+            Self::ContainedUser => Self::User,
+            other => other,
+        }
+    }
+
+    /// Returns what stands for a deleted name: the kind of file, and the number of a device.
+    pub(super) fn whiteout_node(self) -> (FileKind, (u32, u32)) {
+        match self {
+            Self::Trusted | Self::User => (FileKind::CharacterDevice, (0, 0)),
+            Self::Contained => (FileKind::CharacterDevice, (0, 1)),
+            Self::ContainedUser => (FileKind::Socket, (0, 0)),
+        }
+    }
+
+    /// Whether a file of a layer means "deleted". Layers of devices take both numbers for that:
+    /// no driver has either.
+    pub(crate) fn is_whiteout(self, metadata: &Metadata) -> bool {
+        match self.whiteout_node().0 {
+            FileKind::Socket => metadata.kind == FileKind::Socket,
+            _ => is_whiteout_device(metadata.kind, metadata.special_device),
         }
     }
 }
@@ -46,8 +80,20 @@ impl WhiteoutFormat {
 pub(super) enum Flavor {
     /// One directory in which nothing has a special meaning.
     Host,
+    /// The same, but for what is noted beside files.
+    NotedHost,
     /// A stack of layers.
     Layers(WhiteoutFormat),
+}
+
+impl Flavor {
+    /// Whether a file of the uppermost directory that has the name says that there is none.
+    pub fn hides(self, metadata: &Metadata) -> bool {
+        match self {
+            Self::Host | Self::NotedHost => false,
+            Self::Layers(format) => format.is_whiteout(metadata),
+        }
+    }
 }
 
 /// One directory, open in each layer that contributes to it, top first.
@@ -75,9 +121,7 @@ impl Directory {
             match stat(handle.as_fd(), name) {
                 Err(Errno::NOENT) => {}
                 Err(error) => return Err(error),
-                Ok(metadata) if flavor != Flavor::Host && metadata.is_whiteout() => {
-                    return Ok(None);
-                }
+                Ok(metadata) if flavor.hides(&metadata) => return Ok(None),
                 Ok(metadata) => {
                     let metadata = note::noted(flavor, handle.as_fd(), name, metadata);
                     return Ok(Some(Found { metadata, part }));
@@ -121,12 +165,13 @@ impl Directory {
         } else {
             self.list_merged()?
         };
-        if flavor != Flavor::Host {
+        if let Flavor::Layers(format) = flavor {
+            let whiteout = format.whiteout_node().0.file_type();
             let mut failure = None;
             listed.retain(|(name, part, kind)| {
-                *kind != FileType::CharacterDevice
+                *kind != whiteout
                     || match stat(self.parts[*part].as_fd(), name) {
-                        Ok(metadata) => !metadata.is_whiteout(),
+                        Ok(metadata) => !flavor.hides(&metadata),
                         Err(error) => {
                             failure = Some(error);
                             false
@@ -208,7 +253,7 @@ pub(super) fn stat_handle(handle: BorrowedFd<'_>) -> Result<Metadata, Errno> {
 
 fn is_opaque(flavor: Flavor, directory: BorrowedFd<'_>) -> bool {
     match flavor {
-        Flavor::Host => false,
+        Flavor::Host | Flavor::NotedHost => false,
         Flavor::Layers(format) => xattr::is_opaque(format, directory),
     }
 }

@@ -125,12 +125,6 @@ impl Metadata {
         self.kind == FileKind::Directory
     }
 
-    /// Whether this file means "deleted": a character device 0:0, or 0:1 in layers that are
-    /// never mounted. No driver has either number.
-    pub fn is_whiteout(&self) -> bool {
-        is_whiteout_device(self.kind, self.special_device)
-    }
-
     /// The attributes with which an equal file is made, apart from extended ones.
     pub fn attributes(&self) -> Attributes {
         Attributes {
@@ -143,6 +137,8 @@ impl Metadata {
     }
 }
 
+/// Whether a device stands for a deleted name in layers: 0:0, or 0:1 in those that are never
+/// mounted.
 pub(super) fn is_whiteout_device(kind: FileKind, device: (u32, u32)) -> bool {
     kind == FileKind::CharacterDevice && matches!(device, (0, 0 | 1))
 }

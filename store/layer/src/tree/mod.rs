@@ -104,6 +104,17 @@ impl Tree {
         Self::open_parts(&[], Some(directory), Flavor::Host)
     }
 
+    /// As [`Tree::host`], for a copy of layers of the form `format`: what is noted beside files
+    /// counts where layers have notes.
+    pub fn copy(directory: &Path, format: WhiteoutFormat) -> Result<Self> {
+        Self::open_parts(&[directory.to_path_buf()], None, copy_flavor(format))
+    }
+
+    /// As [`Tree::host_for_write`], for a copy of layers of the form `format`.
+    pub fn copy_for_write(directory: &Path, format: WhiteoutFormat) -> Result<Self> {
+        Self::open_parts(&[], Some(directory), copy_flavor(format))
+    }
+
     /// Hides what `patterns` exclude, as if it were not there.
     pub fn with_ignore(mut self, patterns: IgnorePatterns) -> Self {
         self.lock().clear();
@@ -184,6 +195,13 @@ impl Tree {
     fn lock(&self) -> MutexGuard<'_, Cache> {
         // A cache stays valid when a thread that used it panicked.
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn copy_flavor(format: WhiteoutFormat) -> Flavor {
+    match format.has_notes() {
+        true => Flavor::NotedHost,
+        false => Flavor::Host,
     }
 }
 

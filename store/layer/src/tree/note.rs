@@ -1,7 +1,7 @@
 //! What a process in a user namespace may not give to a file, noted beside it.
 //!
 //! There the kernel makes no devices, and no owners that the namespace does not map. In layers
-//! of [`WhiteoutFormat::User`] a file or directory then says in an extended attribute,
+//! of users ([`super::WhiteoutFormat::has_notes`]) a file or directory then says in an extended attribute,
 //! `user.kiln.file`, whose it is: `1000:42`, and a regular file that stands for a device what
 //! it stands for: `0:6 b 8:0`. Steps see a file of root, and an empty one; a tree and an archive
 //! show what is noted. Symbolic links and named pipes cannot carry attributes: they are root's.
@@ -13,7 +13,7 @@ use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
 use super::directory::Flavor;
-use super::{FileKind, Metadata, WhiteoutFormat, xattr};
+use super::{FileKind, Metadata, xattr};
 
 /// The name of the attribute.
 pub(crate) const NAME: &str = "user.kiln.file";
@@ -30,7 +30,11 @@ pub(crate) struct Note {
 impl Flavor {
     /// Whether notes are written and read.
     pub(super) fn has_notes(self) -> bool {
-        self == Self::Layers(WhiteoutFormat::User)
+        match self {
+            Self::Host => false,
+            Self::NotedHost => true,
+            Self::Layers(format) => format.has_notes(),
+        }
     }
 }
 

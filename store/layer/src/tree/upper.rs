@@ -35,7 +35,7 @@ impl Place {
             match directory::stat(part.as_fd(), self.name()) {
                 Err(Errno::NOENT) => {}
                 Err(error) => return Err(TreeError::io("look up", &self.path)(error)),
-                Ok(metadata) => return Ok(flavor == Flavor::Host || !metadata.is_whiteout()),
+                Ok(metadata) => return Ok(!flavor.hides(&metadata)),
             }
         }
         Ok(false)
@@ -147,7 +147,7 @@ impl Tree {
         }
         remove_recursively(place.upper(), place.name())
             .map_err(TreeError::io("remove", &place.path))?;
-        Ok(metadata.is_whiteout())
+        Ok(self.flavor.hides(&metadata))
     }
 
     pub(super) fn make_whiteout(&mut self, place: &Place) -> Result<()> {
@@ -156,8 +156,8 @@ impl Tree {
         let Flavor::Layers(format) = self.flavor else {
             return Ok(());
         };
-        let (name, device) = (place.name(), format.whiteout_device());
-        make_node(place.upper(), name, FileType::CharacterDevice, device)
+        let (kind, device) = format.whiteout_node();
+        make_node(place.upper(), place.name(), kind.file_type(), device)
             .map_err(TreeError::io("make the whiteout", &place.path))
     }
 
@@ -263,7 +263,7 @@ impl Tree {
 
     pub(super) fn mark_opaque(&self, directory: BorrowedFd<'_>, path: &Path) -> Result<()> {
         match self.flavor {
-            Flavor::Host => Ok(()),
+            Flavor::Host | Flavor::NotedHost => Ok(()),
             Flavor::Layers(format) => {
                 xattr::set_opaque(format, directory).map_err(TreeError::io("mark as opaque", path))
             }

@@ -229,6 +229,9 @@ impl Tree {
     ) -> Result<()> {
         let path = path.as_ref();
         check_device(path, kind, device)?;
+        if self.means_deleted(kind) {
+            return self.remove(path).map(drop);
+        }
         if is_device(kind) && self.flavor.has_notes() {
             return self.note_device(path, kind, device, attributes);
         }
@@ -245,6 +248,15 @@ impl Tree {
             attributes,
             &place.path,
         )
+    }
+
+    /// Whether such a file cannot be told from what stands for a deleted name: no archive holds
+    /// sockets, so that a layer has none either is nothing new.
+    fn means_deleted(&self, kind: FileKind) -> bool {
+        let Flavor::Layers(format) = self.flavor else {
+            return false;
+        };
+        kind == FileKind::Socket && format.whiteout_node().0 == FileKind::Socket
     }
 
     /// Makes an empty file that stands for a device.
@@ -329,9 +341,9 @@ impl Tree {
     pub fn set_opaque(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let resolved = self.resolve(path.as_ref(), Follow::ParentsOnly)?;
         let directory = self.writable(&resolved.path)?;
-        if self.flavor == Flavor::Host {
+        let Flavor::Layers(_) = self.flavor else {
             return self.empty(&resolved.path);
-        }
+        };
         self.mark_opaque(directory.parts[0].as_fd(), &resolved.path)?;
         self.lock().clear();
         Ok(())

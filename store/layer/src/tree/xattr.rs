@@ -18,6 +18,7 @@ impl WhiteoutFormat {
         match self {
             Self::Trusted => "trusted.overlay.opaque",
             Self::User | Self::Contained => "user.overlay.opaque",
+            Self::ContainedUser => "user.kiln.opaque",
         }
     }
 }
@@ -27,12 +28,13 @@ impl WhiteoutFormat {
 pub fn belongs_to_file(name: &OsStr) -> bool {
     let name = name.as_bytes();
     let overlay = name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
-    let note = name == super::note::NAME.as_bytes();
+    let ours = name == super::note::NAME.as_bytes()
+        || name == WhiteoutFormat::ContainedUser.opaque_name().as_bytes();
     let kept = name.starts_with(b"user.")
         || name.starts_with(b"trusted.")
         || name.starts_with(b"system.posix_acl_")
         || name == b"security.capability";
-    kept && !overlay && !note
+    kept && !overlay && !ours
 }
 
 pub(super) fn is_opaque(format: WhiteoutFormat, directory: BorrowedFd<'_>) -> bool {

@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use kiln_disk::{ActiveLayer, At, CacheMountUse, Store, whiteout_format};
+use kiln_disk::{ActiveLayer, At, CacheMountUse, Store};
 use kiln_layer::capture::{CaptureOptions, capture};
 use kiln_layer::digest::DigestWriter;
 use kiln_oci::{Descriptor, Digest, Manifest};
@@ -45,28 +45,23 @@ pub fn export(
 }
 
 /// Writes the archive of a mount's directory to `sink`.
-pub(super) fn archive(id: &str, directory: &Path, sink: impl Write) -> Result<()> {
-    let captured = capture(
-        directory,
-        whiteout_format(),
-        sink,
-        &CaptureOptions::default(),
-    );
+pub(super) fn archive(used: &CacheMountUse, sink: impl Write) -> Result<()> {
+    let options = CaptureOptions::default();
+    let captured = capture(used.path(), used.format(), sink, &options);
     captured.map(drop).map_err(|source| Error::Read {
-        id: id.to_owned(),
+        id: used.facts().key.id.clone(),
         source: Box::new(source),
     })
 }
 
 /// Gives the chunks of a mount's archive to `consume`, with their digests.
 pub(super) fn chunks(
-    id: &str,
-    directory: &Path,
+    used: &CacheMountUse,
     mut consume: impl FnMut(Digest, &[u8]) -> io::Result<()>,
 ) -> Result<()> {
     let mut chunker = Chunker::new(|chunk: &[u8]| consume(Digest::sha256(chunk), chunk));
-    archive(id, directory, &mut chunker)?;
-    Ok(chunker.finish().at("read", directory)?)
+    archive(used, &mut chunker)?;
+    Ok(chunker.finish().at("read", used.path())?)
 }
 
 struct Exporting<'a> {
@@ -107,10 +102,6 @@ impl Exporting<'_> {
         self.used.path()
     }
 
-    fn id(&self) -> &str {
-        &self.used.facts().key.id
-    }
-
     /// Returns the index of what is at the place. One that makes no sense is replaced.
     fn earlier_index(&self) -> Result<Index> {
         let Some(manifest) = self.place.manifest()? else {
@@ -125,7 +116,7 @@ impl Exporting<'_> {
     /// Returns the digests and sizes of the archive's chunks.
     fn read(&self) -> Result<Vec<(Digest, u32)>> {
         let mut sequence = Vec::new();
-        chunks(self.id(), self.directory(), |digest, chunk| {
+        chunks(self.used, |digest, chunk| {
             sequence.push((digest, chunk.len() as u32));
             Ok(())
         })?;
@@ -145,7 +136,7 @@ impl Exporting<'_> {
         let path = self.scratch.directory().join("pack");
         let mut pack = Pack::begin(&path).at("create", &path)?;
         let mut failure = None;
-        let read = chunks(self.id(), self.directory(), |digest, chunk| {
+        let read = chunks(self.used, |digest, chunk| {
             if !known.insert(digest.clone()) {
                 return Ok(());
             }

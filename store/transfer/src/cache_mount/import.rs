@@ -10,9 +10,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use kiln_disk::{ActiveLayer, At, CacheMountUse, Store, whiteout_format};
+use kiln_disk::{ActiveLayer, At, CacheMountUse, Store};
 use kiln_layer::archive::{DevicePolicy, UnpackOptions, unpack};
-use kiln_layer::tree::{Tree, WhiteoutFormat};
+use kiln_layer::tree::Tree;
 use kiln_oci::{Descriptor, Digest, Manifest};
 
 use super::error::{Error, Result};
@@ -88,20 +88,25 @@ pub fn unpack_over(
     archive: &mut dyn Read,
 ) -> Result<()> {
     let scratch = store.layers().begin()?;
-    unpack_into(&used.facts().key.id, archive, &scratch.upper(), root)?;
+    unpack_into(used, archive, &scratch.upper(), root)?;
     Ok(used.replace(&scratch.upper())?)
 }
 
-fn unpack_into(id: &str, archive: &mut dyn Read, target: &Path, root: RootDirectory) -> Result<()> {
+fn unpack_into(
+    used: &CacheMountUse,
+    archive: &mut dyn Read,
+    target: &Path,
+    root: RootDirectory,
+) -> Result<()> {
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Unpack {
-        id: id.to_owned(),
+        id: used.facts().key.id.clone(),
         source,
     };
-    let format = whiteout_format();
+    let format = used.format();
     let mut tree =
         Tree::open_for_write(&[], target, format).map_err(|error| failed(error.into()))?;
     let mut options = UnpackOptions::literal("");
-    if format == WhiteoutFormat::User {
+    if format.has_notes() {
         options.devices = DevicePolicy::Skip;
     }
     unpack(archive, &mut tree, &options).map_err(|error| failed(error.into()))?;
@@ -135,19 +140,15 @@ impl Importing<'_> {
             chunk: Vec::new(),
             read: 0,
         };
-        let id = &self.used.facts().key.id;
-        unpack_into(id, &mut archive, &self.scratch.upper(), root)?;
+        unpack_into(self.used, &mut archive, &self.scratch.upper(), root)?;
         Ok(self.used.replace(&self.scratch.upper())?)
     }
 
     fn take_from_mount(&self, spool: &mut Spool) -> Result<()> {
         let places = self.index.places();
-        let id = &self.used.facts().key.id;
-        chunks(id, self.used.path(), |digest, chunk| {
-            match places.get(&digest) {
-                Some(place) if spool.offsets[*place].is_none() => spool.add(*place, chunk),
-                _ => Ok(()),
-            }
+        chunks(self.used, |digest, chunk| match places.get(&digest) {
+            Some(place) if spool.offsets[*place].is_none() => spool.add(*place, chunk),
+            _ => Ok(()),
         })
     }
 

@@ -20,8 +20,8 @@ pub use index::{Config, RootDirectory};
 pub use kiln_layer::compress::{ArchiveCompression, decompressor};
 pub use place::{InDirectory, InRegistry, Place};
 
+use kiln_disk::CacheMountUse;
 use std::io::Write;
-use std::path::Path;
 
 /// What happens while a mount travels.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub struct Summary {
     pub manifest: Option<Descriptor>,
 }
 
-/// Writes the files of the mount in `directory` as one archive.
-pub fn write_archive(id: &str, directory: &Path, sink: impl Write) -> Result<()> {
-    export::archive(id, directory, sink)
+/// Writes the files of a mount as one archive.
+pub fn write_archive(used: &CacheMountUse, sink: impl Write) -> Result<()> {
+    export::archive(used, sink)
 }

@@ -17,7 +17,7 @@ use kiln_oci::{
     Platform, Reference,
 };
 
-pub use place::{LayoutPlace, Named, RegistryPlace, StorePlace};
+pub use place::{LayoutPlace, RegistryPlace, StorePlace};
 
 /// How many blobs go at once.
 const PARALLEL_BLOBS: usize = 4;
@@ -144,6 +144,10 @@ pub trait Target: Sync + fmt::Display {
     fn put_blob(&self, source: &dyn Source, blob: &Descriptor) -> Result<Copied>;
     /// Puts a document that another one will name.
     fn put_document(&self, document: &Fetched) -> Result<()>;
+    /// Puts a document that refers to one that is there already.
+    fn put_referrer(&self, document: &Fetched) -> Result<()> {
+        self.put_document(document)
+    }
     /// Puts the document that the place was named for.
     fn put_target(&self, document: &Fetched) -> Result<()>;
 }
@@ -289,12 +293,21 @@ impl Copying<'_> {
     }
 
     fn entry(&self, entry: &Descriptor, depth: usize) -> Result<()> {
+        self.put(entry, depth, |document| self.target.put_document(document))
+    }
+
+    fn put(
+        &self,
+        entry: &Descriptor,
+        depth: usize,
+        put: impl FnOnce(&Fetched) -> Result<()>,
+    ) -> Result<()> {
         if !self.is_new(&entry.digest) {
             return Ok(());
         }
         let document = self.source.document(entry)?;
         self.below(&document, depth + 1)?;
-        self.target.put_document(&document)?;
+        put(&document)?;
         (self.observer)(CopyEvent::Document(document.descriptor.clone()));
         match self.options.with_referrers {
             true => self.referrers(&entry.digest, depth),
@@ -312,9 +325,10 @@ impl Copying<'_> {
 
     fn referrers(&self, subject: &Digest, depth: usize) -> Result<()> {
         let referrers = self.source.referrers(subject)?;
+        let put = |document: &Fetched| self.target.put_referrer(document);
         referrers
             .iter()
-            .try_for_each(|referrer| self.entry(referrer, depth + 1))
+            .try_for_each(|referrer| self.put(referrer, depth + 1, put))
     }
 
     /// Copies the blobs of a manifest, some at a time; the first failure ends it.

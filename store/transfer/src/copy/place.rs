@@ -14,7 +14,8 @@ use kiln_registry::{Client, Pushed};
 use sha2::{Digest as _, Sha256, Sha512};
 
 use super::{Copied, CopyError, Fetched, Result, Source, Target, understood};
-use crate::layout::{LayoutDirectory, is_named};
+use crate::layout::{LayoutDirectory, REFERENCE_NAME, is_named};
+use crate::layout_name::LayoutName;
 
 /// An image of a registry.
 pub struct RegistryPlace<'a> {
@@ -101,31 +102,12 @@ impl RegistryPlace<'_> {
     }
 }
 
-/// How an image of a layout is called.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Named {
-    /// Its tag, or a whole image name.
-    pub name: Option<String>,
-    /// Its digest.
-    pub digest: Option<Digest>,
-}
-
-impl fmt::Display for Named {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.name, &self.digest) {
-            (_, Some(digest)) => write!(formatter, "{digest}"),
-            (Some(name), None) => write!(formatter, "`{name}`"),
-            (None, None) => formatter.write_str("that is the only one, or called `latest`"),
-        }
-    }
-}
-
 /// An image of an OCI layout in a directory.
 pub struct LayoutPlace {
     /// The layout.
     pub layout: LayoutDirectory,
     /// The image's name there.
-    pub named: Named,
+    pub named: LayoutName,
 }
 
 impl fmt::Display for LayoutPlace {
@@ -173,8 +155,10 @@ impl LayoutPlace {
         let named = entries
             .iter()
             .find(|entry| is_named(entry, name.unwrap_or("latest")));
-        match (named, name, entries.as_slice()) {
-            (Some(entry), _, _) | (None, None, [entry]) => Ok(entry.clone()),
+        let images: Vec<_> = entries.iter().filter(|entry| !is_referrer(entry)).collect();
+        match (named, name, images.as_slice()) {
+            (Some(entry), _, _) => Ok(entry.clone()),
+            (None, None, [entry]) => Ok((*entry).clone()),
             _ => Err(self.missing()),
         }
     }
@@ -197,6 +181,26 @@ impl Source for LayoutPlace {
     fn open(&self, blob: &Descriptor, position: u64) -> io::Result<Box<dyn Read + Send>> {
         open_at(&self.layout.blob_path(&blob.digest), position)
     }
+
+    /// Among what the layout lists: nothing else leads to them.
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        let mut referrers = Vec::new();
+        for entry in self.index()?.into_iter().flat_map(|index| index.manifests) {
+            let found = match self.document(&entry)?.document {
+                Document::Manifest(manifest) => manifest.subject,
+                Document::Index(_) => None,
+            };
+            if found.is_some_and(|found| found.digest == *subject) {
+                referrers.push(entry);
+            }
+        }
+        Ok(referrers)
+    }
+}
+
+/// Whether an entry of a layout's index is there for what it refers to, not for itself.
+fn is_referrer(entry: &Descriptor) -> bool {
+    entry.artifact_type.is_some() && !entry.annotations.contains_key(REFERENCE_NAME)
 }
 
 fn read_small(path: &Path) -> Result<Vec<u8>> {
@@ -230,6 +234,19 @@ impl Target for LayoutPlace {
     fn put_document(&self, document: &Fetched) -> Result<()> {
         let digest = &document.descriptor.digest;
         Ok(self.layout.write_blob(digest, &mut &document.bytes[..])?)
+    }
+
+    fn put_referrer(&self, document: &Fetched) -> Result<()> {
+        self.put_document(document)?;
+        let index = self.index()?;
+        let index = index.unwrap_or_else(|| Index::new(MediaFamily::Oci, Vec::new()));
+        let mut entry = document.descriptor.clone();
+        if let Document::Manifest(manifest) = &document.document {
+            let kind = manifest.artifact_type.clone();
+            let kind = kind.unwrap_or_else(|| manifest.config.media_type.to_string());
+            entry.artifact_type = Some(kind);
+        }
+        Ok(self.layout.list(index, entry)?)
     }
 
     fn put_target(&self, document: &Fetched) -> Result<()> {

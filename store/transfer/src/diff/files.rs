@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use kiln_disk::{At, LayerOrigin, Store, whiteout_format};
+use kiln_disk::{At, LayerOrigin, Store};
 use kiln_layer::tree::{Entry, FileKind, Follow, Metadata, Tree, Xattr};
 
 use super::{AspectDifference, FileChange, FileDifference, StackLayer};
@@ -52,7 +52,7 @@ impl Side {
             clamped.push((path.clone(), clamp));
         }
         Ok(Side {
-            tree: Tree::open(&paths, whiteout_format())?,
+            tree: Tree::open(&paths, store.whiteout_format())?,
             clamped,
         })
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use kiln_disk::{LayerId, Store, whiteout_format};
+use kiln_disk::{LayerId, Store};
 use kiln_layer::tree::{Attributes, FileKind, Tree};
 
 use super::rootfs_tar::open_stack;
@@ -33,7 +33,7 @@ pub fn write(
 ) -> Result<()> {
     std::fs::create_dir_all(directory).at("make directory", directory)?;
     let source = open_stack(store, stack)?;
-    let target = Tree::open_for_write(&[], directory, whiteout_format())?;
+    let target = Tree::open_for_write(&[], directory, store.whiteout_format())?;
     let mut copy = Copy {
         source: &source,
         target,

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use kiln_disk::{LayerId, Store, whiteout_format};
+use kiln_disk::{LayerId, Store};
 use kiln_layer::archive::{Device, Entry, EntryKind, LayerWriter};
 use kiln_layer::tree::{FileKind, Tree};
 
@@ -56,7 +56,7 @@ pub(super) fn open_stack(store: &Store, stack: &[LayerId]) -> Result<Tree> {
         .iter()
         .map(|layer| store.layers().diff_path(layer))
         .collect();
-    Ok(Tree::open(&paths, whiteout_format())?)
+    Ok(Tree::open(&paths, store.whiteout_format())?)
 }
 
 /// One root file system on its way into the archive.

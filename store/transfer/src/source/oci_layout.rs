@@ -14,6 +14,7 @@ use super::ImportError;
 use super::layout_files::LayoutFiles;
 use crate::images::is_for_a_system;
 use crate::layout::REFERENCE_NAME;
+use crate::layout_name::LayoutName;
 
 type Result<T, E = ImportError> = std::result::Result<T, E>;
 
@@ -23,15 +24,6 @@ const VERSION: &str = "1.0.0";
 const DEFAULT_NAME: &str = "latest";
 /// How many indexes may lead to an image.
 const DEEPEST_INDEX: usize = 4;
-
-/// Which image of a layout is meant.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// Its name: a tag, or a whole image name.
-    pub name: Option<String>,
-    /// Its digest: that of a manifest or of an index.
-    pub digest: Option<Digest>,
-}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -47,7 +39,7 @@ struct LayoutFile {
 pub fn import(
     store: &Store,
     path: &Path,
-    wanted: &Wanted,
+    wanted: &LayoutName,
     platforms: &[Platform],
 ) -> Result<Descriptor> {
     let files = LayoutFiles::open(store, path)?;
@@ -91,7 +83,7 @@ pub(super) fn check_version(files: &LayoutFiles) -> Result<()> {
 }
 
 /// Returns the descriptor of the image that is meant.
-fn find(store: &Store, files: &LayoutFiles, wanted: &Wanted) -> Result<Descriptor> {
+fn find(store: &Store, files: &LayoutFiles, wanted: &LayoutName) -> Result<Descriptor> {
     let index = read_index(files)?;
     if let Some(digest) = &wanted.digest {
         return by_digest(store, files, &index, digest);

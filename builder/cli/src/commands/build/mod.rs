@@ -173,12 +173,16 @@ fn compile(
                 Class::Dockerfile
             };
             let text = kiln_dockerfile::render(&inputs.dockerfile, &diagnostics.0, true);
+            let hint = match text.contains("another digest than it says") {
+                true => "`kiln store verify --repair` sets aside what is damaged in the store",
+                false => {
+                    "check the name, the network and the registry; `kiln images` lists what needs \
+                     neither"
+                }
+            };
             let failure = Failure::rendered(class, text);
             Err(match is_about_images {
-                true => failure.with_hint(
-                    "check the name, the network and the registry; `kiln images` lists what \
-                     needs neither",
-                ),
+                true => failure.with_hint(hint),
                 false => failure,
             })
         }

@@ -138,21 +138,20 @@ fn export_to(
 }
 
 fn export_tar(used: &CacheMountUse, path: Option<&Path>) -> Result<(), Failure> {
-    let id = &used.facts().key.id;
     let failed = |error: &io::Error| {
         let name = path.map_or("standard output".into(), Path::to_string_lossy);
         Failure::caused(Class::Store, format!("cannot write {name}"), error)
     };
     let Some(path) = path else {
         let mut output = BufWriter::new(io::stdout().lock());
-        cache_mount::write_archive(id, used.path(), &mut output)?;
+        cache_mount::write_archive(used, &mut output)?;
         return output.flush().map_err(|error| failed(&error));
     };
     // Whole or not at all.
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}", std::process::id()));
     let file = File::create(&temporary).map_err(|error| failed(&error))?;
-    let written = cache_mount::write_archive(id, used.path(), BufWriter::new(file))
+    let written = cache_mount::write_archive(used, BufWriter::new(file))
         .map_err(Failure::from)
         .and_then(|()| std::fs::rename(&temporary, path).map_err(|error| failed(&error)));
     written.inspect_err(|_| {

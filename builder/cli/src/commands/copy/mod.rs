@@ -48,6 +48,10 @@ fn options(arguments: &CopyArguments, target: &Place) -> Result<CopyOptions, Fai
         // Docker's archives hold one platform.
         platforms.push(Platform::host());
     }
+    if arguments.referrers && matches!(target, Place::Archive { .. }) {
+        let message = "--referrers is for registries and layouts: archives hold images alone";
+        return Err(Failure::usage(message).with_hint("copy to oci:DIR:TAG"));
+    }
     Ok(CopyOptions {
         platforms,
         with_referrers: arguments.referrers,

@@ -7,8 +7,8 @@ use crate::session::parse_reference;
 use kiln_engine::Compression;
 use kiln_engine::disk::Store;
 use kiln_oci::{Descriptor, Reference};
-use kiln_transfer::copy::Named;
 use kiln_transfer::images;
+use kiln_transfer::layout_name::{LayoutName, parse_layout_name};
 use kiln_transfer::sink::save::{self, Saved};
 use kiln_transfer::sink::{ArchiveOptions, Destination};
 use kiln_transfer::source::load::{LoadInput, load};
@@ -23,7 +23,7 @@ pub enum Place {
     Registry(Reference),
     Layout {
         path: PathBuf,
-        named: Named,
+        named: LayoutName,
     },
     Archive {
         format: ArchiveFormat,
@@ -67,24 +67,12 @@ impl FromStr for Place {
 }
 
 fn layout(text: &str) -> Result<Place, Failure> {
-    let (rest, digest) = match text.rsplit_once('@') {
-        Some((rest, digest)) => {
-            let digest = digest.parse().map_err(|error: kiln_oci::DigestError| {
-                Failure::from_error(Class::Usage, &error)
-            })?;
-            (rest, Some(digest))
-        }
-        None => (text, None),
-    };
-    let is_tag = |tag: &str| !tag.is_empty() && !tag.starts_with('/');
-    let (path, name) = match rest.split_once(':') {
-        Some((path, tag)) if is_tag(tag) => (path, Some(tag.to_owned())),
-        _ => (rest, None),
-    };
-    Ok(Place::Layout {
-        path: named_path(path)?,
-        named: Named { name, digest },
-    })
+    let (path, named) = parse_layout_name(text, Path::is_dir)
+        .map_err(|error| Failure::from_error(Class::Usage, &error))?;
+    if path.as_os_str().is_empty() {
+        return Err(no_path());
+    }
+    Ok(Place::Layout { path, named })
 }
 
 fn archive(format: ArchiveFormat, text: &str) -> Result<Place, Failure> {
@@ -102,8 +90,12 @@ fn archive(format: ArchiveFormat, text: &str) -> Result<Place, Failure> {
 fn named_path(path: &str) -> Result<PathBuf, Failure> {
     match path.is_empty() {
         false => Ok(path.into()),
-        true => Err(Failure::usage("a path is missing").with_hint("write it as oci:DIR:TAG")),
+        true => Err(no_path()),
     }
+}
+
+fn no_path() -> Failure {
+    Failure::usage("a path is missing").with_hint("write it as oci:DIR:TAG")
 }
 
 impl fmt::Display for Place {
@@ -231,7 +223,7 @@ mod tests {
         let reference = |text: &str| text.parse::<Reference>().unwrap();
         let layout = |path: &str, name: Option<&str>| Place::Layout {
             path: path.into(),
-            named: Named {
+            named: LayoutName {
                 name: name.map(str::to_owned),
                 digest: None,
             },

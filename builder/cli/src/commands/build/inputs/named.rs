@@ -10,8 +10,9 @@ use kiln_dockerfile::{Context, ContextSource, NamedContext};
 use kiln_engine::{ContextModes, LocalDirectory, Owners};
 use kiln_oci::{Platform, Reference};
 use kiln_plan::remote::{Remote, redacted};
-use kiln_transfer::source::oci_layout::{self, Wanted};
-use std::path::PathBuf;
+use kiln_transfer::layout_name::{LayoutName, parse_layout_name};
+use kiln_transfer::source::oci_layout;
+use std::path::{Path, PathBuf};
 
 /// A named context as the user wrote it.
 pub(super) struct Named {
@@ -23,7 +24,7 @@ pub(super) struct Named {
 
 enum Kind {
     Directory(PathBuf),
-    Layout { path: PathBuf, wanted: Wanted },
+    Layout { path: PathBuf, wanted: LayoutName },
     Other(ContextSource),
 }
 
@@ -79,26 +80,10 @@ fn kind(value: &str) -> Result<Kind, Failure> {
     }
 }
 
-/// `PATH[:TAG][@DIGEST]`
 fn parse_layout(text: &str) -> Result<Kind, Failure> {
-    let (rest, digest) = match text.rsplit_once('@') {
-        Some((rest, digest)) => {
-            let digest = digest.parse().map_err(|error: kiln_oci::DigestError| {
-                Failure::from_error(Class::Usage, &error)
-            })?;
-            (rest, Some(digest))
-        }
-        None => (text, None),
-    };
-    let is_tag = |tag: &str| !tag.is_empty() && !tag.contains('/');
-    let (path, name) = match rest.rsplit_once(':') {
-        Some((path, tag)) if is_tag(tag) => (path, Some(tag.to_owned())),
-        _ => (rest, None),
-    };
-    Ok(Kind::Layout {
-        path: path.into(),
-        wanted: Wanted { name, digest },
-    })
+    let (path, wanted) = parse_layout_name(text, Path::is_dir)
+        .map_err(|error| Failure::from_error(Class::Usage, &error))?;
+    Ok(Kind::Layout { path, wanted })
 }
 
 impl Named {
@@ -170,32 +155,6 @@ fn layout_reference(name: &str) -> Result<Reference, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn layouts_are_named_by_path_tag_and_digest() {
-        let digest = format!("sha256:{}", "a".repeat(64));
-        let table = [
-            ("dir".to_owned(), "dir", None, None),
-            ("./dir:1".to_owned(), "./dir", Some("1"), None),
-            ("/a:b/dir".to_owned(), "/a:b/dir", None, None),
-            (format!("dir@{digest}"), "dir", None, Some(&digest)),
-            (format!("dir:1@{digest}"), "dir", Some("1"), Some(&digest)),
-        ];
-        for (text, path, name, digest) in table {
-            let Ok(Kind::Layout {
-                path: found,
-                wanted,
-            }) = parse_layout(&text)
-            else {
-                panic!("{text} is a layout");
-            };
-            assert_eq!(found, PathBuf::from(path), "{text}");
-            assert_eq!(wanted.name.as_deref(), name, "{text}");
-            let found = wanted.digest.map(|digest| digest.to_string());
-            assert_eq!(found.as_ref(), digest, "{text}");
-        }
-        assert!(parse_layout("dir@sha256:short").is_err());
-    }
 
     #[test]
     fn contexts_need_a_name_and_a_value_of_a_known_kind() {
