@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::confinement::LandlockRules;
 use crate::emulation::Registration;
-use crate::spec::{OverlayScratch, ResourceLimit, SecretData};
+use crate::spec::{OverlayScratch, ResolvedUser, ResourceLimit, SecretData};
 
 /// One step of setting up a sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,6 +135,11 @@ pub enum SetupStep {
     ChangeRoot {
         /// The directory.
         directory: PathBuf,
+    },
+    /// Tell the command that it is this user, where there are no users but root.
+    PretendUser {
+        /// The user.
+        user: ResolvedUser,
     },
     /// Go on as the command's own process; process 1 reaps.
     ForkCommand,

@@ -78,7 +78,7 @@ pub fn describe(host: &Host) -> Vec<(&'static str, String)> {
     found
 }
 
-fn architecture() -> ProcessorArchitecture {
+pub(crate) fn architecture() -> ProcessorArchitecture {
     match std::env::consts::ARCH {
         "x86_64" => ProcessorArchitecture::X86_64,
         "aarch64" => ProcessorArchitecture::Aarch64,

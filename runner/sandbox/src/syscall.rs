@@ -11,16 +11,18 @@ use crate::protocol::Usage;
 
 mod confine;
 mod notify;
+mod task;
 
 pub(crate) use confine::{
     enter_namespace, landlock_allow, landlock_restrict, landlock_ruleset, landlock_version,
     map_mount, own_files_as,
 };
 pub(crate) use notify::{
-    Notification, child_signals, forget_signals, hand_over, is_still_waiting, make_socket,
-    next_notification, read_words, receive_descriptor, receive_descriptors, respond,
-    send_descriptor, send_descriptors,
+    Notification, child_signals, expect_quick_answers, forget_signals, hand_over, is_still_waiting,
+    let_go_on, make_socket, next_notification, read_words, receive_descriptor, receive_descriptors,
+    respond, send_descriptor, send_descriptors,
 };
+pub(crate) use task::{Shown, mark, read_memory, set_mark, stat, statx, write_memory};
 
 /// Which side of a fork this is.
 pub(crate) enum Fork {
@@ -252,23 +254,32 @@ pub(crate) fn load_filter(program: &[u8], asks: bool) -> io::Result<Option<Owned
         len: length,
         filter: instructions.as_ptr().cast_mut(),
     };
-    let flags = match asks {
-        true => libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
-        false => 0,
+    // A call that was asked about is not begun again because of a signal, where kernels can
+    // (5.19).
+    const WAIT_KILLABLE: libc::c_ulong = 1 << 5;
+    let load = |flags: libc::c_ulong| {
+        // SAFETY: `program` and the instructions it points to live until the call returns; the
+        // kernel checks the instructions and does not write to them.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_SET_MODE_FILTER,
+                flags,
+                &program,
+            )
+        };
+        check(result as libc::c_int).map(|()| result as libc::c_int)
     };
-    // SAFETY: `program` and the instructions it points to live until the call returns; the
-    // kernel checks the instructions and does not write to them.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            flags,
-            &program,
-        )
+    if !asks {
+        return load(0).map(|_| None);
+    }
+    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    let listener = match load(flags | WAIT_KILLABLE) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => load(flags)?,
+        listener => listener?,
     };
-    check(result as libc::c_int)?;
     // SAFETY: with that flag, a success is a new descriptor that nobody else owns.
-    Ok(asks.then(|| unsafe { OwnedFd::from_raw_fd(result as libc::c_int) }))
+    Ok(Some(unsafe { OwnedFd::from_raw_fd(listener) }))
 }
 
 /// Sets attributes of a mount and of all below it, and keeps it from propagating.

@@ -8,7 +8,7 @@ use crate::host::Host;
 use crate::spec::{MountKind, NetworkSpec, RunSpec, SecurityMode};
 use crate::step::SetupStep;
 
-use super::{SpecError, become_with, enter, group_plan};
+use super::{SpecError, become_user, become_with, enter, group_plan};
 
 /// With it a command could leave its root again, and trace the builder.
 const CAP_SYS_CHROOT: u64 = 1 << 18;
@@ -43,7 +43,12 @@ pub(super) fn steps(
     if spec.confinement.no_new_privileges {
         walls.push(SetupStep::ForbidNewPrivileges);
     }
-    steps.extend(become_with(spec, capabilities, walls));
+    steps.extend(become_with(
+        spec,
+        capabilities,
+        walls,
+        Some(become_user(&spec.user)),
+    ));
     Ok(steps)
 }
 

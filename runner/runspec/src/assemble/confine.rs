@@ -1,6 +1,7 @@
 //! The walls that a command puts up before it begins.
 
 use crate::confinement::{Landlock, LandlockRules, Profile, SystemCalls};
+use crate::filter::Emulation;
 use crate::host::Host;
 use crate::spec::{NetworkSpec, RunSpec, SecurityMode};
 use crate::step::SetupStep;
@@ -48,14 +49,15 @@ pub(super) fn confine(spec: &RunSpec, host: &Host) -> Vec<SetupStep> {
     if asked.no_new_privileges {
         steps.push(SetupStep::ForbidNewPrivileges);
     }
-    if spec.security == SecurityMode::Insecure {
-        return steps;
+    let is_confined = spec.security != SecurityMode::Insecure;
+    if is_confined {
+        steps.extend(labels(spec, host));
+        let rules = landlock(spec, host);
+        steps.extend(rules.map(|rules| SetupStep::Landlock { rules }));
     }
-    steps.extend(labels(spec, host));
-    if let Some(rules) = landlock(spec, host) {
-        steps.push(SetupStep::Landlock { rules });
-    }
-    if host.filters_system_calls && asked.system_calls != SystemCalls::Unconfined {
+    let is_filtered = is_confined && asked.system_calls != SystemCalls::Unconfined;
+    let emulates = Emulation::of(host.rung) != Emulation::Nothing;
+    if host.filters_system_calls && (is_filtered || emulates) {
         steps.push(SetupStep::FilterSystemCalls);
     }
     steps

@@ -13,6 +13,7 @@ mod users;
 use std::path::{Path, PathBuf};
 
 use crate::defaults;
+use crate::filter::Emulation;
 use crate::host::Host;
 use crate::rung::Rung;
 use crate::spec::{NetworkSpec, ResolvedUser, Root, RunSpec, SecurityMode};
@@ -119,9 +120,13 @@ fn enter(spec: &RunSpec, host: &Host) -> Vec<SetupStep> {
             uid: spec.user.uid,
             gid: spec.user.gid,
         },
-        SetupStep::ForkCommand,
-        SetupStep::StartSession,
     ];
+    if pretends_users(host) {
+        steps.push(SetupStep::PretendUser {
+            user: spec.user.clone(),
+        });
+    }
+    steps.extend([SetupStep::ForkCommand, SetupStep::StartSession]);
     if users::own(spec, host).is_none() {
         steps.push(SetupStep::OwnOutput {
             uid: spec.user.uid,
@@ -136,10 +141,22 @@ fn become_command(spec: &RunSpec, host: &Host) -> Vec<SetupStep> {
         SecurityMode::Sandbox => defaults::capability_set() & host.capabilities,
         SecurityMode::Insecure => host.capabilities,
     };
-    become_with(spec, capabilities, confine::confine(spec, host))
+    let confinement = confine::confine(spec, host);
+    let user = (!pretends_users(host)).then(|| become_user(&spec.user));
+    become_with(spec, capabilities, confinement, user)
 }
 
-fn become_with(spec: &RunSpec, capabilities: u64, confinement: Vec<SetupStep>) -> Vec<SetupStep> {
+/// Whether there are no users but root, and processes are told of others.
+fn pretends_users(host: &Host) -> bool {
+    host.filters_system_calls && Emulation::of(host.rung) == Emulation::Ids
+}
+
+fn become_with(
+    spec: &RunSpec,
+    capabilities: u64,
+    confinement: Vec<SetupStep>,
+    user: Option<SetupStep>,
+) -> Vec<SetupStep> {
     let mut steps = Vec::new();
     if !spec.resource_limits.is_empty() {
         steps.push(SetupStep::LimitResources {
@@ -150,7 +167,7 @@ fn become_with(spec: &RunSpec, capabilities: u64, confinement: Vec<SetupStep>) -
     steps.push(SetupStep::LimitCapabilities {
         bounding: capabilities,
     });
-    steps.push(become_user(&spec.user));
+    steps.extend(user);
     steps.push(SetupStep::SetCapabilities {
         effective: if spec.user.uid == 0 { capabilities } else { 0 },
     });

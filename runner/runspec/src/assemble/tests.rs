@@ -577,3 +577,26 @@ fn emulators_are_refused_where_there_is_no_user_namespace() {
         assert!(error.starts_with("cannot bring an emulator"), "{error}");
     }
 }
+
+#[test]
+fn users_are_pretended_where_there_is_one_id() {
+    let host = Host {
+        rung: Rung::SingleId,
+        ..rootless_host()
+    };
+    let mut spec = spec();
+    spec.user.uid = 1000;
+    let steps = steps(&spec, &host).expect("steps");
+    let user = spec.user.clone();
+    assert!(steps.contains(&SetupStep::PretendUser { user }));
+    let words = words(&spec, &host);
+    assert!(position(&words, "PretendUser") < position(&words, "ForkCommand"));
+    assert!(!words.contains(&"BecomeUser".to_owned()));
+    spec.confinement.system_calls = crate::SystemCalls::Unconfined;
+    position(&self::words(&spec, &host), "FilterSystemCalls");
+    let unfiltered = Host {
+        filters_system_calls: false,
+        ..host
+    };
+    position(&self::words(&spec, &unfiltered), "BecomeUser");
+}

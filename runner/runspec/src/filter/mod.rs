@@ -8,6 +8,7 @@ mod abi;
 mod conditions;
 mod default;
 mod document;
+mod emulated;
 mod numbers;
 mod profile;
 mod program;
@@ -15,8 +16,9 @@ mod program;
 use std::collections::BTreeMap;
 
 pub use abi::Abi;
-pub use default::{allows_socket_family, default_profile};
+pub use default::{allows_socket_family, default_profile, open_profile};
 pub use document::{InvalidProfile, parse};
+pub use emulated::{EmulatedCall, Emulation, emulated_calls};
 pub use profile::{
     Action, Comparison, Condition, Modes, Profile, Requirement, Rule, Subject, Width,
 };
@@ -41,8 +43,8 @@ pub fn compile(profile: &Profile, subject: &Subject<'_>) -> Vec<u8> {
         Modes::All => true,
         Modes::These(these) => *abi == own || these.contains(abi),
     };
-    let rules: Vec<&Rule> = profile
-        .rules
+    let rules = emulated::rules(profile, subject.emulation);
+    let rules: Vec<&Rule> = rules
         .iter()
         .filter(|rule| rule.holds_for(subject))
         .collect();
@@ -61,19 +63,29 @@ pub fn compile(profile: &Profile, subject: &Subject<'_>) -> Vec<u8> {
 
 /// Returns whether `filter` asks about some calls.
 pub fn asks(filter: &[u8]) -> bool {
+    let is_question = |bytes| answer_of_nobody(bytes).is_some();
     filter.chunks_exact(8).any(is_question)
 }
 
-/// Returns `filter` with calls that it asks about denied.
+/// Returns `filter` for where nobody can be asked: what it asks about is denied, what is only
+/// carried out in another way is the kernel's.
 pub fn without_questions(filter: &[u8]) -> Vec<u8> {
-    let deny = Instruction::act(Action::Fail(EPERM)).to_bytes();
     let instructions = filter.chunks_exact(8);
-    let answered = instructions.map(|bytes| if is_question(bytes) { &deny } else { bytes });
-    answered.flatten().copied().collect()
+    let answered = instructions.flat_map(|bytes| match answer_of_nobody(bytes) {
+        Some(answer) => answer.to_bytes().to_vec(),
+        None => bytes.to_vec(),
+    });
+    answered.collect()
 }
 
-fn is_question(instruction: &[u8]) -> bool {
-    instruction == Instruction::act(Action::Ask).to_bytes()
+fn answer_of_nobody(instruction: &[u8]) -> Option<Instruction> {
+    let answers = [
+        (Action::Ask, Action::Fail(EPERM)),
+        (Action::Emulate, Action::Allow),
+    ];
+    let mut answers = answers.into_iter();
+    let found = answers.find(|(asked, _)| instruction == Instruction::act(*asked).to_bytes());
+    found.map(|(_, answer)| Instruction::act(answer))
 }
 
 /// The processor's own mode is looked for first: most calls are made in it.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::abi::Abi;
+use super::emulated::Emulation;
 use crate::defaults;
 use crate::host::{Host, ProcessorArchitecture};
 
@@ -44,6 +45,8 @@ pub enum Action {
     Kill,
     /// Who watches over the sandbox carries it out, or not.
     Ask,
+    /// Who watches over the sandbox carries it out in another way, see [`Emulation`].
+    Emulate,
 }
 
 /// A rule about some calls.
@@ -186,6 +189,8 @@ pub struct Subject<'a> {
     pub kernel_release: &'a str,
     /// The capabilities that commands may have, as a bit set.
     pub capabilities: u64,
+    /// What is carried out in another way.
+    pub emulation: Emulation,
 }
 
 impl<'a> Subject<'a> {
@@ -195,6 +200,7 @@ impl<'a> Subject<'a> {
             architecture: host.architecture,
             kernel_release: &host.kernel_release,
             capabilities: defaults::capability_set() & host.capabilities,
+            emulation: Emulation::of(host.rung),
         }
     }
 }

@@ -61,6 +61,8 @@ impl Instruction {
             Action::Allow => 0x7fff_0000,
             Action::Log => 0x7ffc_0000,
             Action::Ask => 0x7fc0_0000,
+            // The kernel does not look at the lower half.
+            Action::Emulate => 0x7fc0_0001,
             Action::Fail(errno) => 0x0005_0000 | errno as u32,
             Action::Trap => 0x0003_0000,
             Action::KillThread => 0x0000_0000,

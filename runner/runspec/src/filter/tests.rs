@@ -8,6 +8,7 @@ use crate::host::ProcessorArchitecture::{self, *};
 
 const ALLOWED: u32 = 0x7fff_0000;
 const ASKED: u32 = 0x7fc0_0000;
+const EMULATED: u32 = 0x7fc0_0001;
 const KILLED: u32 = 0x8000_0000;
 const EPERM: u32 = 0x0005_0001;
 const ENOSYS: u32 = 0x0005_0026;
@@ -19,6 +20,7 @@ fn subject(architecture: ProcessorArchitecture) -> Subject<'static> {
         architecture,
         kernel_release: "6.1.0-9-amd64",
         capabilities: defaults::capability_set(),
+        emulation: Emulation::Nothing,
     }
 }
 
@@ -280,6 +282,76 @@ fn unknown_processor_modes_are_killed() {
         compile(&default_profile(), &subject(Other)),
         Vec::<u8>::new()
     );
+}
+
+#[test]
+fn calls_about_ids_are_emulated_where_there_is_one() {
+    let emulating = |profile: &Profile, processor, emulation| {
+        let subject = Subject {
+            emulation,
+            ..subject(processor)
+        };
+        compile(profile, &subject)
+    };
+    for processor in PROCESSORS {
+        let ids = emulating(&default_profile(), processor, Emulation::Ids);
+        let open = emulating(&open_profile(), processor, Emulation::Ids);
+        let devices = emulating(&default_profile(), processor, Emulation::Devices);
+        let calls = emulated_calls(processor);
+        for abi in Abi::of(processor) {
+            for (name, others) in [("fchown", ALLOWED), ("getuid", ALLOWED), ("mount", EPERM)] {
+                let expected = if name == "mount" { EPERM } else { EMULATED };
+                assert_eq!(judge_call(&ids, *abi, name, 0), expected, "{abi:?} {name}");
+                assert_eq!(
+                    judge_call(&devices, *abi, name, 0),
+                    others,
+                    "{abi:?} {name}"
+                );
+            }
+            assert_eq!(judge_call(&open, *abi, "fchown", 0), EMULATED, "{abi:?}");
+            assert_eq!(judge_call(&open, *abi, "mount", 0), ALLOWED, "{abi:?}");
+            let known = |name: &str| {
+                let number = abi.number(name).map(|number| number | abi.marking_bit());
+                calls
+                    .iter()
+                    .any(|(mode, found, _)| *mode == abi.audit() && Some(*found) == number)
+            };
+            // Ids of 16 bits are left to the kernel.
+            assert_ne!(known("fchown32"), known("fchown"), "{abi:?}");
+        }
+    }
+    let filter = emulating(&default_profile(), X86_64, Emulation::Devices);
+    let number = Abi::X86_64.number("mknod").expect("mknod");
+    for (mode, expected) in [
+        (0o2_0644, EMULATED),
+        (0o6_0644, EMULATED),
+        (0o1_0644, ALLOWED),
+    ] {
+        assert_eq!(
+            judge(&filter, Abi::X86_64, number, [0, mode]),
+            expected,
+            "{mode:o}"
+        );
+    }
+}
+
+#[test]
+fn what_a_profile_denies_is_not_emulated() {
+    let profile = parsed(
+        "{\"names\":[\"chown\"],\"action\":\"SCMP_ACT_ALLOW\"},\
+         {\"names\":[\"lchown\"],\"action\":\"SCMP_ACT_ERRNO\"}",
+    );
+    let subject = Subject {
+        emulation: Emulation::Ids,
+        ..subject(X86_64)
+    };
+    let filter = compile(&profile, &subject);
+    let verdicts =
+        ["chown", "lchown", "fchown"].map(|name| judge_call(&filter, Abi::X86_64, name, 0));
+    assert_eq!(verdicts, [EMULATED, EPERM, EPERM]);
+    let alone = without_questions(&filter);
+    assert_eq!(judge_call(&alone, Abi::X86_64, "chown", 0), ALLOWED);
+    assert!(asks(&filter) && !asks(&alone));
 }
 
 #[test]

@@ -8,6 +8,7 @@
 mod command;
 mod confine;
 mod device;
+mod emulate;
 mod emulators;
 mod mount;
 mod network;
@@ -20,6 +21,7 @@ mod root;
 mod serve;
 mod sockets;
 mod users;
+mod waiting;
 
 use std::fs::File;
 use std::io;
@@ -33,7 +35,9 @@ use rustix::process::{DumpableBehavior, Signal};
 use crate::error::StepFailure;
 use crate::protocol::{self, Report};
 use crate::syscall::{self, Fork};
+use emulate::Watcher;
 use perform::Context;
+use waiting::{Asking, Waiting};
 
 /// First argument of the hidden mode.
 pub(crate) const HIDDEN_ARGUMENT: &str = "kiln-sandbox-init";
@@ -151,14 +155,13 @@ fn fork_init(control: &UnixStream) -> Result<(), StepFailure> {
 
 fn fork_command(context: &mut Context, control: &UnixStream) -> Result<(), StepFailure> {
     let (ours, theirs) = UnixStream::pair().map_err(failed("make a socket for reports"))?;
-    let asking = match context.asks() && !context.is_subreaper {
-        true => Some(UnixStream::pair().map_err(failed("make a socket for questions"))?),
-        false => None,
-    };
-    // Before there is a child whose end could be missed.
-    let children = match &asking {
-        Some(_) => Some(syscall::child_signals().map_err(failed("wait for signals"))?),
-        None => None,
+    let asks = context.asks() && !context.is_subreaper;
+    let (asking, answering) = match asks {
+        true => {
+            let (asking, answering) = be_asked(context).map_err(failed("wait for questions"))?;
+            (Some(asking), Some(answering))
+        }
+        false => (None, None),
     };
     match syscall::fork().map_err(failed("fork the command"))? {
         Fork::Parent(command) if context.is_subreaper => {
@@ -166,14 +169,12 @@ fn fork_command(context: &mut Context, control: &UnixStream) -> Result<(), StepF
             process::keep(command, ours, control)
         }
         Fork::Parent(command) => {
-            drop(theirs);
-            let questions = asking.map(|(questions, _)| questions);
-            let waiting = process::Waiting::new(children, questions);
+            drop((theirs, answering));
             process::reap(
                 command,
                 ours,
                 control,
-                waiting,
+                Waiting::new(asking),
                 std::mem::take(&mut context.stubs),
             )
         }
@@ -183,11 +184,24 @@ fn fork_command(context: &mut Context, control: &UnixStream) -> Result<(), StepF
                     .map_err(|error| failed("watch the parent process")(error.into()))?;
             }
             context.exec_report = Some(theirs);
-            context.answering = asking.map(|(_, questions)| questions);
+            drop(asking);
+            context.answering = answering;
             syscall::reset_signals();
             Ok(())
         }
     }
+}
+
+/// Returns what answers the command's filter, and where the command hands that over.
+fn be_asked(context: &Context) -> io::Result<(Asking, UnixStream)> {
+    let (questions, answering) = UnixStream::pair()?;
+    let asking = Asking {
+        // Before there is a child whose end could be missed.
+        children: syscall::child_signals()?,
+        questions,
+        watcher: Watcher::new(crate::host::architecture(), &context.first_user)?,
+    };
+    Ok((asking, answering))
 }
 
 /// Returns what turns an error into the failure of `action`.

@@ -6,12 +6,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use kiln_runspec::{Namespace, ResourceLimit, SetupStep};
+use kiln_runspec::{Namespace, ResolvedUser, ResourceLimit, SetupStep};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 
 use super::resolve::{self, CreatedStub, Missing};
-use super::{confine, emulators, failed, mount, network, procfs, root, users};
+use super::{confine, emulate, emulators, failed, mount, network, procfs, root, users};
 use crate::error::StepFailure;
 use crate::syscall;
 
@@ -46,6 +47,8 @@ pub(super) struct Context {
     pub(super) exec_report: Option<UnixStream>,
     /// In the command: where the questions of its filter go. Closes on exec.
     pub(super) answering: Option<UnixStream>,
+    /// Who the command is told to be at first, where there are no users but root.
+    pub(super) first_user: ResolvedUser,
     /// Whether orphans come to this process, without a process namespace.
     pub(super) is_subreaper: bool,
 }
@@ -73,6 +76,7 @@ impl Context {
             emulators: None,
             exec_report: None,
             answering: None,
+            first_user: ResolvedUser::default(),
             is_subreaper: false,
         }
     }
@@ -187,6 +191,10 @@ pub(super) fn perform(step: &SetupStep, context: &mut Context) -> Result<(), Ste
         SetupStep::ChangeRoot { directory } => change_root(directory, context).map_err(failed(
             format!("change the root to {}", directory.display()),
         )),
+        SetupStep::PretendUser { user } => {
+            context.first_user = user.clone();
+            Ok(())
+        }
         SetupStep::PivotRoot => pivot_root(context).map_err(failed("change the root")),
         SetupStep::EnterWorkingDirectory { path, uid, gid } => {
             enter_working_directory(path, *uid, *gid, context)
@@ -291,7 +299,10 @@ fn enter_working_directory(
     let resolved = resolve::resolve(context.root()?, path, Missing::MakeDirectory)?;
     for made in &resolved.created {
         let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-        rustix::fs::chownat(&made.entry, "", owner.0, owner.1, AtFlags::EMPTY_PATH)?;
+        match rustix::fs::chownat(&made.entry, "", owner.0, owner.1, AtFlags::EMPTY_PATH) {
+            Err(Errno::INVAL) => emulate::note_owner(made.entry.as_fd(), uid, gid)?,
+            given => given?,
+        }
     }
     rustix::process::fchdir(&resolved.handle)?;
     context.root = None;
@@ -343,7 +354,10 @@ fn filter_system_calls(context: &Context) -> io::Result<()> {
         Ok(listener) => listener
             .iter()
             .try_for_each(|listener| syscall::send_descriptor(answering, listener.as_fd())),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EBUSY)) => {
+        Err(error)
+            if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EBUSY))
+                && context.first_user.uid == 0 =>
+        {
             let filter = kiln_runspec::filter::without_questions(&context.filter);
             syscall::load_filter(&filter, false).map(drop)
         }

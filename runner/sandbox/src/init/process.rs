@@ -2,14 +2,13 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
 
 use super::resolve::{self, CreatedStub};
-use super::sockets;
+use super::waiting::Waiting;
 use crate::protocol::Report;
 use crate::syscall;
 
@@ -48,9 +47,9 @@ pub(super) fn reap(
     stubs: Vec<CreatedStub>,
 ) -> ! {
     let_go_of_output();
-    let mut failure = Vec::new();
+    waiting.begin_answering();
     // Ends when the program runs, because the other side closes on exec.
-    let _ = exec.read_to_end(&mut failure);
+    let failure = waiting.read_to_end(&mut exec);
     if failure.is_empty() {
         super::report(control, &Report::Started);
     } else {
@@ -60,7 +59,6 @@ pub(super) fn reap(
         syscall::exit_now(0)
     }
     drop(exec);
-    waiting.begin_answering();
     let report = wait_for_command(command, &mut waiting);
     syscall::kill_all_others();
     // Ends with «no child»: what was orphaned is a child of process 1 by now.
@@ -169,66 +167,6 @@ fn exited() -> Option<(Pid, WaitStatus)> {
     found.ok().flatten()
 }
 
-/// What process 1 waits for.
-pub(super) struct Waiting {
-    /// Tells that a child ended; without it there is nothing else to wait for.
-    children: Option<OwnedFd>,
-    /// Where the command's filter is handed over.
-    questions: Option<UnixStream>,
-    /// Where the filter asks.
-    listener: Option<OwnedFd>,
-}
-
-impl Waiting {
-    pub(super) fn new(children: Option<OwnedFd>, questions: Option<UnixStream>) -> Self {
-        Waiting {
-            children,
-            questions,
-            listener: None,
-        }
-    }
-
-    /// Takes the filter that a command, which runs by now, has handed over.
-    fn begin_answering(&mut self) {
-        let questions = self.questions.take();
-        let received = questions.map(|questions| {
-            // Where older kernels ask nobody there is nothing to receive.
-            questions.set_nonblocking(true)?;
-            syscall::receive_descriptor(&questions)
-        });
-        self.listener = received.and_then(|received| received.ok().flatten());
-        if self.listener.is_none() {
-            self.children = None;
-        }
-    }
-
-    /// Returns a child that ended, answering questions meanwhile; nothing when there is none.
-    fn child(&mut self) -> Option<(Pid, WaitStatus)> {
-        loop {
-            let Some(children) = &self.children else {
-                return wait_for_any();
-            };
-            match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(Some(found)) => return Some(found),
-                Err(rustix::io::Errno::CHILD) => return None,
-                _ => {}
-            }
-            let mut waits = vec![PollFd::new(children, PollFlags::IN)];
-            let listener = self.listener.iter();
-            waits.extend(listener.map(|listener| PollFd::new(listener, PollFlags::IN)));
-            let _ = poll(&mut waits, None);
-            let asked = waits.get(1).map_or(PollFlags::empty(), PollFd::revents);
-            syscall::forget_signals(children);
-            if asked.contains(PollFlags::IN) {
-                sockets::answer_next(self.listener.as_ref());
-            } else if !asked.is_empty() {
-                // Nobody is left who could ask.
-                self.listener = None;
-            }
-        }
-    }
-}
-
 fn wait_for_command(command: Pid, waiting: &mut Waiting) -> Report {
     loop {
         match waiting.child() {
@@ -245,7 +183,7 @@ fn wait_for_command(command: Pid, waiting: &mut Waiting) -> Report {
     }
 }
 
-fn wait_for_any() -> Option<(Pid, WaitStatus)> {
+pub(super) fn wait_for_any() -> Option<(Pid, WaitStatus)> {
     loop {
         match rustix::process::wait(WaitOptions::empty()) {
             Ok(Some(found)) => return Some(found),

@@ -5,34 +5,21 @@
 //! kernel asks here, and what it gets is a socket that was made with arguments read once.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use kiln_runspec::filter::allows_socket_family;
 
+use super::emulate::Answer;
 use crate::syscall::{self, Notification};
 
-/// Answers the question that waits at `listener`.
-pub(super) fn answer_next(listener: Option<&OwnedFd>) {
-    let Some(listener) = listener else { return };
-    // One who asked and is gone needs no answer.
-    if let Ok(notification) = syscall::next_notification(listener.as_fd()) {
-        let _ = answer_one(listener.as_fd(), &notification);
-    }
-}
-
-fn answer_one(listener: BorrowedFd<'_>, notification: &Notification) -> io::Result<()> {
+/// Answers a question about a socket.
+pub(super) fn answer(listener: BorrowedFd<'_>, notification: &Notification) -> Answer {
     match make(listener, notification) {
-        Ok((socket, closes_on_exec)) => {
-            let number = syscall::hand_over(listener, notification, socket.as_fd(), closes_on_exec);
-            match number {
-                Ok(number) => syscall::respond(listener, notification, Ok(number)),
-                Err(_) => syscall::respond(listener, notification, Err(libc::EMFILE)),
-            }
-        }
-        Err(error) => {
-            let errno = error.raw_os_error().unwrap_or(libc::EPERM);
-            syscall::respond(listener, notification, Err(errno))
-        }
+        Ok((descriptor, closes_on_exec)) => Answer::Descriptor {
+            descriptor,
+            closes_on_exec,
+        },
+        Err(error) => Answer::Error(error.raw_os_error().unwrap_or(libc::EPERM)),
     }
 }
 
@@ -44,7 +31,7 @@ struct Wanted {
 }
 
 fn make(listener: BorrowedFd<'_>, notification: &Notification) -> io::Result<(OwnedFd, bool)> {
-    let words = syscall::read_words(notification.pid, notification.second_argument, notification)?;
+    let words = syscall::read_words(notification.pid, notification.arguments[1], notification)?;
     let wanted = Wanted {
         family: words[0] as i32,
         kind: words[1] as i32,

@@ -33,6 +33,8 @@ pub use terminal::CallerTerminal;
 pub struct Sandbox {
     host: Host,
     filter: OnceLock<Vec<u8>>,
+    /// Of runs that are not to be filtered: it carries out in another way what there is.
+    open_filter: OnceLock<Vec<u8>>,
     /// Before the reaper: programs of theirs are processes of the starter.
     networks: Networks,
     // Before the starter: it is done with processes when the starter removes their group.
@@ -99,6 +101,7 @@ impl Sandbox {
         let starter = Arc::new(Starter::new(program, device_group));
         Ok(Self {
             filter: OnceLock::new(),
+            open_filter: OnceLock::new(),
             networks: Networks::new(host.rung, Arc::clone(&starter)),
             reaper: Reaper::start(Arc::clone(&starter)).map_err(start)?,
             starter,
@@ -113,6 +116,24 @@ impl Sandbox {
             groups::remove_leftovers(&self.host);
             let subject = filter::Subject::of(&self.host);
             filter::compile(&filter::default_profile(), &subject)
+        })
+    }
+
+    /// Returns the filter of a run, in the kernel's form.
+    fn filter_of<'a>(&'a self, spec: &'a RunSpec) -> &'a [u8] {
+        let own = self.filter();
+        match &spec.confinement.system_calls {
+            _ if spec.security == SecurityMode::Insecure => self.open_filter(),
+            SystemCalls::Unconfined => self.open_filter(),
+            SystemCalls::Filter(program) => program,
+            SystemCalls::Default => own,
+        }
+    }
+
+    fn open_filter(&self) -> &[u8] {
+        self.open_filter.get_or_init(|| {
+            let subject = filter::Subject::of(&self.host);
+            filter::compile(&filter::open_profile(), &subject)
         })
     }
 
@@ -209,11 +230,7 @@ impl Sandbox {
             }
         };
         // When nobody listens any more, a report tells why, or the end of the socket.
-        let filter = match &spec.confinement.system_calls {
-            SystemCalls::Filter(program) => program,
-            SystemCalls::Default | SystemCalls::Unconfined => self.filter(),
-        };
-        let _ = send(&started, steps, filter, network.as_ref());
+        let _ = send(&started, steps, self.filter_of(spec), network.as_ref());
         let outcome = listen(&mut started).map(|ended| groups.outcome(ended));
         // It ends by itself now; unmounting takes it a while.
         self.reaper.finish(started, groups);

@@ -19,8 +19,10 @@ pub(crate) struct Notification {
     /// Who called.
     pub(crate) pid: u32,
     /// The mode of the processor, as the kernel tells it.
-    audit: u32,
-    pub(crate) second_argument: u64,
+    pub(crate) mode: u32,
+    /// The call's number in that mode.
+    pub(crate) number: u32,
+    pub(crate) arguments: [u64; 6],
 }
 
 /// Returns the question that waits. Errors: who asked is gone.
@@ -36,8 +38,9 @@ pub(crate) fn next_notification(listener: BorrowedFd<'_>) -> io::Result<Notifica
     Ok(Notification {
         id: received.id,
         pid: received.pid,
-        audit: received.data.arch,
-        second_argument: received.data.args[1],
+        mode: received.data.arch,
+        number: received.data.nr as u32,
+        arguments: received.data.args,
     })
 }
 
@@ -75,7 +78,15 @@ const READ_AND_WRITE: u64 = 3;
 const NOTIFY_RECEIVE: libc::Ioctl = request(READ_AND_WRITE, 0, size_of::<libc::seccomp_notif>());
 const NOTIFY_SEND: libc::Ioctl = request(READ_AND_WRITE, 1, size_of::<libc::seccomp_notif_resp>());
 const NOTIFY_IS_VALID: libc::Ioctl = request(WRITE, 2, size_of::<u64>());
+const NOTIFY_SET_FLAGS: libc::Ioctl = request(WRITE, 4, size_of::<u64>());
 const NOTIFY_ADD: libc::Ioctl = request(WRITE, 3, size_of::<libc::seccomp_notif_addfd>());
+
+/// Has the kernel run who asks and who answers in turn on one processor, where it can (6.6).
+pub(crate) fn expect_quick_answers(listener: BorrowedFd<'_>) {
+    const SYNC_WAKE_UP: u64 = 1;
+    // SAFETY: takes a number only.
+    unsafe { libc::ioctl(listener.as_raw_fd(), NOTIFY_SET_FLAGS, SYNC_WAKE_UP) };
+}
 
 /// Errors: who asked is gone, and its number may be another's.
 pub(crate) fn is_still_waiting(
@@ -114,14 +125,32 @@ pub(crate) fn hand_over(
 pub(crate) fn respond(
     listener: BorrowedFd<'_>,
     notification: &Notification,
-    answer: Result<i32, i32>,
+    answer: Result<i64, i32>,
 ) -> io::Result<()> {
-    let mut response = libc::seccomp_notif_resp {
+    let response = libc::seccomp_notif_resp {
         id: notification.id,
-        val: i64::from(answer.unwrap_or(0)),
+        val: answer.unwrap_or(0),
         error: answer.err().map_or(0, |errno| -errno),
         flags: 0,
     };
+    send_response(listener, response)
+}
+
+/// Lets the kernel carry the call out.
+pub(crate) fn let_go_on(listener: BorrowedFd<'_>, notification: &Notification) -> io::Result<()> {
+    let response = libc::seccomp_notif_resp {
+        id: notification.id,
+        val: 0,
+        error: 0,
+        flags: libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
+    };
+    send_response(listener, response)
+}
+
+fn send_response(
+    listener: BorrowedFd<'_>,
+    mut response: libc::seccomp_notif_resp,
+) -> io::Result<()> {
     // SAFETY: the kernel reads and writes the response, which lives until the call returns.
     check(unsafe { libc::ioctl(listener.as_raw_fd(), NOTIFY_SEND, &mut response) })
 }
@@ -134,7 +163,7 @@ pub(crate) fn read_words(
 ) -> io::Result<[u64; 3]> {
     // 32-bit modes have a bit less in their number, and words of four bytes.
     const IS_64_BIT: u32 = 0x8000_0000;
-    let width = if notification.audit & IS_64_BIT != 0 {
+    let width = if notification.mode & IS_64_BIT != 0 {
         8
     } else {
         4

@@ -77,7 +77,10 @@ const ATTEMPTS: &[(&str, &str)] = &[
     ),
     (
         "for n in 'b 8 0' 'b 7 0' 'b 254 0' 'c 1 1' 'c 1 2' 'c 1 4' 'c 1 11' 'c 4 0' 'c 5 1' 'c 10 229' 'c 10 232' 'c 10 237'; do
-        rm -f /tmp/d; mknod /tmp/d $n || continue; (head -c1 /tmp/d) >/dev/null && echo read $n; (echo x >/tmp/d) && echo wrote $n
+        rm -f /tmp/d; mknod /tmp/d $n || continue
+        # An empty file that stands for the device gives back what it is given.
+        (echo own $n >/tmp/d) && test \"$(cat /tmp/d)\" = \"own $n\" && continue
+        (head -c1 /tmp/d) >/dev/null && echo read $n; (echo x >/tmp/d) && echo wrote $n
         done; echo done",
         "done\n",
     ),
@@ -130,8 +133,7 @@ fn variants(fixture: &Fixture, script: &str) -> Vec<(String, RunSpec)> {
             for users in [Users::Host, own] {
                 let is_there = match rung {
                     Rung::Root => true,
-                    Rung::Ranges => users == Users::Host,
-                    _ => users == Users::Host && user.uid == 0,
+                    _ => users == Users::Host,
                 };
                 if is_there {
                     let mut spec = fixture.spec(script);

@@ -9,6 +9,7 @@ mod lifetime;
 mod limits;
 mod mounts;
 mod network;
+mod owners;
 mod rootless;
 mod users;
 
