@@ -40,3 +40,13 @@ install_packages() {
 output_directory() {
     echo "$target/$(rustc -vV | sed -n 's/^host: //p')/$1"
 }
+
+# Makes the user `kilntest` with ranges of ids, when there is none.
+make_test_user() {
+    local user=kilntest kind
+    id "$user" >/dev/null 2>&1 || useradd --create-home --shell /bin/sh "$user"
+    for kind in uid gid; do
+        grep -q "^$user:" "/etc/sub$kind" 2>/dev/null \
+            || usermod "--add-sub${kind}s" 362144-427679 "$user"
+    done
+}

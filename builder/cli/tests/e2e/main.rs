@@ -30,6 +30,7 @@ mod remote;
 mod remote_cache;
 mod reproducible;
 mod rootless;
+mod rungs;
 mod secrets;
 mod sharing;
 mod store;
