@@ -198,6 +198,9 @@ pub enum StoreCommand {
         /// Set aside what is damaged, so that it is built or pulled anew when it is needed
         #[arg(long)]
         repair: bool,
+        /// Print as text, json, or by a Go template
+        #[arg(long, default_value = "text", value_name = "FORMAT")]
+        format: String,
     },
     /// Show how much the store takes on disk
     Info {

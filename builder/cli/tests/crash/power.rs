@@ -62,18 +62,32 @@ impl Disk {
             .arg(&self.directory));
     }
 
+    /// Somebody else's mount namespace, made meanwhile, may hold the file system a while; as long
+    /// as one does, what is mounted is what was shut down.
     fn mount_again(&self) {
         let started = Instant::now();
-        while !Command::new("umount")
-            .arg(&self.directory)
-            .status()
-            .unwrap()
-            .success()
-        {
-            assert!(started.elapsed() < Duration::from_secs(20), "still in use");
+        let mut is_mounted = true;
+        loop {
+            let umount = || Command::new("umount").arg(&self.directory).status();
+            if is_mounted && umount().unwrap().success() {
+                is_mounted = false;
+            }
+            if !is_mounted {
+                self.mount();
+                is_mounted = true;
+                if self.is_alive() {
+                    return;
+                }
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "still in use");
             std::thread::sleep(Duration::from_millis(50));
         }
-        self.mount();
+    }
+
+    /// Whether the disk can be written to.
+    fn is_alive(&self) -> bool {
+        let trial = self.directory.join("trial");
+        fs::write(&trial, "1").is_ok() && fs::remove_file(&trial).is_ok()
     }
 }
 

@@ -12,6 +12,7 @@ mod devices;
 mod emulation;
 mod entering;
 mod errors;
+mod exchange;
 mod explaining;
 mod footprint;
 mod harness;

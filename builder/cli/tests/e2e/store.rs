@@ -100,6 +100,49 @@ fn verification_finds_a_changed_blob() {
     );
 }
 
+#[test]
+fn verification_and_repair_tell_programs_what_they_found() {
+    let kiln = Kiln::new();
+    kiln.build(
+        &kiln.context("FROM scratch\nCOPY Dockerfile /\n"),
+        &["-t", "example:1"],
+    );
+    let verify = |arguments: &[&str]| {
+        let mut command = kiln.command();
+        command.args(["store", "verify", "--format", "json"]);
+        let ran = crate::harness::Ran::from({
+            command.args(arguments);
+            command
+        });
+        let said: serde_json::Value = serde_json::from_str(&ran.stdout).expect("an object");
+        (ran.code, said)
+    };
+    let (code, whole) = verify(&[]);
+    assert_eq!(
+        (code, &whole["problems"]),
+        (Some(0), &serde_json::json!([]))
+    );
+    assert!(whole["names"].as_u64() >= Some(1), "{whole}");
+    let name = fs::read_dir(kiln.root().join("images")).unwrap().next();
+    let name = name.expect("a name").unwrap().path();
+    fs::write(&name, "damaged").unwrap();
+    let (code, found) = verify(&[]);
+    assert_ne!(code, Some(0));
+    let problem = &found["problems"][0];
+    assert_eq!(problem["kind"], "file");
+    assert_eq!(problem["path"], name.to_str().unwrap());
+    assert!(
+        problem["reason"].as_str().unwrap().contains("damaged"),
+        "{problem}"
+    );
+    let (code, repaired) = verify(&["--repair"]);
+    assert_eq!(code, Some(0));
+    let remedy = &repaired["problems"][0];
+    assert_eq!(remedy["remedy"], "set aside");
+    assert!(fs::exists(remedy["set_aside_as"].as_str().unwrap()).unwrap());
+    assert_eq!(verify(&[]).1["problems"], serde_json::json!([]));
+}
+
 /// Returns the last word on the step that the progress shows with `instruction`.
 pub fn state_of(progress: &str, instruction: &str) -> String {
     let is_title = |line: &&str| line.contains(instruction) && line.contains('[');
