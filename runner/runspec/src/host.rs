@@ -27,6 +27,8 @@ pub struct Host {
     pub capabilities: u64,
     /// The highest capability number that the kernel knows.
     pub last_capability: u32,
+    /// Which networks belong to the user namespace of commands.
+    pub owned_networks: OwnedNetworks,
     /// Whether group 5, the usual owner of terminals, exists for this process.
     pub terminal_group_mapped: bool,
     /// Whether the kernel filters system calls.
@@ -59,6 +61,18 @@ pub enum ControlGroups {
         /// Why.
         reason: String,
     },
+}
+
+/// Networks that belong to the user namespace of a command. Only those can it be shown a `/sys` of
+/// its own for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum OwnedNetworks {
+    /// Those that the command gets by itself.
+    Own,
+    /// Those that the builder makes, too.
+    Made,
+    /// The host's too.
+    All,
 }
 
 /// A processor family, as far as system call numbers differ.

@@ -20,7 +20,7 @@ pub use assemble::{GroupPlan, RunGroup, SpecError, device_group, group_plan, lim
 pub use confinement::{
     Confinement, Landlock, LandlockRules, Profile, SecurityModules, SystemCalls, Users,
 };
-pub use host::{ControlGroups, Host, ProcessorArchitecture};
+pub use host::{ControlGroups, Host, OwnedNetworks, ProcessorArchitecture};
 pub use rung::{NextRung, Rung};
 pub use spec::{
     IoKind, IoLimit, Limits, MountKind, MountSpec, NetworkSpec, OverlayScratch, ResolvedUser,

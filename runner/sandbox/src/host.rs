@@ -7,7 +7,7 @@ mod rung;
 use std::fs;
 
 use crate::{device_program, network};
-use kiln_runspec::{ControlGroups, ProcessorArchitecture, defaults};
+use kiln_runspec::{ControlGroups, OwnedNetworks, ProcessorArchitecture, defaults};
 
 pub use kiln_runspec::Host;
 pub use rung::WITHOUT_A_RUNG;
@@ -26,6 +26,10 @@ pub fn probe() -> Host {
         device_programs: is_unified && device_program::load().is_ok(),
         control_group_prefix: format!("kiln-{}", std::process::id()),
         capabilities,
+        owned_networks: match rung.is_user_namespace() {
+            true => OwnedNetworks::Made,
+            false => OwnedNetworks::All,
+        },
         last_capability: read_number("/proc/sys/kernel/cap_last_cap").unwrap_or(40),
         terminal_group_mapped: is_mapped("/proc/self/gid_map", defaults::TERMINAL_GROUP),
         filters_system_calls: status_line("Seccomp").is_some(),

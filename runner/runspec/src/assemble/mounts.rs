@@ -1,8 +1,7 @@
 //! The mounts of a sandbox, in order.
 
-use crate::confinement::Users;
 use crate::defaults;
-use crate::host::{ControlGroups, Host};
+use crate::host::{ControlGroups, Host, OwnedNetworks};
 use crate::spec::{MountKind, MountSpec, NetworkSpec, Root, RunSpec, SecretData, SecurityMode};
 use crate::step::{
     DeviceSource, MountAttributes, MountSource, OverlayMount, SetupStep, Stub, Target,
@@ -109,19 +108,17 @@ fn kernel_mounts(spec: &RunSpec, host: &Host) -> Vec<SetupStep> {
     steps
 }
 
-/// A fresh view of `/sys` belongs to the owner of the network namespace.
+/// A fresh view of `/sys` belongs to the owner of the network.
 fn sys(spec: &RunSpec, host: &Host) -> MountSource {
-    match spec.network {
-        NetworkSpec::Host if in_user_namespace(host) => MountSource::HostSys,
-        // The network was made by the host's root, who is nobody in the namespace of the command.
-        NetworkSpec::Private if has_own_namespace(spec) => MountSource::HostSys,
-        NetworkSpec::Host | NetworkSpec::None | NetworkSpec::Private => MountSource::Sysfs,
+    let needed = match spec.network {
+        NetworkSpec::Host => OwnedNetworks::All,
+        NetworkSpec::Private => OwnedNetworks::Made,
+        NetworkSpec::None => OwnedNetworks::Own,
+    };
+    match host.owned_networks >= needed {
+        true => MountSource::Sysfs,
+        false => MountSource::HostSys,
     }
-}
-
-/// Whether the command may have a user namespace that its network does not belong to.
-fn has_own_namespace(spec: &RunSpec) -> bool {
-    matches!(spec.confinement.users, Users::Own { .. }) || !spec.emulators.is_empty()
 }
 
 fn devices(spec: &RunSpec, host: &Host) -> MountSource {

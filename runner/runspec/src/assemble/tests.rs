@@ -1,7 +1,7 @@
 //! The order of steps, compared as lists.
 
 use super::*;
-use crate::host::{ControlGroups, ProcessorArchitecture};
+use crate::host::{ControlGroups, OwnedNetworks, ProcessorArchitecture};
 use crate::spec::{IoKind, IoLimit, Limits, MountKind, MountSpec, ResourceLimit};
 use crate::step::{DeviceSource, MountAttributes, MountSource, Target};
 use crate::{Confinement, RunGroup, Rung, SecretData, SecurityModules};
@@ -20,6 +20,7 @@ fn root_host() -> Host {
         device_programs: false,
         control_group_prefix: "kiln-7".into(),
         capabilities: u64::MAX >> 23,
+        owned_networks: OwnedNetworks::All,
         last_capability: 40,
         terminal_group_mapped: true,
         filters_system_calls: true,
@@ -35,6 +36,7 @@ fn rootless_host() -> Host {
         control_groups: ControlGroups::Unavailable {
             reason: "not writable".into(),
         },
+        owned_networks: OwnedNetworks::Made,
         terminal_group_mapped: false,
         ..root_host()
     }
@@ -599,4 +601,34 @@ fn users_are_pretended_where_there_is_one_id() {
         ..host
     };
     position(&self::words(&spec, &unfiltered), "BecomeUser");
+}
+
+#[test]
+fn sys_is_fresh_where_the_network_belongs_to_the_step() {
+    let (root, user) = (root_host(), rootless_host());
+    let own = crate::Users::Own {
+        start: 100_000,
+        count: 65_536,
+    };
+    let shared = crate::Users::Host;
+    let table = [
+        (&root, shared, NetworkSpec::Host, MountSource::Sysfs),
+        (&root, own, NetworkSpec::Host, MountSource::HostSys),
+        (&root, own, NetworkSpec::Private, MountSource::HostSys),
+        (&root, own, NetworkSpec::None, MountSource::Sysfs),
+        (&user, shared, NetworkSpec::Host, MountSource::HostSys),
+        (&user, shared, NetworkSpec::Private, MountSource::Sysfs),
+        // Below a user namespace there is no further one.
+        (&user, own, NetworkSpec::Private, MountSource::Sysfs),
+    ];
+    for (host, users, network, expected) in table {
+        let mut spec = spec();
+        (spec.confinement.users, spec.network) = (users, network);
+        let steps = steps(&spec, host).expect("steps");
+        let shown = steps.iter().find_map(|step| match step {
+            SetupStep::Mount { target, source, .. } if target.path() == "/sys" => Some(source),
+            _ => None,
+        });
+        assert_eq!(shown, Some(&expected), "{users:?} {:?}", spec.network);
+    }
 }

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use crate::confinement::Users;
-use crate::host::Host;
+use crate::host::{Host, OwnedNetworks};
 use crate::rung::Rung;
 use crate::spec::RunSpec;
 use crate::step::{MountAttributes, MountSource, SetupStep};
@@ -45,6 +45,8 @@ pub(super) fn isolate_and_mount(
     // What the host is for those in the user namespace.
     let inside = Host {
         rung: Rung::Ranges,
+        // The host's root made all others.
+        owned_networks: OwnedNetworks::Own,
         ..host.clone()
     };
     let has_groups = !groups.is_empty();
