@@ -27,7 +27,16 @@ fn password() -> String {
     base64::engine::general_purpose::STANDARD.encode("user:secret")
 }
 
+/// How long a connection may stand still where that it does is what is tested.
+const SHORT: Duration = Duration::from_millis(400);
+/// The same where a busy machine must not be mistaken for that.
+const LONG: Duration = Duration::from_secs(60);
+
 fn bench() -> Bench {
+    bench_that_waits(SHORT)
+}
+
+fn bench_that_waits(idle: Duration) -> Bench {
     let registry = FakeRegistry::start();
     let config = tempfile::tempdir().unwrap();
     let (address, auth) = (registry.address(), password());
@@ -47,7 +56,7 @@ fn bench() -> Bench {
             longest_wait: Duration::from_secs(3),
         },
         timeouts: Timeouts {
-            idle: Duration::from_millis(400),
+            idle,
             ..Timeouts::default()
         },
         observer: Some(Arc::new(move |line: &str| {
@@ -70,6 +79,13 @@ fn bench() -> Bench {
 impl Bench {
     fn with(fault: Fault) -> Self {
         let bench = bench();
+        bench.registry.set_fault(fault);
+        bench
+    }
+
+    /// For faults among many bytes, which take their time.
+    fn patient_with(fault: Fault) -> Self {
+        let bench = bench_that_waits(LONG);
         bench.registry.set_fault(fault);
         bench
     }
@@ -347,7 +363,7 @@ fn large() -> Vec<u8> {
 
 #[test]
 fn broken_uploads_go_on_where_the_registry_says() {
-    let (bench, content) = (Bench::with(Fault::CutUploads { times: 2 }), large());
+    let (bench, content) = (Bench::patient_with(Fault::CutUploads { times: 2 }), large());
     assert_eq!(bench.push(&content), Ok(Pushed::Uploaded));
     assert_eq!(bench.registry.count("POST", "/uploads/"), 1);
     let requests = bench.registry.requests().into_iter();
@@ -370,7 +386,7 @@ fn forgotten_uploads_begin_anew() {
 
 #[test]
 fn registries_that_take_no_parts_get_the_whole() {
-    let (bench, content) = (Bench::with(Fault::NoUploadsInParts), large());
+    let (bench, content) = (Bench::patient_with(Fault::NoUploadsInParts), large());
     assert_eq!(bench.push(&content), Ok(Pushed::Uploaded));
     let counts = ["PATCH", "PUT"].map(|method| bench.registry.count(method, "/uploads/"));
     assert_eq!(counts, [1, 1]);

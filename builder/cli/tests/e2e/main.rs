@@ -34,4 +34,5 @@ mod rootless;
 mod rungs;
 mod secrets;
 mod sharing;
+mod single_id;
 mod store;

@@ -17,7 +17,7 @@ const NEEDS: &[Need] = &[
 ];
 
 /// Nobody's, so without subordinate IDs.
-const USER: u32 = 64_321;
+pub const USER: u32 = 64_321;
 
 const DOCKERFILE: &str = "\
 FROM scratch AS first
@@ -88,8 +88,21 @@ fn write_context(kiln: &Kiln) {
     std::fs::write(kiln.path("word"), "hidden").expect("a secret");
 }
 
-/// Runs kiln with the store at `root`, as root or as a user who is nobody.
-fn run(kiln: &Kiln, root: &Path, user: Option<u32>, arguments: &[&str]) -> Ran {
+/// Gives `user` the test's directory and home, and a copy of the binary.
+pub fn admit(kiln: &Kiln, user: u32) {
+    let copy = kiln.path("kiln");
+    std::fs::copy(binary(), &copy).expect("a copy of the binary");
+    for path in [copy, kiln.path("")] {
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(path, open).expect("a mode");
+    }
+    for name in ["", "home"] {
+        chown(kiln.path(name), Some(user), Some(user)).expect("an owner");
+    }
+}
+
+/// Runs kiln with the store at `root`, as root or as a user who was admitted.
+pub fn run(kiln: &Kiln, root: &Path, user: Option<u32>, arguments: &[&str]) -> Ran {
     let mut command = match user {
         None => kiln.command(),
         Some(user) => {
@@ -133,14 +146,8 @@ fn the_same_on_both(file_system: &OverlayFileSystem, user: Option<u32>) {
     let kiln = &file_system.kiln;
     write_context(kiln);
     if let Some(user) = user {
-        let copy = kiln.path("kiln");
-        std::fs::copy(binary(), &copy).expect("a copy of the binary");
-        let open = |path: &Path, mode| {
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("a mode");
-        };
-        open(&copy, 0o755);
-        open(&kiln.path(""), 0o755);
-        for name in ["", "home", "merged", "word"] {
+        admit(kiln, user);
+        for name in ["merged", "word"] {
             chown(kiln.path(name), Some(user), Some(user)).expect("an owner");
         }
     }
