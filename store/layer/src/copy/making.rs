@@ -20,7 +20,7 @@ use super::{CopyError, CopyRequest, LayerCopy, Result, Source};
 use crate::archive::padding;
 use crate::scan::{self, ScannedEntry};
 use crate::tree::handles::{OpenDirectory, UpperDirectory};
-use crate::tree::{Attributes, FileKind, Metadata, NewFile, TreeError, metadata_of, xattrs_of};
+use crate::tree::{Attributes, FileKind, Metadata, NewFile, TreeError, opened_metadata, xattrs_of};
 
 /// Room that the header of a file mostly takes in the archive.
 const HEADER_BYTES: usize = 512;
@@ -243,9 +243,9 @@ impl<'a> Making<'a> {
 
 /// Checks that a file of a scan, which was read, is what was seen before.
 fn check_read(content: &File, origin: Origin<'_>, seen: &Metadata) -> Result<()> {
-    let now = metadata_of(content.as_fd(), Path::new(""));
-    let is_same = |now: &Metadata| scan::is_unchanged(seen, now);
-    match now.is_ok_and(|now| is_same(&now)) {
+    let now = opened_metadata(content.as_fd())
+        .map_err(|error| CopyError::Source(TreeError::io("look up", origin.path())(error)))?;
+    match scan::is_unchanged(seen, &now) {
         true => Ok(()),
         false => Err(scan::changed(&origin.path())),
     }

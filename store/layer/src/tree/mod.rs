@@ -41,7 +41,7 @@ pub use metadata::{Attributes, FileKind, Metadata, Timestamp, Xattr};
 pub use new_file::NewFile;
 pub use read::{Entry, Node};
 pub use resolve::Follow;
-pub(crate) use scanning::{metadata_of, xattrs_of};
+pub(crate) use scanning::{metadata_of, opened_metadata, xattrs_of};
 pub use xattr::belongs_to_file;
 
 type Result<T, E = TreeError> = std::result::Result<T, E>;

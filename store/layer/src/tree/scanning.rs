@@ -55,6 +55,11 @@ pub(crate) fn xattrs_of(handle: BorrowedFd<'_>) -> Result<Vec<Xattr>, Errno> {
 }
 
 /// Returns the metadata of an open file.
+pub(crate) fn opened_metadata(handle: BorrowedFd<'_>) -> Result<Metadata, Errno> {
+    directory::stat_handle(handle)
+}
+
+/// As [`opened_metadata`], with `path` in the error.
 pub(crate) fn metadata_of(handle: BorrowedFd<'_>, path: &Path) -> Result<Metadata> {
     directory::stat_handle(handle).map_err(TreeError::io("look up", path))
 }
