@@ -135,6 +135,66 @@ fn root_in_a_container_builds_the_same_files() {
     assert_eq!(inside[Path::new("home/ann/work/name")].head, b"ann\n");
 }
 
+/// What steps try: to get out, and to leave what leads out for copies and for the set-up of a
+/// later step.
+const ATTEMPTS: &[&str] = &[
+    "RUN ! cat /test/canary/secret && ! ls /proc/1/root/ && ! chroot / /bin/true && cd ../../.. && pwd -P\n\
+     RUN for i in 3 4 5 6 7 8 9; do ! ls /dev/fd/$i/.. && ! ls /proc/self/fd/$i/.. || exit 1; done\n\
+     RUN mknod /tmp/d b 8 0 && ! head -c1 /tmp/d && mknod /tmp/m c 1 1 && ! head -c1 /tmp/m\n\
+     RUN ! mount -t tmpfs x /tmp && ! mount --bind / /mnt && ! unshare -m true && ! hostname x",
+    "RUN ln -s /test/canary /l && ln -s ../../../../test/canary /m\nCOPY file /l/\nCOPY file /m/\n\
+     RUN rm -rf /srv && ln -s /test/canary /srv\nWORKDIR /srv/made\nRUN echo x >file\n\
+     RUN ln -s /test/canary /c\nRUN --mount=type=tmpfs,target=/c echo x >/c/y\n\
+     RUN rm -rf /run; ln -s /test/canary /run\nRUN --mount=type=cache,target=/run/c echo x >/run/c/y",
+    "RUN rm -f /etc/hosts /etc/resolv.conf; ln -s /test/canary/secret /etc/hosts; \
+     ln -s /test/canary/made /etc/resolv.conf\nRUN true\n\
+     RUN rm -rf /proc; ln -s /test/canary /proc\nRUN true\n\
+     RUN mv /dev /was && ln -s /test/canary /dev\nRUN true",
+];
+
+#[test]
+fn nothing_of_a_container_is_reached_from_a_changed_root() {
+    if !needs::met(NEEDS) {
+        return;
+    }
+    let kiln = Kiln::new();
+    make_image(&kiln);
+    let canary = kiln.path("canary");
+    std::fs::create_dir(&canary).expect("a directory");
+    std::fs::write(canary.join("secret"), "HOST").expect("a canary");
+    for attempt in ATTEMPTS {
+        let context = kiln.context(&format!("FROM debian:bookworm\n{attempt}\n"));
+        std::fs::write(context.join("file"), "file").expect("a file");
+        let base = base_at("/base");
+        let words = [
+            "build",
+            "--progress=plain",
+            "--build-context",
+            &base,
+            "/test/context",
+        ];
+        let options = ["-e", "KILN_ROOT=/test/inner"];
+        let ran = Ran::from(container(&kiln, &options, &words));
+        assert!(!ran.stderr.contains("HOST"), "{}", ran.description());
+        // A set-up that finds a link where it wants a directory may refuse; a command may not fail.
+        let refused = ran.stderr.contains("caused by: the command ended");
+        assert!(!refused, "{attempt}: {}", ran.description());
+        let left: Vec<_> = std::fs::read_dir(&canary)
+            .expect("the canary")
+            .flatten()
+            .collect();
+        assert_eq!(left.len(), 1, "{attempt}: {left:?}");
+        let secret = std::fs::read_to_string(canary.join("secret")).expect("the canary");
+        assert_eq!(secret, "HOST", "{attempt}");
+    }
+    let verify = container(
+        &kiln,
+        &["-e", "KILN_ROOT=/test/inner"],
+        &["store", "verify"],
+    );
+    Ran::from(verify).succeeded();
+}
+
 #[test]
 fn what_a_changed_root_cannot_give_is_told() {
     if !needs::met(NEEDS) {
