@@ -15,6 +15,21 @@ pub(super) struct BitWriter<'a> {
 /// A flush writes whole words.
 const WORD_BYTES: usize = 8;
 
+/// Where the length stands in a word that is a code and its length.
+pub(super) const WORD_LENGTH_SHIFT: u32 = 16;
+
+#[inline(always)]
+fn code_of(word: u32) -> u64 {
+    u64::from(word & 0xffff)
+}
+
+/// Returns both codes in a row, and how many bits they have.
+#[inline(always)]
+fn joined(first: u32, second: u32) -> (u64, u32) {
+    let (bits, more) = (first >> WORD_LENGTH_SHIFT, second >> WORD_LENGTH_SHIFT);
+    (code_of(first) | code_of(second) << (bits & 63), bits + more)
+}
+
 impl<'a> BitWriter<'a> {
     /// Returns a writer that appends to `output`.
     pub(super) fn new(output: &'a mut Vec<u8>) -> Self {
@@ -68,6 +83,30 @@ impl<'a> BitWriter<'a> {
             pending_bits &= 7;
         }
         (self.position, self.pending, self.pending_bits) = (position, pending, pending_bits);
+    }
+
+    /// Adds `bytes` as `words` say by byte: each is a code of less than 15 bits, and its length
+    /// from [`WORD_LENGTH_SHIFT`] on.
+    pub(super) fn add_bytes(&mut self, bytes: &[u8], words: &[u32; 256]) {
+        // Four at a time: that is as much as one flush takes.
+        let (fours, rest) = bytes.as_chunks::<4>();
+        self.flush();
+        self.add_each(fours, |[one, two, three, four]| {
+            let one = words[usize::from(one)];
+            let two = words[usize::from(two)];
+            let three = words[usize::from(three)];
+            let four = words[usize::from(four)];
+            let (first, first_bits) = joined(one, two);
+            let (second, second_bits) = joined(three, four);
+            (
+                first | second << (first_bits & 63),
+                first_bits + second_bits,
+            )
+        });
+        self.add_each(rest, |byte| {
+            let word = words[usize::from(byte)];
+            (code_of(word), word >> WORD_LENGTH_SHIFT)
+        });
     }
 
     /// Fills up the last byte with zeros.

@@ -9,7 +9,7 @@ use super::symbols::{
 };
 
 /// One bit less than the format has room for, so that a token's bits fit a word at any time.
-const MOST_LITERAL_BITS: usize = 14;
+pub(super) const MOST_LITERAL_BITS: usize = 14;
 const MOST_DISTANCE_BITS: usize = huffman::MOST_BITS;
 const MOST_HEADER_CODE_BITS: usize = 7;
 const HEADER_SYMBOLS: usize = 19;
@@ -18,14 +18,14 @@ const HEADER_ORDER: [usize; HEADER_SYMBOLS] = [
     16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15,
 ];
 /// More than any header takes.
-const HEADER_BYTES: usize = 512;
+pub(super) const HEADER_BYTES: usize = 512;
 const MOST_STORED_BYTES: usize = u16::MAX as usize;
 
 const STORED: u64 = 0;
 const DYNAMIC: u64 = 2;
 
-/// Writes the block `input`, which `tokens` stand for.
-pub(super) fn write(bits: &mut BitWriter<'_>, input: &[u8], tokens: &Tokens, place: Place) {
+/// Writes the block `input`, which `tokens` stand for; returns how many bits it takes.
+pub(super) fn write(bits: &mut BitWriter<'_>, input: &[u8], tokens: &Tokens, place: Place) -> u64 {
     let literals = literal_counts(tokens);
     let mut distances = [0; DISTANCE_SYMBOLS];
     distances.copy_from_slice(&tokens.distances[..DISTANCE_SYMBOLS]);
@@ -36,23 +36,34 @@ pub(super) fn write(bits: &mut BitWriter<'_>, input: &[u8], tokens: &Tokens, pla
         + sum(&distances, &distance_lengths, |symbol| {
             DISTANCE_EXTRA_BITS[symbol]
         });
-    let bytes = (header.bits() + token_bits).div_ceil(8) as usize;
+    let length = header.bits() + token_bits;
+    let bytes = length.div_ceil(8) as usize;
     if bytes >= input.len() + 4 {
         return store(bits, input, place);
     }
     bits.reserve(bytes + HEADER_BYTES);
-    bits.add(u64::from(place == Place::Last) | DYNAMIC << 1, 3);
-    header.write(bits);
+    begin(bits, &header, place);
     let literal_codes = huffman::codes(&literal_lengths);
     let codes = TokenCodes::of(&literal_codes, &huffman::codes(&distance_lengths));
     codes.write(bits, tokens.as_slice());
-    let end = literal_codes[END_OF_BLOCK];
-    bits.add(end.bits.into(), end.length);
+    end(bits, literal_codes[END_OF_BLOCK]);
+    length
+}
+
+/// Writes what stands before a block with codes of its own.
+pub(super) fn begin(bits: &mut BitWriter<'_>, header: &Header, place: Place) {
+    bits.add(u64::from(place == Place::Last) | DYNAMIC << 1, 3);
+    header.write(bits);
+}
+
+/// Writes the end of a block, which is `code`.
+pub(super) fn end(bits: &mut BitWriter<'_>, code: Code) {
+    bits.add(code.bits.into(), code.length);
     bits.flush();
 }
 
-/// Writes `input` as it is.
-pub(super) fn store(bits: &mut BitWriter<'_>, input: &[u8], place: Place) {
+/// Writes `input` as it is; returns about how many bits it takes.
+pub(super) fn store(bits: &mut BitWriter<'_>, input: &[u8], place: Place) -> u64 {
     let mut rest = input;
     loop {
         let (part, behind) = rest.split_at(rest.len().min(MOST_STORED_BYTES));
@@ -65,7 +76,7 @@ pub(super) fn store(bits: &mut BitWriter<'_>, input: &[u8], place: Place) {
         bits.flush();
         bits.bytes(part);
         if behind.is_empty() {
-            return;
+            return 8 * input.len() as u64;
         }
         rest = behind;
     }
@@ -84,7 +95,7 @@ fn literal_counts(tokens: &Tokens) -> [u32; LITERAL_SYMBOLS] {
 }
 
 /// Returns how many bits all symbols take together, extra ones included.
-fn sum<const SYMBOLS: usize>(
+pub(super) fn sum<const SYMBOLS: usize>(
     counts: &[u32; SYMBOLS],
     lengths: &[u8; SYMBOLS],
     extra_bits: impl Fn(usize) -> u32,
@@ -145,7 +156,7 @@ impl TokenCodes {
 }
 
 /// The lengths of a block's codes, as they stand before it.
-struct Header {
+pub(super) struct Header {
     literal_symbols: usize,
     distance_symbols: usize,
     /// Symbols and their extra bits.
@@ -155,7 +166,7 @@ struct Header {
 }
 
 impl Header {
-    fn of(literals: &[u8; LITERAL_SYMBOLS], distances: &[u8; DISTANCE_SYMBOLS]) -> Self {
+    pub(super) fn of(literals: &[u8; LITERAL_SYMBOLS], distances: &[u8; DISTANCE_SYMBOLS]) -> Self {
         let until_last = |lengths: &[u8], least: usize| {
             let last = lengths.iter().rposition(|length| *length > 0);
             last.map_or(least, |last| least.max(last + 1))
@@ -186,7 +197,7 @@ impl Header {
         last.map_or(4, |last| (last + 1).max(4))
     }
 
-    fn bits(&self) -> u64 {
+    pub(super) fn bits(&self) -> u64 {
         let symbols = sum(&self.counts, &self.lengths, extra_bits);
         3 + 14 + 3 * self.own_lengths() as u64 + symbols
     }

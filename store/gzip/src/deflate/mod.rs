@@ -1,8 +1,9 @@
 //! The fast level of gzip: deflate in one pass, written for layers.
 //!
 //! An input becomes tokens (bytes, and matches with what came before), block by block; each block
-//! has the prefix codes that fit it best, or is stored where that is shorter. What comes out
-//! depends on the input alone: no processor features, no threads, no state of earlier inputs.
+//! has the prefix codes that fit it best, or is stored where that is shorter. Where matches save
+//! little, bytes alone are coded. What comes out depends on the input alone: no processor
+//! features, no threads, no state of earlier inputs.
 //!
 //! Specification: RFC 1951; RFC 1952 for the member around it.
 
@@ -10,12 +11,15 @@ mod bits;
 mod block;
 mod huffman;
 mod matches;
+mod plain;
 mod symbols;
 #[cfg(test)]
 mod tests;
+mod worth;
 
 use bits::BitWriter;
 use matches::{Finder, Tokens};
+use worth::Worth;
 
 /// Compresses inputs, one after the other.
 pub struct Deflate {
@@ -38,39 +42,57 @@ impl Deflate {
         }
     }
 
-    /// Returns a gzip member of `input`, which tells no time and no name.
-    pub fn member(&mut self, input: &[u8]) -> Vec<u8> {
-        let mut output = Vec::with_capacity(input.len() / 2);
-        member(input, &mut output, |output| self.compress(input, output));
-        output
+    /// Appends a gzip member of `input`, which tells no time and no name, to `output`.
+    pub fn member(&mut self, input: &[u8], output: &mut Vec<u8>) {
+        member(input, output, |output| self.compress(input, output));
     }
 
     /// Appends `input` to `output`, compressed.
     fn compress(&mut self, input: &[u8], output: &mut Vec<u8>) {
         let mut bits = BitWriter::new(output);
         self.finder.clear();
-        let mut start = 0;
+        let (mut worth, mut start) = (Worth::default(), 0);
         loop {
-            let end = self.finder.tokens(input, start, &mut self.tokens);
-            let place = match end == input.len() {
-                true => Place::Last,
-                false => Place::Before,
+            start = match worth.seeks_matches(start) {
+                true => self.matched_block(&mut bits, input, start, &mut worth),
+                false => plain_block(&mut bits, input, start, &mut worth),
             };
-            block::write(&mut bits, &input[start..end], &self.tokens, place);
-            if place == Place::Last {
+            if start == input.len() {
                 break;
             }
-            start = end;
         }
         bits.finish();
     }
+
+    /// Writes the block of `input` that begins at `start`; returns where it ends.
+    fn matched_block(
+        &mut self,
+        bits: &mut BitWriter<'_>,
+        input: &[u8],
+        start: usize,
+        worth: &mut Worth,
+    ) -> usize {
+        let end = self.finder.tokens(input, start, &mut self.tokens);
+        let block = &input[start..end];
+        let written = block::write(bits, block, &self.tokens, Place::of(end, input));
+        worth.note_block(block, end, written);
+        end
+    }
 }
 
-/// Returns a gzip member that holds `input` as it is.
-pub fn stored_member(input: &[u8]) -> Vec<u8> {
-    let mut output = Vec::with_capacity(input.len() + input.len() / 4096 + 64);
-    member(input, &mut output, |output| store(input, output));
-    output
+/// As [`Deflate::matched_block`], without matches.
+fn plain_block(bits: &mut BitWriter<'_>, input: &[u8], start: usize, worth: &mut Worth) -> usize {
+    let end = input.len().min(start + plain::BLOCK_BYTES);
+    let block = &input[start..end];
+    let written = plain::write(bits, block, Place::of(end, input));
+    worth.note_plain_block(block.len(), written);
+    end
+}
+
+/// Appends a gzip member that holds `input` as it is to `output`.
+pub fn stored_member(input: &[u8], output: &mut Vec<u8>) {
+    output.reserve(input.len() + input.len() / 4096 + 64);
+    member(input, output, |output| store(input, output));
 }
 
 /// Appends `input` to `output` as it is, in the same format.
@@ -85,6 +107,16 @@ fn store(input: &[u8], output: &mut Vec<u8>) {
 enum Place {
     Before,
     Last,
+}
+
+impl Place {
+    /// Returns that of a block which ends at `end`.
+    fn of(end: usize, input: &[u8]) -> Self {
+        match end == input.len() {
+            true => Self::Last,
+            false => Self::Before,
+        }
+    }
 }
 
 /// Appends a gzip member of `input` to `output`, whose content `write` appends.

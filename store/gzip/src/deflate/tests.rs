@@ -110,6 +110,42 @@ fn noise_grows_by_little_and_repetition_shrinks_by_much() {
     assert!(deflate(&text).len() < text.len() / 4);
 }
 
+/// Digits without any order.
+fn digits(length: usize, seed: u64) -> Vec<u8> {
+    let digit = |byte: u8| b"0123456789abcdef"[usize::from(byte & 15)];
+    noise(length, seed).into_iter().map(digit).collect()
+}
+
+#[test]
+fn bytes_that_repeat_nothing_are_coded_alone_and_what_follows_is_noticed() {
+    // All that codes can do for sixteen digits is to halve them.
+    let digits = digits(400_000, 13);
+    let packed = deflate(&digits);
+    assert_round_trip(&digits, &packed);
+    assert!(
+        packed.len() < digits.len() / 2 + digits.len() / 30,
+        "{}",
+        packed.len()
+    );
+    for behind in [text(300_000), vec![b'x'; 300_000], noise(300_000, 14)] {
+        let alone = deflate(&behind).len();
+        let input = [&digits[..], &behind, &digits].concat();
+        let together = deflate(&input);
+        assert_round_trip(&input, &together);
+        // Two blocks at most are past before it is seen that something else has begun.
+        assert!(together.len() < 2 * packed.len() + alone + 64 * 1024);
+    }
+}
+
+#[test]
+fn digits_whose_places_are_their_only_order_are_matched() {
+    // Each byte is as frequent as in noise, but all come again within reach.
+    let input = digits(20_000, 15).repeat(30);
+    let packed = deflate(&input);
+    assert_round_trip(&input, &packed);
+    assert!(packed.len() < input.len() / 10);
+}
+
 #[test]
 fn bytes_are_those_of_the_format() {
     // Digests of layers depend on these: they change only with a word in the change log.
@@ -118,10 +154,15 @@ fn bytes_are_those_of_the_format() {
         let digits = digest.iter().map(|byte| format!("{byte:02x}"));
         digits.collect::<String>()
     };
-    let found = [digest(&text(1 << 20)), digest(&noise(3000, 11).repeat(100))];
+    let found = [
+        digest(&text(1 << 20)),
+        digest(&noise(3000, 11).repeat(100)),
+        digest(&digits(500_000, 16)),
+    ];
     let expected = [
         "a45f39a859b9dc4ae4f5f475a1068c635127e2030f3b1263fc722b052f717276",
         "2f04db64102d0aaa610fdc3ea7b23cfe0075fd1f7412685dc15b154e78027256",
+        "1dd76970d52e35545c8cd7af4fa325dfe043183f9adf2522dd7463f80b0dcfa9",
     ];
     assert_eq!(found, expected);
 }

@@ -9,12 +9,13 @@ use std::io;
 use kiln_gzip::{Deflate, stored_member};
 use libdeflater::{CompressionLvl, Compressor};
 
+use super::zstd_block::ZstdCompressor;
 use super::{Compression, FAST_GZIP_LEVEL};
 
 /// Compresses blocks; every thread has one.
 pub(super) enum BlockCompressor {
     Gzip(GzipCompressor),
-    Zstd(i32),
+    Zstd(ZstdCompressor),
 }
 
 /// Makes gzip members.
@@ -28,7 +29,7 @@ pub(super) enum GzipCompressor {
 const PART_BYTES: usize = 64 << 10;
 const SAMPLE_BYTES: usize = 4 << 10;
 /// What is compressed to see whether that gains anything.
-const TRIAL_BYTES: usize = 96 << 10;
+const TRIAL_BYTES: usize = 48 << 10;
 
 const GZIP_BLOCK_BYTES: usize = 1 << 20;
 // Larger than gzip's, as a frame looks back over the whole block.
@@ -42,17 +43,19 @@ impl BlockCompressor {
             Compression::Gzip { level } => {
                 GzipCompressor::new(level.unwrap_or_default()).map(|gzip| Some(Self::Gzip(gzip)))
             }
-            Compression::Zstd { level } => Ok(Some(Self::Zstd(level.unwrap_or_default()))),
+            Compression::Zstd { level } => {
+                ZstdCompressor::new(level.unwrap_or_default()).map(|zstd| Some(Self::Zstd(zstd)))
+            }
         }
     }
 
-    /// Returns `block` as one gzip member or zstd frame.
+    /// Puts `block` into the empty `output` as one gzip member or zstd frame.
     ///
-    /// No compressor keeps state between calls; for zstd a new context per block makes sure of it.
-    pub(super) fn compress(&mut self, block: &[u8]) -> io::Result<Vec<u8>> {
+    /// What earlier blocks were makes no difference.
+    pub(super) fn compress(&mut self, block: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
         match self {
-            Self::Gzip(gzip) => gzip.compress(block),
-            Self::Zstd(level) => zstd::bulk::compress(block, *level),
+            Self::Gzip(gzip) => gzip.compress(block, output),
+            Self::Zstd(zstd) => zstd.compress(block, output),
         }
     }
 }
@@ -67,32 +70,36 @@ impl GzipCompressor {
         Ok(Self::Level(Box::new(Compressor::new(level))))
     }
 
-    fn compress(&mut self, block: &[u8]) -> io::Result<Vec<u8>> {
-        match looks_like_noise(block) && self.gains_nothing(block)? {
-            true => Ok(stored_member(block)),
-            false => self.member(block),
+    fn compress(&mut self, block: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
+        if looks_like_noise(block) && self.gains_nothing(block, output)? {
+            stored_member(block, output);
+            return Ok(());
         }
+        self.member(block, output)
     }
 
-    /// Whether the middle of the block is not made smaller.
-    fn gains_nothing(&mut self, block: &[u8]) -> io::Result<bool> {
+    /// Whether the middle of the block is not made smaller; `output` is empty before and after.
+    fn gains_nothing(&mut self, block: &[u8], output: &mut Vec<u8>) -> io::Result<bool> {
         let start = (block.len() / 2).saturating_sub(TRIAL_BYTES / 2);
         let trial = &block[start..block.len().min(start + TRIAL_BYTES)];
-        Ok(self.member(trial)?.len() > trial.len() - trial.len() / 64)
+        self.member(trial, output)?;
+        let gains_nothing = output.len() > trial.len() - trial.len() / 64;
+        output.clear();
+        Ok(gains_nothing)
     }
 
-    fn member(&mut self, block: &[u8]) -> io::Result<Vec<u8>> {
+    fn member(&mut self, block: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
         match self {
-            Self::Fast(fast) => Ok(fast.member(block)),
+            Self::Fast(fast) => fast.member(block, output),
             Self::Level(compressor) => {
-                let mut output = vec![0; compressor.gzip_compress_bound(block.len())];
+                output.resize(compressor.gzip_compress_bound(block.len()), 0);
                 let length = compressor
-                    .gzip_compress(block, &mut output)
+                    .gzip_compress(block, output)
                     .map_err(|error| io::Error::other(format!("gzip failed: {error}")))?;
                 output.truncate(length);
-                Ok(output)
             }
         }
+        Ok(())
     }
 }
 
@@ -140,7 +147,9 @@ mod tests {
     fn gzip(block: &[u8]) -> usize {
         let compression = Compression::GZIP;
         let mut compressor = BlockCompressor::new(compression).unwrap().unwrap();
-        compressor.compress(block).unwrap().len()
+        let mut output = Vec::new();
+        compressor.compress(block, &mut output).unwrap();
+        output.len()
     }
 
     #[test]

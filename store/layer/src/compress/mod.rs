@@ -5,8 +5,10 @@
 //! input and the level alone, not on threads or on how the input was written.
 
 mod block;
+mod buffers;
 mod decompress;
 mod pipeline;
+mod zstd_block;
 
 use std::fmt;
 use std::str::FromStr;
@@ -41,7 +43,9 @@ pub struct CompressionError(String);
 /// The level that is Kiln's own; the others are libdeflate's.
 const FAST_GZIP_LEVEL: i32 = 1;
 const DEFAULT_GZIP_LEVEL: i32 = FAST_GZIP_LEVEL;
-const DEFAULT_ZSTD_LEVEL: i32 = 3;
+/// The level whose parameters are Kiln's own; the others are zstd's.
+const FAST_ZSTD_LEVEL: i32 = 2;
+const DEFAULT_ZSTD_LEVEL: i32 = FAST_ZSTD_LEVEL;
 
 impl Compression {
     /// gzip at its default level.

@@ -13,7 +13,7 @@ use crate::support::{Stack, golden_archive};
 
 const ARCHIVE: &str = "sha256:6900f0f859bcffab83cd768420306abf96b96a43c0b3c616db80d2e10c32d5e2";
 const GZIP: &str = "sha256:d90c9e4427df2becc4480d9e43e05e31b914745929dfed2d70646ac7013bb517";
-const ZSTD: &str = "sha256:78c21c6be6cf77ffb589e1b057d10ec58aac797664eaf9519d63a657f261ec66";
+const ZSTD: &str = "sha256:0425262fd38613e6018dd8fe0ba777ed9b1ba5959a1a234197089bfd1df2bbdd";
 const CAPTURED: &str = "sha256:39c4f5832f05a6014c57a235cbb2776ae1744201c5417ac9b7a36813299e97d1";
 
 #[test]
