@@ -42,6 +42,11 @@ impl<'store> Blobs<'store> {
         path.is_file() && self.store.leases().take(&path).unwrap_or(true)
     }
 
+    /// Whether this process wrote the blob, so that it need not be checked when it is read.
+    pub fn was_made_here(&self, digest: &Digest) -> bool {
+        self.store.made_blobs().contains(digest)
+    }
+
     /// Returns the size of the blob in bytes.
     pub fn size(&self, digest: &Digest) -> Result<u64> {
         let path = self.path(digest);
@@ -100,6 +105,7 @@ impl<'store> Blobs<'store> {
             temporary,
             hashing,
             size: 0,
+            begun: 0,
         })
     }
 
@@ -158,7 +164,12 @@ pub struct BlobWriter {
     temporary: Temporary,
     hashing: Hashing,
     size: u64,
+    /// Up to where the kernel was told to begin writing to disk.
+    begun: u64,
 }
+
+/// After how many bytes the kernel is told to write them to disk.
+const BEGUN_BYTES: u64 = 16 << 20;
 
 /// Who finds out the digest of what is written.
 #[derive(Debug)]
@@ -194,6 +205,7 @@ impl BlobWriter {
         let file = self.temporary.file.try_clone().at("open", &path)?;
         self.store.leases().take_file(file, &path)?;
         durable::publish(self.temporary, &path)?;
+        self.store.made_blobs().insert(digest.clone());
         Ok(digest)
     }
 
@@ -238,7 +250,11 @@ impl Write for BlobWriter {
         if let Hashing::Here(hasher) = &mut self.hashing {
             hasher.update(&bytes[..written]);
         }
+        let before = self.size;
         self.size += written as u64;
+        if self.size / BEGUN_BYTES != before / BEGUN_BYTES {
+            durable::begin_writing(&self.temporary.file, &mut self.begun, self.size);
+        }
         Ok(written)
     }
 

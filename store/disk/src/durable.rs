@@ -5,9 +5,11 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::num::NonZeroU64;
 use std::path::Path;
 
 use kiln_oci::Digest;
+use rustix::fs::Advice;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -18,6 +20,16 @@ use crate::session::Temporary;
 pub(crate) fn sync_directory(directory: &Path) -> Result<()> {
     let file = File::open(directory).at("open", directory)?;
     file.sync_all().at("write to disk", directory)
+}
+
+/// Lets the kernel begin to write what `file` got from `begun` up to `end` to the disk, so that
+/// less is left to wait for when it is synced.
+pub(crate) fn begin_writing(file: &File, begun: &mut u64, end: u64) {
+    // Who says that pages are not needed has the changed ones written; those stay until then.
+    if let Some(length) = NonZeroU64::new(end.saturating_sub(*begun)) {
+        let _ = rustix::fs::fadvise(file, *begun, Some(length), Advice::DontNeed);
+    }
+    *begun = end;
 }
 
 /// Makes `temporary` durable under the name `target`, in place of what had the name.

@@ -1,5 +1,6 @@
 //! The store as a whole: opening it, and what it hands out.
 
+use std::collections::HashSet;
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -57,6 +58,8 @@ struct Inner {
     leases: Leases,
     warnings: Mutex<Vec<String>>,
     limits: Mutex<LayerLimits>,
+    /// Blobs that this process wrote.
+    made_blobs: Mutex<HashSet<Digest>>,
     _lock: Lock,
 }
 
@@ -95,6 +98,7 @@ impl Store {
             leases: Leases::default(),
             warnings: Mutex::default(),
             limits: Mutex::default(),
+            made_blobs: Mutex::default(),
             _lock: lock,
         };
         Ok(Self {
@@ -116,6 +120,11 @@ impl Store {
     /// Returns what went wrong since the last time this was asked, without being in the way.
     pub fn take_warnings(&self) -> Vec<String> {
         std::mem::take(&mut *self.warnings())
+    }
+
+    pub(crate) fn made_blobs(&self) -> MutexGuard<'_, HashSet<Digest>> {
+        let made = self.inner.made_blobs.lock();
+        made.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Remembers something that went wrong without being in the way.

@@ -114,6 +114,23 @@ fn damaged_blob_is_refused_by_read_and_named_by_verify() {
 }
 
 #[test]
+fn only_who_wrote_a_blob_need_not_check_it() {
+    let fixture = Fixture::new("made-here");
+    let large = vec![7; 40 << 20];
+    let mut writer = fixture.store.blobs().ingest_hashed().unwrap();
+    for part in large.chunks(1 << 20) {
+        std::io::Write::write_all(&mut writer, part).unwrap();
+    }
+    let digest = Digest::sha256(&large);
+    assert!(!fixture.store.blobs().was_made_here(&digest));
+    writer.commit(Some((&digest, large.len() as u64))).unwrap();
+    assert!(fixture.store.blobs().was_made_here(&digest));
+    let other = Store::open(fixture.store.root()).unwrap();
+    assert!(!other.blobs().was_made_here(&digest));
+    assert!(other.blobs().is_sound(&digest).unwrap());
+}
+
+#[test]
 fn damaged_blob_is_noticed_with_its_last_byte_or_counts_as_none() {
     let fixture = Fixture::new("checked");
     let blobs = fixture.store.blobs();

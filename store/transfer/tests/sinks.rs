@@ -5,9 +5,11 @@ mod fixture;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::process::Command;
 
 use fixture::Fixture;
+use kiln_disk::Store;
 use kiln_layer::compress::Compression;
 use kiln_oci::{Digest, Document, ImageConfig};
 use kiln_transfer::pack::{self, Packing};
@@ -68,6 +70,40 @@ fn manifest_is_indented_and_names_existing_blobs_once_packed() {
             layer.size
         );
     }
+}
+
+#[test]
+fn archive_is_the_same_whether_its_blobs_were_made_just_now_or_found() {
+    let fixture = Fixture::new("made-or-found");
+    let image = fixture.image();
+    let (made, found) = (fixture.scratch("made.tar"), fixture.scratch("found.tar"));
+    let write = |store: &Store, path: &Path| {
+        let to = Destination::File(path);
+        oci_layout::write_archive(
+            store,
+            std::slice::from_ref(&image),
+            &named("made"),
+            to,
+            &|_| {},
+        )
+        .unwrap()
+    };
+    let one = write(&fixture.store, &made);
+    let other = write(&Store::open(fixture.store.root()).unwrap(), &found);
+    assert_eq!(one, other);
+    let mut stream = Vec::new();
+    let to = Destination::Stream(&mut stream);
+    let names = named("made");
+    oci_layout::write_archive(
+        &fixture.store,
+        std::slice::from_ref(&image),
+        &names,
+        to,
+        &|_| {},
+    )
+    .unwrap();
+    assert!(fs::read(&made).unwrap() == stream);
+    assert!(fs::read(&found).unwrap() == stream);
 }
 
 #[test]

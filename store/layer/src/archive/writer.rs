@@ -46,6 +46,22 @@ impl<W: Write> LayerWriter<W> {
         }
     }
 
+    /// Writes `entry`, a regular file, whose content `write` writes to the output by itself; it
+    /// returns how many bytes that were.
+    pub fn append_written(
+        &mut self,
+        entry: &Entry,
+        write: impl FnOnce(&mut W) -> io::Result<u64>,
+    ) -> Result<(), ArchiveError> {
+        self.append_header(entry)?;
+        let written = write(&mut self.output)?;
+        match entry.kind {
+            EntryKind::Regular { size } if size == written => self.pad(size),
+            EntryKind::Regular { size } => Err(wrong_size(&entry.path, size)),
+            _ => Err(wrong_size(&entry.path, 0)),
+        }
+    }
+
     /// Writes all of `entry` but its content, which follows with its [`padding`].
     pub(crate) fn append_header(&mut self, entry: &Entry) -> Result<(), ArchiveError> {
         let fields = Fields::of(entry);
@@ -106,17 +122,13 @@ impl<W: Write> LayerWriter<W> {
         size: u64,
         content: impl Read,
     ) -> Result<(), ArchiveError> {
-        let wrong = || ArchiveError::ContentSize {
-            path: path.to_owned(),
-            expected: size,
-        };
         let (mut left, mut content) = (size, content);
         self.buffer.resize(COPY_BUFFER_BYTES, 0);
         while left > 0 {
             let want = left.min(self.buffer.len() as u64) as usize;
             let read = content.read(&mut self.buffer[..want])?;
             if read == 0 {
-                return Err(wrong());
+                return Err(wrong_size(path, size));
             }
             self.output.write_all(&self.buffer[..read])?;
             left -= read as u64;
@@ -126,6 +138,13 @@ impl<W: Write> LayerWriter<W> {
 
     fn pad(&mut self, size: u64) -> Result<(), ArchiveError> {
         Ok(self.output.write_all(padding(size))?)
+    }
+}
+
+fn wrong_size(path: &Path, expected: u64) -> ArchiveError {
+    ArchiveError::ContentSize {
+        path: path.to_owned(),
+        expected,
     }
 }
 

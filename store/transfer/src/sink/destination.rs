@@ -1,4 +1,7 @@
 //! A file that appears whole or not at all, or a stream.
+//!
+//! Nobody waits until a file is on disk: as with other tools that write archives, the system
+//! brings it there soon. The store is durable by itself.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -23,16 +26,68 @@ const BUFFER_BYTES: usize = 256 << 10;
 
 impl Destination<'_> {
     /// Writes what `produce` writes.
-    pub(crate) fn write(self, produce: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    pub(crate) fn write(self, produce: impl FnOnce(&mut Output<'_>) -> Result<()>) -> Result<()> {
         match self {
             Destination::File(path) if is_special(path) => {
                 let file = OpenOptions::new().write(true).open(path).at("open", path)?;
-                write_buffered(file, path, produce).map(drop)
+                Output::to_file(file).take(path, produce)
             }
             Destination::File(path) => write_file(path, produce),
             Destination::Stream(stream) => {
-                write_buffered(stream, Path::new("standard output"), produce).map(drop)
+                let stream = BufWriter::with_capacity(BUFFER_BYTES, stream);
+                Output::Stream(stream).take(Path::new("standard output"), produce)
             }
+        }
+    }
+}
+
+/// Takes what is written, in large pieces.
+pub(crate) enum Output<'a> {
+    /// To a file.
+    File(BufWriter<File>),
+    /// To a stream.
+    Stream(BufWriter<&'a mut (dyn Write + Send)>),
+}
+
+impl Output<'_> {
+    fn to_file(file: File) -> Self {
+        Self::File(BufWriter::with_capacity(BUFFER_BYTES, file))
+    }
+
+    /// Writes what is left of `file`, within the kernel where it can do that; returns how much.
+    pub(crate) fn copy(&mut self, file: &mut File) -> io::Result<u64> {
+        match self {
+            // The standard library lets the kernel copy from one file to another.
+            Self::File(output) => {
+                output.flush()?;
+                io::copy(file, output.get_mut())
+            }
+            Self::Stream(output) => io::copy(file, output),
+        }
+    }
+
+    fn take(
+        &mut self,
+        path: &Path,
+        produce: impl FnOnce(&mut Output<'_>) -> Result<()>,
+    ) -> Result<()> {
+        produce(self)?;
+        Ok(self.flush().at("write", path)?)
+    }
+}
+
+impl Write for Output<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::File(output) => output.write(bytes),
+            Self::Stream(output) => output.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::File(output) => output.flush(),
+            Self::Stream(output) => output.flush(),
         }
     }
 }
@@ -42,25 +97,11 @@ fn is_special(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
-fn write_file(path: &Path, produce: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+fn write_file(path: &Path, produce: impl FnOnce(&mut Output<'_>) -> Result<()>) -> Result<()> {
     let unfinished = Unfinished::create(path)?;
     let file = unfinished.file.try_clone().at("write", path)?;
-    write_buffered(file, path, produce)?
-        .sync_all()
-        .at("write to disk", path)?;
+    Output::to_file(file).take(path, produce)?;
     unfinished.finish()
-}
-
-fn write_buffered<W: Write>(
-    output: W,
-    path: &Path,
-    produce: impl FnOnce(&mut dyn Write) -> Result<()>,
-) -> Result<W> {
-    let mut buffer = BufWriter::with_capacity(BUFFER_BYTES, output);
-    produce(&mut buffer)?;
-    buffer.flush().at("write", path)?;
-    let written = buffer.into_inner().map_err(io::IntoInnerError::into_error);
-    Ok(written.at("write", path)?)
 }
 
 /// A file that has no name yet, or a temporary one that is removed if it is not finished.
@@ -98,10 +139,7 @@ impl<'a> Unfinished<'a> {
             rustix::fs::linkat(CWD, handle, CWD, &self.temporary, AtFlags::SYMLINK_FOLLOW)
                 .at("create", self.target)?;
         }
-        std::fs::rename(&self.temporary, self.target).at("create", self.target)?;
-        let directory = directory_of(self.target);
-        let synced = File::open(directory).and_then(|file| file.sync_all());
-        Ok(synced.at("write to disk", directory)?)
+        Ok(std::fs::rename(&self.temporary, self.target).at("create", self.target)?)
     }
 }
 
@@ -155,7 +193,7 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
 
         let write =
-            |output: &mut dyn Write| Ok(output.write_all(b"new").at("write", Path::new("x"))?);
+            |output: &mut Output<'_>| Ok(output.write_all(b"new").at("write", Path::new("x"))?);
         Destination::File(&path).write(write).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);

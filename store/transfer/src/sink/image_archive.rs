@@ -1,12 +1,13 @@
 //! The parts of an image as a tar archive: sorted, without clocks, users or machines in it.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use kiln_disk::Store;
 use kiln_layer::archive::{Entry, EntryKind, LayerWriter};
 
+use super::destination::Output;
 use super::parts::{Part, Parts};
 use crate::error::{Error, Result};
 use crate::pack::{Observer, Progress};
@@ -16,7 +17,7 @@ pub(super) fn write(
     store: &Store,
     parts: &Parts,
     target: &Path,
-    output: &mut dyn Write,
+    output: &mut Output<'_>,
     observe: Observer<'_>,
 ) -> Result<()> {
     let mut archive = LayerWriter::new(output);
@@ -24,34 +25,22 @@ pub(super) fn write(
     for (path, part) in parts {
         for directory in parents(path) {
             if directories.insert(directory.clone()) {
-                append(
-                    &mut archive,
-                    target,
-                    &entry(&directory, EntryKind::Directory),
-                    io::empty(),
-                )?;
+                let entry = entry(&directory, EntryKind::Directory);
+                let appended = archive.append(&entry, io::empty());
+                appended.map_err(|source| failed(target, source))?;
             }
         }
         if let Part::Blob(descriptor) = part {
             observe(Progress::Writing(descriptor.clone()));
         }
-        let kind = EntryKind::Regular { size: part.size() };
-        append(&mut archive, target, &entry(path, kind), part.open(store)?)?;
+        let mut content = part.open(store)?;
+        let entry = entry(path, EntryKind::Regular { size: part.size() });
+        let appended = archive.append_written(&entry, |output| content.copy_to(output));
+        appended.map_err(|source| failed(target, source))?;
     }
     archive
         .finish()
         .map(drop)
-        .map_err(|source| failed(target, source))
-}
-
-fn append(
-    archive: &mut LayerWriter<&mut dyn Write>,
-    target: &Path,
-    entry: &Entry,
-    content: impl io::Read,
-) -> Result<()> {
-    archive
-        .append(entry, content)
         .map_err(|source| failed(target, source))
 }
 

@@ -4,13 +4,14 @@
 //! `index.json`, in the two ways that containerd and others look for them.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use kiln_disk::Store;
 use kiln_oci::{Descriptor, MediaFamily, Reference};
 use serde::{Deserialize, Serialize};
 
+use super::destination::Output;
 use super::parts::{self, Part, Parts, copied_all};
 use super::{ArchiveOptions, Destination, image_archive};
 use crate::error::Result;
@@ -209,8 +210,8 @@ fn write_part(store: &Store, part: &Part, path: &Path, observe: Observer<'_>) ->
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).at("make directory", parent)?;
     }
-    let copy = |output: &mut dyn Write| -> Result<()> {
-        let copied = io::copy(&mut part.open(store)?, output).at("write", path)?;
+    let copy = |output: &mut Output<'_>| -> Result<()> {
+        let copied = part.open(store)?.copy_to(output).at("write", path)?;
         Ok(copied_all(copied, part).at("write", path)?)
     };
     Destination::File(path).write(copy)

@@ -1,12 +1,13 @@
 //! The root file systems of images as one plain archive.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use kiln_disk::{LayerId, Store};
 use kiln_layer::archive::{Device, Entry, EntryKind, LayerWriter};
 use kiln_layer::tree::{FileKind, Tree};
 
+use super::destination::Output;
 use super::walk::{Visit, walk};
 use super::{Destination, image_archive};
 use crate::error::Result;
@@ -69,7 +70,7 @@ struct Part<'a> {
 }
 
 impl Part<'_> {
-    fn write(&self, archive: &mut LayerWriter<&mut dyn Write>) -> Result<()> {
+    fn write(&self, archive: &mut LayerWriter<&mut Output<'_>>) -> Result<()> {
         walk(self.tree, |visit| {
             let is_root = visit.path.as_os_str().is_empty();
             if is_root && self.directory.as_os_str().is_empty() {
