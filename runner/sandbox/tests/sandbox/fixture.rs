@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kiln_sandbox::runspec::*;
 use kiln_sandbox::{Cancellation, Outcome, Sandbox, SandboxError, Status, Stream, host};
@@ -107,7 +108,7 @@ impl Fixture {
             limits: Limits::default(),
             resource_limits: Vec::new(),
             shm_size_bytes: None,
-            cgroup_name: format!("test-{}", std::process::id()),
+            cgroup_name: unused_name(),
             confinement: Confinement::default(),
             emulators: Vec::new(),
         }
@@ -186,4 +187,12 @@ impl Ran {
         );
         &self.stdout
     }
+}
+
+/// Names of control groups differ, as those of a build's steps do: the kernel may need a moment to
+/// be done with a group.
+fn unused_name() -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("test-{}-{number}", std::process::id())
 }
