@@ -76,7 +76,8 @@ fn is_really_root() -> bool {
 pub fn warn_about(entered: &Entered) {
     if let Entered::SingleId { reason } = entered {
         crate::output::tell!(
-            "warning: only one user id is available, so in steps all files belong to root: {reason}\n  \
+            "warning: only one user id is available, so steps have other users by name only, and work with \
+             their files is slower: {reason}\n  \
              hint: give yourself subordinate ids: sudo usermod --add-subuids 100000-165535 \
              --add-subgids 100000-165535 $USER, and install uidmap"
         );

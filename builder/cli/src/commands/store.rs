@@ -78,6 +78,17 @@ fn is_text(format: &str) -> bool {
     matches!(format, "text" | "table")
 }
 
+/// Prints one object as `format` says.
+fn print_as(format: &str, object: Value) -> Result<(), Failure> {
+    let columns = Columns {
+        known: &[],
+        usual: Vec::new(),
+    };
+    let text = list(Some(format), &columns, &[object])?;
+    crate::output::write(format_args!("{text}"));
+    Ok(())
+}
+
 /// Prints a report and its problems as one object.
 fn print_object(format: &str, report: &Report, problems: Vec<Value>) -> Result<(), Failure> {
     let object = json!({
@@ -87,13 +98,7 @@ fn print_object(format: &str, report: &Report, problems: Vec<Value>) -> Result<(
         "names": report.names,
         "problems": problems,
     });
-    let columns = Columns {
-        known: &[],
-        usual: Vec::new(),
-    };
-    let text = list(Some(format), &columns, &[object])?;
-    crate::output::write(format_args!("{text}"));
-    Ok(())
+    print_as(format, object)
 }
 
 fn described(problem: &Problem, remedy: Option<&Remedy>) -> Value {
@@ -150,11 +155,5 @@ fn info(session: &Session, format: &str) -> Result<(), Failure> {
     for (name, bytes) in rows {
         object[format!("{}_bytes", name.replace(' ', "_"))] = bytes.into();
     }
-    let columns = Columns {
-        known: &[],
-        usual: Vec::new(),
-    };
-    let text = list(Some(format), &columns, &[object])?;
-    crate::output::write(format_args!("{text}"));
-    Ok(())
+    print_as(format, object)
 }

@@ -3,8 +3,9 @@
 //! There the kernel makes no devices, and no owners that the namespace does not map. In layers
 //! of users ([`super::WhiteoutFormat::has_notes`]) a file or directory then says in an extended attribute,
 //! `user.kiln.file`, whose it is: `1000:42`, and a regular file that stands for a device what
-//! it stands for: `0:6 b 8:0`. Steps see a file of root, and an empty one; a tree and an archive
-//! show what is noted. Symbolic links and named pipes cannot carry attributes: they are root's.
+//! it stands for: `0:6 b 8:0`. Steps see an empty file; with one id they are told the noted owner,
+//! which their sandbox reads and writes in the same form. A tree and an archive show what is noted.
+//! Symbolic links and named pipes cannot carry attributes: they are root's.
 
 use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
