@@ -40,15 +40,15 @@ impl Tree {
         }))
     }
 
-    /// Returns the directory at `path`, which is free of links, if the upper directory has it.
+    /// Returns the directory at `path`, copied up if it was not yet; none if nothing is there, or
+    /// links lead there.
     pub(crate) fn upper_directory(&mut self, path: &Path) -> Result<Option<UpperDirectory>> {
-        let Some(directory) = self.directory_at(path)?.filter(|found| found.has_upper) else {
+        if self.directory_at(path)?.is_none() {
             return Ok(None);
-        };
-        self.note_time(path, &directory)?;
+        }
         Ok(Some(UpperDirectory {
             path: path.to_path_buf(),
-            directory,
+            directory: self.writable(path)?,
             flavor: self.flavor,
         }))
     }
