@@ -34,7 +34,12 @@ impl Endpoint {
             .find(|(name, _)| *name == registry)
             .map_or(registry, |alias| alias.1);
         let base = parse(&format!("https://{host}/"), registry)?;
-        let base = match settings.security_of(&base) {
+        let security = settings.security_of(&base);
+        let security = security.map_err(|reason| Error::Certificates {
+            registry: registry.to_owned(),
+            reason,
+        })?;
+        let base = match security {
             Security::Plain | Security::Lax => parse(&format!("http://{host}/"), registry)?,
             Security::Verified => base,
         };
@@ -172,6 +177,25 @@ mod tests {
         assert_eq!(base("[::1]:5000"), "http://[::1]:5000/");
         assert_eq!(base("lan:5000"), "http://lan:5000/");
         assert_eq!(base("localhost.example"), "https://localhost.example/");
+    }
+
+    #[test]
+    fn certificates_that_cannot_be_read_are_told_and_not_taken_for_some() {
+        let folders = tempfile::tempdir().unwrap();
+        // Whoever follows it never arrives, root neither.
+        std::os::unix::fs::symlink("localhost:5000", folders.path().join("localhost:5000"))
+            .unwrap();
+        let settings = RegistrySettings {
+            certificate_folders: vec![folders.path().to_owned()],
+            ..Default::default()
+        };
+        let error = Endpoint::of("localhost:5000", "a", &settings).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.starts_with("cannot use the certificates of localhost:5000: cannot read "),
+            "{text}"
+        );
+        Endpoint::of("localhost:5001", "a", &settings).unwrap();
     }
 
     #[test]

@@ -132,6 +132,14 @@ pub enum Error {
         /// Why, in words.
         reason: String,
     },
+    /// What must be known of a registry's certificates cannot be.
+    #[error("cannot use the certificates of {registry}: {reason}")]
+    Certificates {
+        /// The registry.
+        registry: String,
+        /// Why, in words.
+        reason: String,
+    },
     /// A mirror's address is malformed.
     #[error("`{text}` is no address of a registry: {reason}")]
     Address {

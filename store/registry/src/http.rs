@@ -85,8 +85,7 @@ impl Http {
 
     /// Finds out whether the host at `base` has TLS, if it may do without and begins as such.
     pub async fn settle(&self, base: &mut Url) -> Result<(), Fault> {
-        let settings = self.settings.get().map_err(unusable)?;
-        if base.scheme() != "http" || settings.security_of(base) != Security::Lax {
+        if base.scheme() != "http" || self.security_of(base)? != Security::Lax {
             return Ok(());
         }
         let name = authority(base);
@@ -109,6 +108,12 @@ impl Http {
             *base = tls;
         }
         Ok(())
+    }
+
+    fn security_of(&self, url: &Url) -> Result<Security, Fault> {
+        let settings = self.settings.get().map_err(unusable)?;
+        let security = settings.security_of(url);
+        security.map_err(|reason| Fault::never(Cause::Certificates(reason)))
     }
 
     fn client(&self, url: &Url) -> Result<Client, Fault> {
@@ -146,7 +151,7 @@ impl Http {
         let name = authority(url);
         let found = settings.certificates_of(&name);
         let found = found.map_err(|reason| Fault::never(Cause::Certificates(reason)))?;
-        let is_usual = found.is_empty() && settings.security_of(url) != Security::Lax;
+        let is_usual = found.is_empty() && self.security_of(url)? != Security::Lax;
         match is_usual {
             true => Ok((Way::Tls, found)),
             false => Ok((Way::Host(name), found)),
@@ -164,7 +169,6 @@ impl Http {
     }
 
     fn host_builder(&self, url: &Url, found: &Found) -> Result<ClientBuilder, Fault> {
-        let settings = self.settings.get().map_err(unusable)?;
         let mut builder = self.with_authorities(self.builder(), &found.authorities)?;
         if let Some((certificate, key)) = found.clients.first() {
             let mut pem = read_pem(key)?;
@@ -173,7 +177,7 @@ impl Http {
             let identity = Identity::from_pem(&pem);
             builder = builder.identity(identity.map_err(|error| refuse(certificate, &error))?);
         }
-        if settings.security_of(url) == Security::Lax {
+        if self.security_of(url)? == Security::Lax {
             builder = builder.tls_danger_accept_invalid_certs(true);
         }
         if is_loopback(url) {

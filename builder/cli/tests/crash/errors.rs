@@ -172,7 +172,7 @@ fn few_descriptors_are_enough_or_told() {
     let site = Site::new();
     for operation in Operation::ALL {
         let before = operation.prepare(&site);
-        for limit in [12, 16, 24, 32, 64, 128] {
+        for limit in [12, 14, 16, 18, 20, 24, 32, 64, 128] {
             let store = site.path("store");
             copy_store(&before, &store);
             let mut command = Command::new("sh");

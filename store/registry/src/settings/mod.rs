@@ -70,24 +70,27 @@ pub(crate) enum Mirror {
 }
 
 impl RegistrySettings {
-    /// Returns how much the host of `url` must prove.
-    pub(crate) fn security_of(&self, url: &Url) -> Security {
+    /// Returns how much the host of `url` must prove. Errors: its certificates cannot be read,
+    /// and they decide.
+    pub(crate) fn security_of(&self, url: &Url) -> Result<Security, String> {
         let name = authority(url);
         if is_loopback(url) {
-            return match self.certificates_of(&name) {
-                Ok(found) if found.is_empty() => Security::Plain,
-                _ => Security::Verified,
-            };
+            return Ok(match self.certificates_of(&name)?.is_empty() {
+                true => Security::Plain,
+                false => Security::Verified,
+            });
         }
         let is_named = |list: &[String]| {
             let host = url.host_str().unwrap_or_default();
             list.iter().any(|one| *one == name || one == host)
         };
         let by_rule = || self.rules.iter().any(|rule| rule.is_insecure(&name));
-        match is_named(&self.insecure) || by_rule() || self.is_in_insecure_network(url) {
-            true => Security::Lax,
-            false => Security::Verified,
-        }
+        Ok(
+            match is_named(&self.insecure) || by_rule() || self.is_in_insecure_network(url) {
+                true => Security::Lax,
+                false => Security::Verified,
+            },
+        )
     }
 
     fn is_in_insecure_network(&self, url: &Url) -> bool {
