@@ -6,6 +6,7 @@
 //! that no two readers can see two meanings in the same bytes.
 
 mod annotation;
+mod challenge;
 mod config;
 mod container;
 mod descriptor;
@@ -19,6 +20,7 @@ mod reference;
 mod strict_json;
 
 pub use annotation::{Annotation, AnnotationLevel, Annotations};
+pub use challenge::Challenge;
 pub use config::{ConfigError, HistoryEntry, ImageConfig, RootFs, timestamp};
 pub use container::{ContainerConfig, Healthcheck};
 pub use descriptor::Descriptor;

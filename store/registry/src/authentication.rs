@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex as SyncMutex};
 
+use kiln_oci::Challenge;
 use tokio::sync::Mutex;
 
-use crate::challenge::Challenge;
 use crate::credentials::{self, Credential};
 use crate::endpoint::Endpoint;
 use crate::error::Cause;

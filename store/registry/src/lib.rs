@@ -10,7 +10,6 @@
 mod authentication;
 mod body;
 mod cancel;
-mod challenge;
 mod client;
 mod credentials;
 mod download;
@@ -30,7 +29,6 @@ mod upload;
 mod web;
 
 pub use cancel::Canceller;
-pub use challenge::Challenge;
 pub use client::{Client, FetchedDocument};
 pub use download::BlobReader;
 pub use error::{Cause, Error, Result};

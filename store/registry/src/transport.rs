@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use kiln_oci::Challenge;
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{Method, Response, StatusCode, Url};
 
 use crate::authentication::Authentication;
 use crate::body::read_message;
-use crate::challenge::Challenge;
 use crate::endpoint::{Endpoint, authority};
 use crate::error::{Cause, Error, Result};
 use crate::http::{Http, Payload, Request};
@@ -151,7 +151,7 @@ impl Transport {
             if response.status() != StatusCode::UNAUTHORIZED || !answered_at_home {
                 return self.judge(call, response).await;
             }
-            let Some(challenge) = Challenge::of(response.headers()) else {
+            let Some(challenge) = challenge_of(response.headers()) else {
                 return self.judge(call, response).await;
             };
             // Read to its end, the connection can be used again.
@@ -174,6 +174,11 @@ impl Transport {
         }
         Err(refusal(response, self.http.timeouts.document).await)
     }
+}
+
+fn challenge_of(headers: &HeaderMap) -> Option<Challenge> {
+    let values = headers.get_all(WWW_AUTHENTICATE).iter();
+    Challenge::best_of(values.filter_map(|value| value.to_str().ok()))
 }
 
 /// Returns what an answer that is an error means.

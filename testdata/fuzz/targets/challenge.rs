@@ -1,7 +1,7 @@
 //! Any header is a list of challenges, or none; what is read of one has been in it.
 #![no_main]
 
-use kiln_registry::Challenge;
+use kiln_oci::Challenge;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

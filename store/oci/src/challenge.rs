@@ -1,8 +1,6 @@
 //! `WWW-Authenticate`: what a registry wants to see.
 //! Specification: RFC 9110 section 11; Docker's "Token Authentication Specification".
 
-use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
-
 /// One demand of a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Challenge {
@@ -20,11 +18,10 @@ pub enum Challenge {
 }
 
 impl Challenge {
-    /// Returns the best of the challenges in `headers`: a token before a password.
-    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
-        let values = headers.get_all(WWW_AUTHENTICATE).iter();
-        let texts = values.filter_map(|value| value.to_str().ok());
-        let challenges: Vec<_> = texts.flat_map(Self::parse).collect();
+    /// Returns the best of the challenges in the `headers` of one answer: a token before a
+    /// password.
+    pub fn best_of<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Self> {
+        let challenges: Vec<_> = headers.flat_map(Self::parse).collect();
         let bearer = challenges
             .iter()
             .find(|challenge| **challenge != Self::Basic);
@@ -149,9 +146,8 @@ mod tests {
         let text = r#"Negotiate abc==, Basic realm="x, y" ,Bearer realm = https://a/t"#;
         let expected = [Challenge::Basic, bearer("https://a/t", None, None)];
         assert_eq!(Challenge::parse(text), expected);
-        let mut headers = HeaderMap::new();
-        headers.insert(WWW_AUTHENTICATE, text.parse().unwrap());
-        assert_eq!(Challenge::of(&headers), Some(expected[1].clone()));
+        let best = Challenge::best_of(["Basic", text].into_iter());
+        assert_eq!(best, Some(expected[1].clone()));
     }
 
     #[test]
