@@ -10,7 +10,9 @@ use crate::error::Failure;
 use crate::progress::size;
 use crate::quantity::{self, Space};
 use crate::{filters, session};
-use kiln_engine::disk::{FileSystemSpace, ItemFilter, ItemKind, Patience, PruneRule, Store};
+use kiln_engine::disk::{
+    Error, FileSystemSpace, ItemFilter, ItemKind, Patience, PruneRule, PruneScope, Store,
+};
 use std::path::Path;
 use std::time::Duration;
 
@@ -88,7 +90,10 @@ impl Collector {
             Ok(report) if report.freed.bytes > 0 => {
                 crate::output::tell!("{} of unused cache removed", size(report.freed.bytes));
             }
-            Ok(_) | Err(kiln_engine::disk::Error::GaveUpWaiting { .. }) => {}
+            Ok(_) | Err(Error::GaveUpWaiting { .. }) => {}
+            Err(error @ Error::DamagedName { .. }) => crate::output::tell!(
+                "warning: cannot collect garbage: {error}: `kiln store verify --repair` sets it aside"
+            ),
             Err(error) => crate::output::tell!("warning: cannot collect garbage: {error}"),
         }
     }
@@ -102,6 +107,7 @@ fn configured_rule(rule: &GarbageRule, total: u64) -> Result<PruneRule, Failure>
         quantity::duration(text).ok_or_else(|| invalid().with_hint("write it as 48h or 7d"))
     });
     Ok(PruneRule {
+        scope: PruneScope::Everything,
         filters: filters.items,
         all: rule.all,
         unused_for: keep_duration.transpose()?.or(filters.unused_for),

@@ -7,6 +7,7 @@ use kiln_engine::disk::{NamedImage, Store};
 use kiln_oci::{Descriptor, Digest, Platform, Reference};
 use kiln_transfer::image::{self, Image};
 use kiln_transfer::images;
+use std::sync::Once;
 
 /// An image of the store.
 #[derive(Clone, Debug)]
@@ -70,6 +71,26 @@ pub fn find(store: &Store, text: &str) -> Result<Found, Failure> {
     }
 }
 
+/// Returns the named images; of names that are damaged it tells.
+pub fn sound_images(store: &Store) -> Result<Vec<NamedImage>, Failure> {
+    static TOLD: Once = Once::new();
+    let listed = store.images().list_sound()?;
+    TOLD.call_once(|| {
+        for damaged in &listed.damaged {
+            crate::output::tell!("warning: {damaged}: `kiln store verify --repair` sets it aside");
+        }
+    });
+    Ok(listed.images)
+}
+
+/// Fails if names are damaged, after what could be done without them was.
+pub fn refuse_damaged(damaged: Vec<kiln_engine::disk::Error>) -> Result<(), Failure> {
+    let mut failures = damaged.into_iter().map(Failure::from);
+    let first = failures.next();
+    failures.for_each(|failure| _ = failure.report());
+    first.map_or(Ok(()), Err)
+}
+
 fn missing(text: &str) -> Failure {
     Failure::new(Class::Image, format!("no image `{text}` in the store"))
         .with_hint("`kiln images` lists what is there; `kiln pull` fetches images")
@@ -88,7 +109,7 @@ fn by_digest(
     reference: &Reference,
     digest: &Digest,
 ) -> Result<Option<Found>, Failure> {
-    for named in store.images().list()? {
+    for named in sound_images(store)? {
         if named.name.name() != reference.name() {
             continue;
         }
@@ -113,7 +134,7 @@ fn id_prefix(text: &str) -> Option<&str> {
 
 /// Named images go before those that lost their name.
 fn by_id(store: &Store, text: &str, prefix: &str) -> Result<Option<Found>, Failure> {
-    let named = store.images().list()?;
+    let named = sound_images(store)?;
     let targets = named.into_iter().map(|named| named.target).collect();
     match select(store, text, prefix, targets)? {
         Some(found) => Ok(Some(found)),

@@ -80,6 +80,14 @@ pub enum Error {
     /// A file of the store has changed since it was written.
     #[error("{} is damaged: its content has another digest than it says", .0.display())]
     Damaged(PathBuf),
+    /// The file of an image's name has changed since it was written: what it led to is not known.
+    #[error("the name {} of an image is damaged", quoted_or_path(name.as_deref(), path))]
+    DamagedName {
+        /// The file.
+        path: PathBuf,
+        /// The name, if that can still be read.
+        name: Option<String>,
+    },
     /// A blob is not in the store.
     #[error("blob {0} is not in the store")]
     BlobMissing(Digest),
@@ -119,6 +127,13 @@ pub enum Error {
         /// What the lock is for.
         name: String,
     },
+}
+
+fn quoted_or_path(name: Option<&str>, path: &Path) -> String {
+    match name {
+        Some(name) => format!("`{name}` ({})", path.display()),
+        None => path.display().to_string(),
+    }
 }
 
 impl Error {

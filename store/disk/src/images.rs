@@ -22,6 +22,15 @@ pub struct NamedImage {
     pub updated_seconds: i64,
 }
 
+/// The named images of a store, as far as they can be read.
+#[derive(Debug, Default)]
+pub struct ListedImages {
+    /// Those that can, in order of their names.
+    pub images: Vec<NamedImage>,
+    /// An [`Error::DamagedName`] for each name that cannot.
+    pub damaged: Vec<Error>,
+}
+
 /// The named images of a store.
 #[derive(Debug, Clone, Copy)]
 pub struct Images<'store> {
@@ -35,7 +44,7 @@ impl<'store> Images<'store> {
 
     /// Returns the image that has the name.
     pub fn get(&self, name: &Reference) -> Result<Option<NamedImage>> {
-        durable::read_json(&self.path(name))
+        read(&self.path(name))
     }
 
     /// Gives `target` the name, durably; takes it from the image that has it.
@@ -54,9 +63,12 @@ impl<'store> Images<'store> {
         durable::write_json_through(self.store.temporary()?, &self.path(name), &image)
     }
 
-    /// Takes the name away, durably, and returns the image that had it.
+    /// Takes the name away, durably, and returns the image that had it; a damaged name goes too.
     pub fn remove(&self, name: &Reference) -> Result<Option<NamedImage>> {
-        let image = self.get(name)?;
+        let image = match self.get(name) {
+            Err(Error::DamagedName { .. }) => None,
+            image => image?,
+        };
         let path = self.path(name);
         match std::fs::remove_file(&path) {
             Ok(()) => durable::sync_directory(&self.folder())?,
@@ -67,14 +79,32 @@ impl<'store> Images<'store> {
     }
 
     /// Returns all named images in order of their names.
+    ///
+    /// Errors: one of the names is damaged, which is for those who must not miss any;
+    /// [`Images::list_sound`] is for all others.
     pub fn list(&self) -> Result<Vec<NamedImage>> {
-        let mut images: Vec<NamedImage> = Vec::new();
-        for path in self.files()? {
-            // A name may be taken away while we look.
-            images.extend(durable::read_json::<NamedImage>(&path)?);
+        let mut listed = self.list_sound()?;
+        match listed.damaged.is_empty() {
+            true => Ok(listed.images),
+            false => Err(listed.damaged.remove(0)),
         }
-        images.sort_by_cached_key(|image| image.name.to_string());
-        Ok(images)
+    }
+
+    /// Returns the named images that can be read, and what is wrong with the others.
+    pub fn list_sound(&self) -> Result<ListedImages> {
+        let mut listed = ListedImages::default();
+        for path in self.files()? {
+            match read(&path) {
+                // A name may be taken away while we look.
+                Ok(image) => listed.images.extend(image),
+                Err(error @ Error::DamagedName { .. }) => listed.damaged.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        listed
+            .images
+            .sort_by_cached_key(|image| image.name.to_string());
+        Ok(listed)
     }
 
     pub(crate) fn files(&self) -> Result<Vec<PathBuf>> {
@@ -90,6 +120,27 @@ impl<'store> Images<'store> {
         self.folder()
             .join(Digest::sha256(name.to_string().as_bytes()).hex())
     }
+}
+
+/// Returns what the file of a name says; nothing if it is gone. Errors: [`Error::DamagedName`].
+pub(crate) fn read(path: &Path) -> Result<Option<NamedImage>> {
+    match durable::read_json(path) {
+        Err(Error::Damaged(_) | Error::Malformed { .. }) => Err(Error::DamagedName {
+            path: path.to_owned(),
+            name: name_of(path),
+        }),
+        image => image,
+    }
+}
+
+/// Returns the name in a damaged file, if it is left: the file is called by its digest.
+fn name_of(path: &Path) -> Option<String> {
+    let bytes = std::fs::read(path).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let (_, after) = text.split_once("\"name\":\"")?;
+    let (name, _) = after.split_once('"')?;
+    let digest = Digest::sha256(name.as_bytes());
+    (path.file_name()? == digest.hex()).then(|| name.to_owned())
 }
 
 fn seconds_since_1970() -> i64 {

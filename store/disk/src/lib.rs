@@ -68,9 +68,10 @@ pub use checked::CheckedBlob;
 pub use compressed::Compressed;
 pub use error::{At, Error, Result};
 pub use gc::{
-    FileSystemSpace, Item, ItemFilter, ItemKind, ItemState, Listing, PruneReport, PruneRule, meets,
+    FileSystemSpace, Item, ItemFilter, ItemKind, ItemState, Listing, PruneReport, PruneRule,
+    PruneScope, meets,
 };
-pub use images::{Images, NamedImage};
+pub use images::{Images, ListedImages, NamedImage};
 pub use layer_format::is_overlay;
 pub use layer_id::{InvalidLayerId, LayerId};
 pub use layers::{ActiveLayer, Chains, LayerFacts, LayerOrigin, Layers};

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use kiln_disk::{Error, LayerFacts, LayerId, LayerOrigin, Record, Store};
+use kiln_disk::{Error, LayerFacts, LayerId, LayerOrigin, Patience, PruneRule, Record, Store};
 use kiln_oci::{ChainId, Descriptor, DiffId, Digest, Reference};
 
 struct Fixture {
@@ -341,10 +341,56 @@ fn flipped_bit_in_a_record_or_a_name_is_noticed() {
 
     assert_eq!(fixture.store.records().get(&key).unwrap(), None);
     let error = fixture.store.images().get(&name).unwrap_err();
-    assert!(matches!(error, Error::Damaged(_)), "{error}");
+    assert!(matches!(error, Error::DamagedName { .. }), "{error}");
     let problems = fixture.store.verify(&mut |_| {}).unwrap().problems;
     let paths: Vec<_> = problems.into_iter().map(|problem| problem.path).collect();
     assert_eq!(paths, [record_path, name_path]);
+}
+
+#[test]
+fn damaged_name_is_told_beside_the_others_keeps_everything_and_can_go() {
+    let fixture = Fixture::new("damaged-name");
+    let images = fixture.store.images();
+    let digest = fixture.store.blobs().put(b"x").unwrap();
+    let target = Descriptor::new("text/plain", digest.clone(), 1);
+    let [whole, changed, emptied]: [Reference; 3] =
+        ["whole", "changed", "emptied"].map(|name| name.parse().unwrap());
+    let path = |name: &Reference| {
+        let digest = Digest::sha256(name.to_string().as_bytes());
+        fixture.root.join("images").join(digest.hex())
+    };
+    for name in [&whole, &changed, &emptied] {
+        images.put(name, &target).unwrap();
+    }
+    let text = std::fs::read_to_string(path(&changed)).unwrap();
+    std::fs::write(path(&changed), text.replace("\"size\":1", "\"size\":2")).unwrap();
+    std::fs::write(path(&emptied), "").unwrap();
+
+    let listed = images.list_sound().unwrap();
+    let names: Vec<_> = listed.images.iter().map(|image| &image.name).collect();
+    assert_eq!(names, [&whole]);
+    let mut said: Vec<_> = listed.damaged.iter().map(ToString::to_string).collect();
+    said.sort();
+    let (changed_path, emptied_path) = (path(&changed), path(&emptied));
+    let expected = [
+        format!("the name {} of an image is damaged", emptied_path.display()),
+        format!(
+            "the name `docker.io/library/changed:latest` ({}) of an image is damaged",
+            changed_path.display()
+        ),
+    ];
+    assert_eq!(said, expected);
+    assert!(images.list().is_err());
+    // What they lead to is not known: nothing may be taken for unneeded.
+    let refused = fixture
+        .store
+        .prune(&[PruneRule::default()], |_| Patience::Wait);
+    assert!(matches!(refused, Err(Error::DamagedName { .. })));
+    assert!(fixture.store.blobs().has(&digest));
+
+    assert_eq!(images.remove(&changed).unwrap(), None);
+    images.put(&emptied, &target).unwrap();
+    assert_eq!(images.list().unwrap().len(), 2);
 }
 
 #[test]

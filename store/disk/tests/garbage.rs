@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use kiln_disk::{
     CacheMountKey, CacheMountPurpose, CacheMountSharing, Error, ItemFilter, ItemKind, LayerId,
-    Patience, PruneReport, PruneRule, Store,
+    Patience, PruneReport, PruneRule, PruneScope, Store,
 };
 use kiln_oci::{ChainId, Descriptor, DiffId, Digest, Manifest, MediaFamily, MediaType};
 use support::{digest, fresh_root, has, layer, prune, record};
@@ -116,6 +116,36 @@ fn what_a_named_image_leads_to_stays_until_its_name_is_taken_away() {
     assert_eq!(prune(&root, PruneRule::default()).removed.len(), 3);
     let usage = Store::open(&root).unwrap().usage().unwrap();
     assert_eq!(usage.blobs.inodes, 3, "nothing but the folders");
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+#[test]
+fn collection_of_images_leaves_what_steps_made() {
+    let root = fresh_root("gc-images");
+    let store = Store::open(&root).unwrap();
+    let (pulled, built) = (layer(&store, 1000), layer(&store, 1000));
+    let config = name_image(&store, &pulled);
+    store.images().remove(&"app".parse().unwrap()).unwrap();
+    record(&store, "key", std::slice::from_ref(&built));
+    drop(store);
+    let rule = PruneRule {
+        scope: PruneScope::Images,
+        ..PruneRule::default()
+    };
+    assert_eq!(prune(&root, rule.clone()).removed.len(), 3);
+    let store = Store::open(&root).unwrap();
+    assert!(!store.layers().exists(&pulled) && !store.blobs().has(&config));
+    assert!(store.layers().exists(&built));
+    drop(store);
+    // A pulled layer that a result is built upon stays.
+    let store = Store::open(&root).unwrap();
+    let pulled = layer(&store, 1000);
+    name_image(&store, &pulled);
+    store.images().remove(&"app".parse().unwrap()).unwrap();
+    record(&store, "another", &[pulled.clone(), built]);
+    drop(store);
+    prune(&root, rule);
+    assert!(Store::open(&root).unwrap().layers().exists(&pulled));
     std::fs::remove_dir_all(root).unwrap();
 }
 

@@ -62,7 +62,8 @@ pub fn is_complete(store: &Store, target: &Descriptor) -> Result<bool> {
 /// Returns the digests of all documents that the named images lead to.
 fn reached(store: &Store) -> Result<HashSet<Digest>> {
     let mut reached = HashSet::new();
-    for named in store.images().list()? {
+    // What a damaged name led to has none until it is named again.
+    for named in store.images().list_sound()?.images {
         reached.insert(named.target.digest.clone());
         // A damaged one leads nowhere.
         let document = document(store, &named.target.digest, None);

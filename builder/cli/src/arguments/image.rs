@@ -121,6 +121,20 @@ pub struct RemoveArguments {
 }
 
 #[derive(Debug, Args)]
+pub struct ImagePruneArguments {
+    /// Take the names of images away first; the results of builds stay as cache
+    #[arg(short, long)]
+    pub all: bool,
+    /// Choose among named images, as `kiln images` has it: until=, label=, label!=, reference=
+    /// (repeatable); without --all only until=, since when nobody used them
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub filter: Vec<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct DiffArguments {
     /// Image: a name or an ID
     #[arg(value_name = "FIRST")]

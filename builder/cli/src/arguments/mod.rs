@@ -25,9 +25,9 @@ pub use disk::{
     CacheMountListArguments, CacheMountRemoveArguments, DuArguments, PruneArguments,
 };
 pub use image::{
-    DiffArguments, ExportArguments, HistoryArguments, ImagesArguments, ImportArguments,
-    InspectArguments, LoadArguments, PullArguments, PushArguments, RemoveArguments, SaveArguments,
-    TagArguments,
+    DiffArguments, ExportArguments, HistoryArguments, ImagePruneArguments, ImagesArguments,
+    ImportArguments, InspectArguments, LoadArguments, PullArguments, PushArguments,
+    RemoveArguments, SaveArguments, TagArguments,
 };
 pub use manifest::{
     ManifestAnnotateArguments, ManifestCommand, ManifestCreateArguments, ManifestInspectArguments,
@@ -177,6 +177,8 @@ pub enum ImageCommand {
     Load(LoadArguments),
     /// Make an image of an archive of files
     Import(ImportArguments),
+    /// Remove what images without a name take, with --all also the named ones
+    Prune(ImagePruneArguments),
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ use crate::arguments::{DuArguments, GlobalArguments};
 use crate::error::Failure;
 use crate::filters;
 use crate::listing::{Column, Columns, list};
+use crate::lookup::sound_images;
 use crate::progress::{ago, size};
 use crate::quantity;
 use crate::session::Session;
@@ -14,6 +15,8 @@ use serde_json::{Value, json};
 pub fn run(global: &GlobalArguments, arguments: &DuArguments) -> Result<(), Failure> {
     let filters = filters::parse(&arguments.filter)?;
     let session = Session::open(global)?;
+    // It tells of damaged names: what those led to looks as if nobody needed it.
+    sound_images(&session.store)?;
     let mut listing = session.store.items()?;
     let now = quantity::now();
     let is_old = |item: &Item| {

@@ -84,7 +84,7 @@ fn describe(
 /// Returns the names of the image with tags and with its digest.
 fn names(store: &Store, found: &Found) -> Result<(Vec<String>, Vec<String>), Failure> {
     let (mut tags, mut digests) = (Vec::new(), Vec::new());
-    for named in store.images().list()? {
+    for named in lookup::sound_images(store)? {
         if named.target.digest != found.target.digest {
             continue;
         }

@@ -80,5 +80,6 @@ fn run_image(global: &GlobalArguments, command: &ImageCommand) -> Result<(), Fai
         ImageCommand::Save(save) => save::run(global, save),
         ImageCommand::Load(load) => load::run(global, load),
         ImageCommand::Import(import) => import::run(global, import),
+        ImageCommand::Prune(prune) => images::prune(global, prune),
     }
 }

@@ -6,17 +6,18 @@ use crate::filters;
 use crate::progress::size;
 use crate::session::Session;
 use crate::table::Table;
-use kiln_engine::disk::{Patience, PruneReport, PruneRule, Store};
+use kiln_engine::disk::{Patience, PruneReport, PruneRule, PruneScope, Store};
 use std::io::{BufRead, IsTerminal};
 
 pub fn run(global: &GlobalArguments, arguments: &PruneArguments) -> Result<(), Failure> {
     let filters = filters::parse(&arguments.filter)?;
     let session = Session::open(global)?;
-    if !arguments.force && !is_confirmed(arguments)? {
+    if !arguments.force && !is_confirmed(&title(arguments))? {
         return Ok(());
     }
     let total = session.store.file_system_space()?.total_bytes;
     let rule = PruneRule {
+        scope: PruneScope::Everything,
         filters: filters.items,
         all: arguments.all,
         unused_for: filters.unused_for,
@@ -29,7 +30,8 @@ pub fn run(global: &GlobalArguments, arguments: &PruneArguments) -> Result<(), F
     Ok(())
 }
 
-fn prune(store: &Store, rule: PruneRule) -> Result<PruneReport, Failure> {
+/// Removes what `rule` says; tells for whom it waits.
+pub fn prune(store: &Store, rule: PruneRule) -> Result<PruneReport, Failure> {
     let mut told = false;
     let report = store.prune(&[rule], |waiting| {
         if !std::mem::replace(&mut told, true) {
@@ -42,13 +44,17 @@ fn prune(store: &Store, rule: PruneRule) -> Result<PruneReport, Failure> {
     Ok(report?)
 }
 
-/// Asks on a terminal; a script has to say that it means it.
-fn is_confirmed(arguments: &PruneArguments) -> Result<bool, Failure> {
-    let what = match (arguments.all, arguments.filter.is_empty()) {
+fn title(arguments: &PruneArguments) -> String {
+    let title = match (arguments.all, arguments.filter.is_empty()) {
         (true, true) => "all build cache",
         (false, true) => "all build cache that no named image needs",
         _ => "the build cache that the filters say",
     };
+    title.to_owned()
+}
+
+/// Asks on a terminal whether `what` shall go; a script has to say that it means it.
+pub fn is_confirmed(what: &str) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
         let message = format!("not removing {what} without being asked on a terminal");
         return Err(Failure::new(Class::Usage, message).with_hint("say --force"));
@@ -60,7 +66,8 @@ fn is_confirmed(arguments: &PruneArguments) -> Result<bool, Failure> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-fn print(report: &PruneReport, whole: bool) {
+/// Prints what was removed, with whole names if asked for.
+pub fn print(report: &PruneReport, whole: bool) {
     let mut table = Table::new(["ID", "TYPE", "SIZE", "DESCRIPTION"]);
     for item in &report.removed {
         let id = match whole {

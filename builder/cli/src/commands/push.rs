@@ -32,9 +32,10 @@ pub fn run(global: &GlobalArguments, arguments: &PushArguments) -> Result<(), Fa
         return pushing.push(&found, &reference);
     }
     refuse_tag(&arguments.name)?;
-    let mut found = session.store.images().list()?;
+    let listed = session.store.images().list_sound()?;
+    let mut found = listed.images;
     found.retain(|named| named.name.name() == reference.name() && named.name.tag().is_some());
-    if found.is_empty() {
+    if found.is_empty() && listed.damaged.is_empty() {
         let message = format!("no image of `{}` in the store", reference.name());
         return Err(
             Failure::new(Class::Image, message).with_hint("`kiln images` lists what is there")
@@ -48,7 +49,7 @@ pub fn run(global: &GlobalArguments, arguments: &PushArguments) -> Result<(), Fa
         };
         pushing.push(&found, &reference)?;
     }
-    Ok(())
+    lookup::refuse_damaged(listed.damaged)
 }
 
 /// Refuses the name of one image where all of a repository are meant.

@@ -5,7 +5,7 @@ use crate::commands::load::with_tag;
 use crate::error::{Class, Failure};
 use crate::lookup;
 use crate::session::Session;
-use kiln_engine::disk::Store;
+use kiln_engine::disk::{Error, Store};
 use kiln_oci::Reference;
 
 /// All that can be removed is, though the command fails for one of them.
@@ -24,6 +24,9 @@ pub fn run(global: &GlobalArguments, arguments: &RemoveArguments) -> Result<(), 
 }
 
 fn remove(store: &Store, name: &str, force: bool) -> Result<(), Failure> {
+    if let Some(damaged) = damaged(store, name) {
+        return untag(store, &damaged);
+    }
     let found = match lookup::find(store, name) {
         Err(failure) if force => {
             crate::output::tell!("note: {}", failure.line());
@@ -34,7 +37,7 @@ fn remove(store: &Store, name: &str, force: bool) -> Result<(), Failure> {
     if let Some(name) = &found.name {
         return untag(store, name);
     }
-    let named = store.images().list()?.into_iter();
+    let named = lookup::sound_images(store)?.into_iter();
     let names: Vec<Reference> = named
         .filter(|named| named.target.digest == found.target.digest)
         .map(|named| named.name)
@@ -59,7 +62,15 @@ fn remove(store: &Store, name: &str, force: bool) -> Result<(), Failure> {
     }
 }
 
-fn untag(store: &Store, name: &Reference) -> Result<(), Failure> {
+/// What a damaged name led to is not known, but it can go.
+fn damaged(store: &Store, name: &str) -> Option<Reference> {
+    let name = name.parse().ok()?;
+    let found = store.images().get(&name);
+    matches!(found, Err(Error::DamagedName { .. })).then_some(name)
+}
+
+/// Takes the name away, and says so as Docker does.
+pub fn untag(store: &Store, name: &Reference) -> Result<(), Failure> {
     store.images().remove(name)?;
     crate::output::say!("Untagged: {}", with_tag(name));
     Ok(())

@@ -133,7 +133,7 @@ fn tell(report: &Report) {
 fn info(session: &Session, format: &str) -> Result<(), Failure> {
     let store = &session.store;
     let usage = store.usage()?;
-    let images = store.images().list()?.len();
+    let images = crate::lookup::sound_images(store)?.len();
     let rows = [
         ("blobs", usage.blobs.bytes),
         ("layers", usage.layers.bytes),

@@ -13,6 +13,11 @@ const HINTS: &[(&str, &str)] = &[
     ("have more than", LIMITS),
     ("times as large as its blob", LIMITS),
     (
+        "of an image is damaged",
+        "`kiln store verify --repair` sets the damaged name aside; `kiln images --all` then lists \
+         what it led to without a name, and `kiln tag` names it again",
+    ),
+    (
         "was damaged",
         "do it again: what was damaged is built or fetched anew",
     ),

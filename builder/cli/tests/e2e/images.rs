@@ -97,6 +97,69 @@ fn images_are_listed_as_templates_and_filters_ask() {
 }
 
 #[test]
+fn damaged_name_is_told_and_the_other_images_are_listed() {
+    let kiln = Kiln::new();
+    build(&kiln, "app:1", "one");
+    kiln.run(&["tag", "app:1", "app:2"]);
+    let name = kiln_oci::Digest::sha256("docker.io/library/app:1");
+    let path = kiln.root().join("images").join(name.hex());
+    let whole = fs::read_to_string(&path).unwrap();
+    fs::write(&path, whole.replace("\"size\":", "\"size\":1")).unwrap();
+    let said = [
+        "the name `docker.io/library/app:1` (",
+        "of an image is damaged",
+        "hint: `kiln store verify --repair`",
+    ];
+    let listed = try_run(&kiln, &["images", "--format", "{{.Tag}}"]);
+    assert_eq!(listed.stdout, "2\n");
+    listed.failed_saying(5, &said);
+    try_run(&kiln, &["history", "app:1"]).failed_saying(5, &said);
+    try_run(&kiln, &["prune", "--force"]).failed_saying(5, &said);
+    for arguments in [&["du"][..], &["inspect", "app:2"], &["store", "info"]] {
+        let ran = try_run(&kiln, arguments).succeeded();
+        assert!(ran.stderr.contains(said[0]), "{}", ran.description());
+    }
+    kiln.run(&["store", "verify", "--repair"]);
+    assert_eq!(kiln.run(&["images", "--format", "{{.Tag}}"]), "2\n");
+    // Who knows what the name is may take it away or give it anew at once.
+    for arguments in [&["rmi", "app:1"][..], &["tag", "app:2", "app:1"]] {
+        fs::write(&path, &whole[1..]).unwrap();
+        kiln.run(arguments);
+        try_run(&kiln, &["images"]).succeeded();
+    }
+}
+
+#[test]
+fn images_are_pruned_with_their_names_and_leave_the_cache_of_builds() {
+    let kiln = Kiln::new();
+    build(&kiln, "app:1", "one");
+    build(&kiln, "other", "two");
+    let tags = || kiln.run(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+    try_run(&kiln, &["image", "prune"]).failed_saying(2, &["say --force"]);
+    kiln.run(&["image", "prune", "--force"]);
+    assert_eq!(tags(), "app:1\nother:latest\n");
+    try_run(
+        &kiln,
+        &["image", "prune", "--force", "--filter", "label=kept"],
+    )
+    .failed_saying(2, &["chooses among named images", "--all"]);
+    let prune = |filters: &[&str]| {
+        let pruned = kiln.run(&[&["image", "prune", "--all", "--force"], filters].concat());
+        let lines = pruned.lines().filter(|line| line.starts_with("Untagged"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(prune(&["--filter", "label!=kept"]).is_empty());
+    assert!(prune(&["--filter", "until=10h"]).is_empty());
+    assert_eq!(prune(&["--filter", "reference=app"]), ["Untagged: app:1"]);
+    assert_eq!(prune(&[]), ["Untagged: other:latest"]);
+    assert_eq!(kiln.run(&["images", "--all", "--quiet"]), "");
+    kiln.run(&["store", "verify"]);
+    let context = kiln.context(DOCKERFILE);
+    fs::write(context.join("data"), "two").unwrap();
+    assert_eq!(kiln.build(&context, &[]).executed_steps(), 0);
+}
+
+#[test]
 fn images_are_found_by_parts_of_their_ids() {
     let kiln = Kiln::new();
     build(&kiln, "app:1", "one");

@@ -6,7 +6,7 @@ use kiln_oci::Digest;
 
 use super::inventory::Inventory;
 use super::item::{Item, ItemState, meets};
-use super::{FileSystemSpace, PruneRule, listing};
+use super::{FileSystemSpace, PruneRule, PruneScope, listing};
 use crate::LayerId;
 
 /// Something that rules choose as a whole.
@@ -220,6 +220,10 @@ fn is_eligible((candidate, item): &(Candidate, Item), rule: &PruneRule, now_seco
         ItemState::Named => rule.all && matches!(candidate, Candidate::Group(_)),
         ItemState::InUse => false,
     };
+    let is_in_scope = match rule.scope {
+        PruneScope::Everything => true,
+        PruneScope::Images => matches!(candidate, Candidate::Chain(_) | Candidate::Blob(_)),
+    };
     let is_asked_for = |item: &Item| {
         let filters = rule.filters.iter();
         let mut kinds = filters.filter(|filter| **filter == super::ItemFilter::Kind(item.kind));
@@ -230,5 +234,5 @@ fn is_eligible((candidate, item): &(Candidate, Item), rule: &PruneRule, now_seco
     let is_old = rule
         .unused_for
         .is_none_or(|least| u64::try_from(age_seconds).is_ok_and(|age| age >= least.as_secs()));
-    is_state_right && is_kind_right && is_old && meets(item, &rule.filters)
+    is_in_scope && is_state_right && is_kind_right && is_old && meets(item, &rule.filters)
 }

@@ -12,7 +12,7 @@ use kiln_oci::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::reach::Reached;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::images::list_files;
 use crate::layers::Chain;
 use crate::lease::{self, Claim, Stamp};
@@ -57,6 +57,8 @@ pub(crate) struct Inventory {
     /// Layers that a chain leads to.
     pub(crate) chained: HashSet<LayerId>,
     pub(crate) named: Reached,
+    /// Names of which nobody knows what they lead to.
+    pub(crate) damaged_names: Vec<Error>,
     /// Blobs that belong to unpacked layers: their archives cannot be made again.
     pub(crate) archives: HashMap<Digest, Vec<LayerId>>,
     pub(crate) cache_mounts: Vec<CacheMount>,
@@ -121,9 +123,11 @@ impl Inventory {
     }
 
     fn read_names(&mut self, store: &Store) -> Result<()> {
-        for image in store.images().list()? {
+        let listed = store.images().list_sound()?;
+        for image in listed.images {
             self.named.add(store, &image.target)?;
         }
+        self.damaged_names = listed.damaged;
         for path in list_files(&store.path("chains"))? {
             let chain = durable::read_json_or_forget::<Chain>(&path)?;
             self.chained.extend(chain.map(|chain| chain.layer));

@@ -24,6 +24,16 @@ pub use item::{Item, ItemFilter, ItemKind, ItemState, meets};
 pub use listing::Listing;
 pub(crate) use reach::Reached;
 
+/// What a collection looks at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PruneScope {
+    /// Everything that is cache.
+    #[default]
+    Everything,
+    /// What images brought that no longer have a name; results of steps are not touched.
+    Images,
+}
+
 /// What may be removed, and how much of it.
 ///
 /// Without any limit on space, all that meets the conditions is removed. With limits the
@@ -31,6 +41,8 @@ pub(crate) use reach::Reached;
 /// system has `min_free_bytes`; but what `reserved_bytes` hold is always kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PruneRule {
+    /// What is looked at.
+    pub scope: PruneScope,
     /// Conditions on what may be removed.
     pub filters: Vec<ItemFilter>,
     /// Whether also logs and context indexes may be removed without being asked for by type.
@@ -77,14 +89,18 @@ impl Store {
 
     /// Removes what `rules` say, one after the other, beside whatever else uses the store.
     ///
-    /// Waits for others that collect as long as `on_wait` has patience.
+    /// Waits for others that collect as long as `on_wait` has patience. Errors: also a damaged
+    /// name, for nobody knows what it needs.
     pub fn prune(
         &self,
         rules: &[PruneRule],
         on_wait: impl FnMut(Waiting) -> Patience,
     ) -> Result<PruneReport> {
         let _lock = self.lock_key(LOCK, on_wait)?;
-        let inventory = Inventory::take(self, Sizes::Remembered)?;
+        let mut inventory = Inventory::take(self, Sizes::Remembered)?;
+        if let Some(damaged) = inventory.damaged_names.pop() {
+            return Err(damaged);
+        }
         let mut choice = Choice::of(&inventory);
         let space = self.file_system_space()?;
         for rule in rules {

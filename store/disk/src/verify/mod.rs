@@ -15,7 +15,7 @@ use crate::compressed::CompressedLayer;
 use crate::error::{At, Error, Result};
 use crate::images::{NamedImage, list_files};
 use crate::layers::Chain;
-use crate::{LayerId, Record, Store, durable};
+use crate::{LayerId, Record, Store, durable, images};
 
 /// What [`Store::verify`] looks at next, for those who show progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,9 +187,15 @@ impl Store {
 
     fn verify_images(&self, report: &mut Report) -> Result<()> {
         for path in self.images().files()? {
-            match durable::read_json::<NamedImage>(&path) {
+            match images::read(&path) {
                 Ok(Some(image)) => self.verify_image(&path, &image, report),
                 Ok(None) => {}
+                Err(Error::DamagedName {
+                    name: Some(name), ..
+                }) => {
+                    let reason = format!("the name `{name}` of an image is damaged");
+                    report.add(Damage::File, &path, reason);
+                }
                 Err(error) => report.add_error(Damage::File, &path, &error),
             }
         }

@@ -8,11 +8,23 @@ use crate::{lookup, quantity};
 use kiln_engine::disk::Store;
 use kiln_oci::Platform;
 
+/// A label's key, and its value if that matters.
+type Label = (String, Option<String>);
+
+fn label(text: &str) -> Label {
+    match text.split_once('=') {
+        Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+        None => (text.to_owned(), None),
+    }
+}
+
 /// What an image must be: all of it, but one of several references is enough.
 #[derive(Debug, Default)]
 pub struct Filters {
     references: Vec<String>,
-    labels: Vec<(String, Option<String>)>,
+    labels: Vec<Label>,
+    /// Labels that it must not have.
+    other_labels: Vec<Label>,
     dangling: Option<bool>,
     /// Made before that time, in seconds since 1970.
     before_seconds: Option<i64>,
@@ -43,10 +55,8 @@ impl Filters {
         let value = filter.value;
         match (filter.key, filter.operator) {
             ("reference", Operator::Is) => self.references.push(value.to_owned()),
-            ("label", Operator::Is) => self.labels.push(match value.split_once('=') {
-                Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
-                None => (value.to_owned(), None),
-            }),
+            ("label", Operator::Is) => self.labels.push(label(value)),
+            ("label", Operator::IsNot) => self.other_labels.push(label(value)),
             ("dangling", Operator::Is) => self.dangling = Some(filters::truth(value)?),
             ("before", Operator::Is) => self.before_seconds = Some(created(store, value)?),
             ("since", Operator::Is) => self.since_seconds = Some(created(store, value)?),
@@ -62,8 +72,8 @@ impl Filters {
             ("platform", Operator::Is) => self.platform = Some(parse_platform(value)?),
             _ => {
                 let message = format!("unknown filter `{text}`");
-                let hint = "filters are dangling=, reference=, label=, before=, since=, until= \
-                            and platform=";
+                let hint = "filters are dangling=, reference=, label=, label!=, before=, since=, \
+                            until= and platform=";
                 return Err(Failure::usage(message).with_hint(hint));
             }
         }
@@ -79,7 +89,7 @@ impl Filters {
     pub fn meets(&self, row: &Row) -> bool {
         let created = row.created.map(|created| created.as_second());
         let is_dangling = |dangling: bool| dangling == row.name.is_none();
-        let has_label = |(key, value): &(String, Option<String>)| {
+        let has_label = |(key, value): &Label| {
             let found = row.labels.get(key);
             found.is_some_and(|found| value.as_ref().is_none_or(|value| value == found))
         };
@@ -87,6 +97,7 @@ impl Filters {
         self.dangling.is_none_or(is_dangling)
             && (self.references.is_empty() || self.references.iter().any(|one| is_called(row, one)))
             && self.labels.iter().all(has_label)
+            && !self.other_labels.iter().any(has_label)
             && self
                 .before_seconds
                 .is_none_or(|time| created.is_some_and(|made| made < time))

@@ -1,18 +1,20 @@
 //! `kiln images`: the images of the store, as `docker images` lists them.
 
 mod filter;
+mod prune;
 mod row;
 
 use crate::arguments::{GlobalArguments, ImagesArguments};
 use crate::error::Failure;
 use crate::listing::{Column, Columns, list};
-use crate::lookup::Found;
+use crate::lookup::{Found, refuse_damaged, sound_images};
 use crate::session::Session;
 use filter::Filters;
 pub use filter::matches_pattern;
-use kiln_engine::disk::Store;
+use kiln_engine::disk::{NamedImage, Store};
 use kiln_oci::Platform;
 use kiln_transfer::images;
+pub use prune::run as prune;
 use row::Row;
 pub use row::{shown_time, since, size_of as shown_size};
 use serde_json::Value;
@@ -22,19 +24,28 @@ pub fn run(global: &GlobalArguments, arguments: &ImagesArguments) -> Result<(), 
     let session = Session::open(global)?;
     let store = &session.store;
     let filters = Filters::parse(store, &arguments.filter, arguments.repository.as_deref())?;
-    let mut rows = rows(store, arguments.all || filters.wants_unnamed())?;
+    let listed = store.images().list_sound()?;
+    let mut rows = rows(
+        store,
+        listed.images,
+        arguments.all || filters.wants_unnamed(),
+    )?;
     rows.retain(|row| filters.meets(row));
-    if arguments.quiet && arguments.format.is_none() {
-        print_ids(&rows, arguments.no_trunc);
-        return Ok(());
+    match arguments.quiet && arguments.format.is_none() {
+        true => print_ids(&rows, arguments.no_trunc),
+        false => print_rows(&rows, arguments)?,
     }
+    refuse_damaged(listed.damaged)
+}
+
+fn print_rows(rows: &[Row], arguments: &ImagesArguments) -> Result<(), Failure> {
     let values: Vec<Value> = rows
         .iter()
         .map(|row| row.value(arguments.no_trunc))
         .collect();
     let text = list(
         arguments.format.as_deref(),
-        &columns(arguments.digests, has_foreign(&rows)),
+        &columns(arguments.digests, has_foreign(rows)),
         &values,
     )?;
     crate::output::write(format_args!("{text}"));
@@ -52,8 +63,7 @@ fn print_ids(rows: &[Row], whole: bool) {
     }
 }
 
-fn rows(store: &Store, with_unnamed: bool) -> Result<Vec<Row>, Failure> {
-    let named = store.images().list()?;
+fn rows(store: &Store, named: Vec<NamedImage>, with_unnamed: bool) -> Result<Vec<Row>, Failure> {
     let mut rows: Vec<Row> = named
         .into_iter()
         .map(|named| Row::new(store, Some(named.name), named.target))
@@ -67,8 +77,8 @@ fn rows(store: &Store, with_unnamed: bool) -> Result<Vec<Row>, Failure> {
 
 /// Returns when the image got its name, or the first of its names.
 pub fn time_of(store: &Store, found: &Found) -> Result<Option<String>, Failure> {
-    let named = store.images().list()?;
-    let is_meant = |named: &&kiln_engine::disk::NamedImage| match &found.name {
+    let named = sound_images(store)?;
+    let is_meant = |named: &&NamedImage| match &found.name {
         Some(name) => named.name == *name,
         None => named.target.digest == found.target.digest,
     };
