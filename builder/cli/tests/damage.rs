@@ -10,6 +10,7 @@ use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
@@ -98,7 +99,8 @@ impl Place {
 
     /// What is asked of a store, one after the other.
     fn commands<'p>(&'p self, store: &'p Path) -> impl Iterator<Item = Said> + 'p {
-        let image = self.path("image.tar");
+        let beside = |name| store.with_extension(name);
+        let (image, archive) = (beside("image"), beside("files"));
         let save = move || {
             let _ = fs::remove_file(&image);
             let mut said = self.run(store, &["save", "-o", image.to_str().unwrap(), "app"]);
@@ -108,17 +110,9 @@ impl Place {
             said
         };
         let files = move || {
-            let mut said = self.run(
-                store,
-                &[
-                    "export",
-                    "-o",
-                    self.path("files.tar").to_str().unwrap(),
-                    "app",
-                ],
-            );
+            let mut said = self.run(store, &["export", "-o", archive.to_str().unwrap(), "app"]);
             if said.code == 0 {
-                said.output = digest_of(&self.path("files.tar"));
+                said.output = digest_of(&archive);
             }
             said
         };
@@ -135,9 +129,9 @@ impl Place {
         asked.into_iter().map(|ask| ask())
     }
 
-    /// Returns a copy of the whole store.
+    /// Returns a copy of the whole store, in the place of the one that this thread had.
     fn copy(&self) -> PathBuf {
-        let copy = self.path("copy");
+        let copy = self.path(&format!("copy-{:?}", std::thread::current().id()));
         let _ = fs::remove_dir_all(&copy);
         let mut command = Command::new("cp");
         let copied = command
@@ -166,6 +160,24 @@ impl Place {
             }
         }
         files
+    }
+
+    /// Tries each case, on all processors; returns what is wrong.
+    fn try_all(&self, cases: &[(&PathBuf, Damage)]) -> Vec<String> {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut wrong = Vec::new();
+            while let Some((file, damage)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                self.try_damage(file, *damage, &mut wrong);
+            }
+            wrong
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            let joined = workers.into_iter().map(|worker| worker.join().unwrap());
+            joined.flatten().collect()
+        })
     }
 
     /// Damages one file of a copy, asks all that can be asked, and adds what is wrong to `wrong`.
@@ -302,18 +314,16 @@ fn damaged_files_give_what_is_right_or_an_error_and_are_mended() {
             .collect(),
         false => vec![Damage::Flip(300), Damage::Half],
     };
-    let mut wrong = Vec::new();
+    let files = place.files();
     let mut tried: BTreeMap<PathBuf, usize> = BTreeMap::new();
-    for file in place.files() {
-        let kind = file.iter().take(1).collect();
-        let count = tried.entry(kind).or_default();
+    let chosen = files.iter().filter(|file| {
+        let count = tried.entry(file.iter().take(1).collect()).or_default();
         *count += 1;
-        if *count > FILES_OF_A_KIND && !thorough {
-            continue;
-        }
-        for damage in &damages {
-            place.try_damage(&file, *damage, &mut wrong);
-        }
-    }
+        *count <= FILES_OF_A_KIND || thorough
+    });
+    let cases: Vec<(&PathBuf, Damage)> = chosen
+        .flat_map(|file| damages.iter().map(move |damage| (file, *damage)))
+        .collect();
+    let wrong = place.try_all(&cases);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -48,7 +48,13 @@ fn disks_that_fail_at_a_write_are_told_with_the_reason_and_leave_a_whole_store()
             let points = undisturbed.points(|call| is_of_the_disk(call, &store));
             undisturbed.ran.succeeded("undisturbed");
             let mut told = 0;
-            for chosen in chosen_points(points.len(), FEW) {
+            let chosen = chosen_points(points.len(), FEW);
+            eprintln!(
+                "{operation:?}: {error} at {} of {} calls",
+                chosen.len(),
+                points.len()
+            );
+            for chosen in chosen {
                 let point = &points[chosen - 1];
                 copy_store(&before, &store);
                 let fault = format!("error={error}");

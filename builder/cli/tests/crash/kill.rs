@@ -28,7 +28,13 @@ fn commands_that_are_killed_leave_a_whole_store_and_succeed_the_next_time() {
         let points = undisturbed.points(|_| true);
         undisturbed.ran.succeeded("undisturbed");
         let mut killed = 0;
-        for chosen in chosen_points(points.len(), FEW) {
+        let chosen = chosen_points(points.len(), FEW);
+        eprintln!(
+            "{operation:?}: killed at {} of {} calls",
+            chosen.len(),
+            points.len()
+        );
+        for chosen in chosen {
             let point = &points[chosen - 1];
             copy_store(&before, &store);
             let fault = Some(("signal=KILL", point));

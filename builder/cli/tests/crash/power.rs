@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use kiln_testdata::needs::{self, Need};
 
 use crate::operation::Operation;
-use crate::site::{Site, copy_store, is_thorough};
+use crate::site::{Site, copy_store, is_thorough, times};
 
 const NEEDS: &[Need] = &[
     Need::Root,
@@ -136,7 +136,8 @@ fn duration_of(site: &Site, disk: &Disk, operation: Operation, before: &Path) ->
     started.elapsed()
 }
 
-fn store_survives_power_cuts_on(kind: &str, cuts: u32) {
+fn store_survives_power_cuts_on(kind: &str, cuts: usize) {
+    let cuts = u32::try_from(cuts).expect("a few");
     let site = Site::new();
     let disk = Disk::new(&site, kind);
     let operations = [
@@ -149,6 +150,7 @@ fn store_survives_power_cuts_on(kind: &str, cuts: u32) {
         let before = operation.prepare(&site);
         let whole = duration_of(&site, &disk, operation, &before);
         let names = site.kiln(&before, &["images".to_owned()]).stdout;
+        eprintln!("{kind}, {operation:?}: {cuts} power cuts in {whole:?}");
         for number in 0..cuts {
             // Also a little after its end: what it said to be done must be on the disk.
             let delay = whole * (number * 12 + 1) / (cuts * 10);
@@ -173,7 +175,7 @@ fn store_survives_power_cuts_on(kind: &str, cuts: u32) {
 #[test]
 fn store_on_ext4_is_whole_after_power_cuts() {
     if needs::met(NEEDS) {
-        store_survives_power_cuts_on("ext4", if is_thorough() { 100 } else { 5 });
+        store_survives_power_cuts_on("ext4", times(5, 100));
     }
 }
 
@@ -181,7 +183,7 @@ fn store_on_ext4_is_whole_after_power_cuts() {
 fn store_on_xfs_is_whole_after_power_cuts() {
     // On CI the one file system is enough.
     if is_thorough() && needs::met(&[Need::Program("mkfs.xfs")]) && needs::met(NEEDS) {
-        store_survives_power_cuts_on("xfs", 50);
+        store_survives_power_cuts_on("xfs", times(0, 50));
     }
 }
 

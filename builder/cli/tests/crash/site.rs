@@ -118,17 +118,34 @@ pub fn copy_store(from: &Path, to: &Path) {
     assert!(copied.unwrap().success());
 }
 
-/// Whether all points are tried, or a few: what `testdata/crash` asks for.
-pub fn is_thorough() -> bool {
-    std::env::var("KILN_CRASH").as_deref() == Ok("thorough")
+/// How many points `testdata/crash` asks for: a number of each command, or every one; none on CI,
+/// which tries a few.
+fn asked_points() -> Option<usize> {
+    let asked = std::env::var("KILN_CRASH").ok()?;
+    match asked.as_str() {
+        "thorough" => Some(usize::MAX),
+        number => Some(number.parse().expect("KILN_CRASH: thorough, or a number")),
+    }
 }
 
-/// Returns which of the points `1..=last` are tried: all, or `few` spread over them.
+/// Whether more than a few points are tried.
+pub fn is_thorough() -> bool {
+    asked_points().is_some()
+}
+
+/// Returns as many as asked for, at most `most`; `few` on CI.
+pub fn times(few: usize, most: usize) -> usize {
+    asked_points().map_or(few, |asked| asked.min(most))
+}
+
+/// Returns which of the points `1..=last` are tried: all, or as many as asked for spread over
+/// them, `few` on CI.
 pub fn chosen_points(last: usize, few: usize) -> Vec<usize> {
-    match is_thorough() || last <= few {
+    let count = times(few, last);
+    match last <= count {
         true => (1..=last).collect(),
-        false => (0..few)
-            .map(|n| 1 + n * (last - 1) / (few - 1).max(1))
+        false => (0..count)
+            .map(|n| 1 + n * (last - 1) / (count - 1).max(1))
             .collect(),
     }
 }
