@@ -66,6 +66,7 @@ fn disks_that_fail_at_a_write_are_told_with_the_reason_and_leave_a_whole_store()
                 let all_of_the_disk = injected.iter().all(|call| is_of_the_disk(call, &store));
                 // No disk keeps a thread from waking another.
                 if all_of_the_disk {
+                    assert!(traced.ran.code.is_some(), "{when}: did not end");
                     assert!(!stderr.contains("panicked"), "{when}: {stderr}");
                 }
                 if traced.ran.code != Some(0) && all_of_the_disk {

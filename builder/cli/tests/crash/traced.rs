@@ -2,8 +2,11 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use crate::site::{Ran, Site};
 
@@ -41,13 +44,35 @@ pub fn run(
         command.args(["-e", &format!("inject={name}:{fault}:when={when}")]);
     }
     command.arg(env!("CARGO_BIN_EXE_kiln")).args(arguments);
-    let ran = Ran::from(command.output().unwrap());
+    let ran = Ran::from(ended(&mut command));
     let log = fs::read(&log).unwrap_or_default();
     let calls = String::from_utf8_lossy(&log)
         .lines()
         .map(str::to_owned)
         .collect();
     Traced { ran, calls }
+}
+
+/// How long a command may stay behind a fault that only a test can make, such as a thread that
+/// cannot wake another.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Runs `command`; one that does not end is killed with all that it started.
+fn ended(command: &mut Command) -> Output {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.process_group(0).spawn().unwrap();
+    let group = format!("-{}", child.id());
+    let (send, done) = mpsc::channel::<()>();
+    let watcher = std::thread::spawn(move || {
+        if done.recv_timeout(LONGEST) == Err(RecvTimeoutError::Timeout) {
+            let kill = Command::new("kill").args(["-KILL", "--", &group]).status();
+            assert!(kill.unwrap().success());
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    drop(send);
+    watcher.join().unwrap();
+    output
 }
 
 impl Traced {
