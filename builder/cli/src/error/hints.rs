@@ -30,6 +30,11 @@ const HINTS: &[(&str, &str)] = &[
         "pull, load or build the image again that the layer is from: that brings the archive",
     ),
     (
+        "cannot set the extended attributes",
+        "the file system keeps fewer or smaller ones than these, or is full: XFS and btrfs keep \
+         more",
+    ),
+    (
         "cannot mount an overlay of",
         "the store was made for a file system that carries overlays, and this one does not: begin \
          another store with --root or KILN_ROOT",
@@ -111,6 +116,15 @@ const HINTS: &[(&str, &str)] = &[
     (
         "cannot write",
         "check that the directory exists and can be written to",
+    ),
+    (
+        ", expected sha256:",
+        "what came is not what was announced, and was not kept: get it anew, or ask whoever made it",
+    ),
+    (
+        "cannot unpack layer",
+        "nothing of the layer was kept: it breaks the rules for layers, and whoever made the image \
+         must make it anew",
     ),
 ];
 

@@ -88,6 +88,11 @@ pub enum Meaning {
     Ignored,
 }
 
+/// Whether a file of this name, and what is in it, was an old union file system's own.
+fn is_housekeeping(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(b".wh..wh.")
+}
+
 impl Entry {
     /// Returns what the entry means in a layer.
     ///
@@ -97,6 +102,9 @@ impl Entry {
             return Ok(Meaning::Present);
         };
         let parent = self.path.parent().unwrap_or(Path::new(""));
+        if parent.iter().any(is_housekeeping) {
+            return Ok(Meaning::Ignored);
+        }
         let Some(hidden) = name.as_bytes().strip_prefix(WHITEOUT_PREFIX.as_bytes()) else {
             return Ok(Meaning::Present);
         };
@@ -105,7 +113,7 @@ impl Entry {
             b"" | b"." | b".." => Err(ArchiveError::BadWhiteout {
                 path: self.path.clone(),
             }),
-            _ if hidden.starts_with(b".wh.") => Ok(Meaning::Ignored),
+            _ if is_housekeeping(name) => Ok(Meaning::Ignored),
             _ => Ok(Meaning::Whiteout(parent.join(OsStr::from_bytes(hidden)))),
         }
     }

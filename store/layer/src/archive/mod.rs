@@ -77,6 +77,12 @@ pub enum ArchiveError {
         /// The whiteout's path.
         path: PathBuf,
     },
+    /// A directory of the path has a name that only whiteouts have.
+    #[error("entry {path:?} lies in a directory that is called like a whiteout")]
+    InWhiteout {
+        /// The entry's path, or where links lead it.
+        path: PathBuf,
+    },
     /// The content is shorter or longer than the entry says.
     #[error("content of {path:?} is not {expected} bytes long")]
     ContentSize {

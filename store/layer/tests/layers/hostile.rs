@@ -155,6 +155,34 @@ fn whiteouts_hide_only_what_lies_in_their_directory() {
 }
 
 #[test]
+fn nothing_is_made_in_directories_that_are_called_like_whiteouts() {
+    let mut stack = Stack::new();
+    let below = Archive::new()
+        .directory("d")
+        .file("d/f", "")
+        .symlink("lnk", "d/.wh.f");
+    stack.add(&below.bytes()[..]).unwrap();
+    for path in [
+        "d/.wh.f/x",
+        ".wh.d/a/b",
+        "lnk/x",
+        ".wh.d/.wh.x",
+        "lnk/.wh..wh..opq",
+    ] {
+        let error = refused(&mut stack, &Archive::new().file(path, "").bytes());
+        let expected = "called like a whiteout";
+        assert!(error.contains(expected), "{path}: {error}");
+    }
+    // Housekeeping says nothing, whatever is in it.
+    let housekeeping = Archive::new()
+        .directory(".wh..wh.plnk")
+        .file(".wh..wh.plnk/1.2", "")
+        .file("d/.wh..wh.orph/x", "");
+    stack.add(&housekeeping.bytes()[..]).unwrap();
+    assert_eq!(stack.paths(), ["d", "d/f", "lnk"]);
+}
+
+#[test]
 fn layers_do_not_speak_overlayfs() {
     let mut stack = Stack::new();
     let whiteout = entry(

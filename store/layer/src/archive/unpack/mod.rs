@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::{
-    ArchiveError, Device, Entry, EntryKind, LayerReader, Meaning, WHITEOUT_DEVICE,
+    ArchiveError, Device, Entry, EntryKind, LayerReader, Meaning, WHITEOUT_DEVICE, WHITEOUT_PREFIX,
     is_portable_xattr,
 };
 use crate::tree::{Attributes, FileKind, Follow, NewFile, Timestamp, Tree, TreeError, Xattr};
@@ -151,6 +151,7 @@ impl Unpacker<'_> {
         let implied = implied_attributes(self.options);
         self.check_own(&path)?;
         let path = self.tree.make_parents(&path, &implied).map_err(at(&path))?;
+        self.check_unreserved(&path)?;
         self.ready_parent = None;
         self.tree.set_opaque(&path).map_err(at(&path))
     }
@@ -189,10 +190,24 @@ impl Unpacker<'_> {
         if self.ready_parent.as_deref() != Some(parent) {
             let implied = implied_attributes(self.options);
             self.check_own(parent)?;
-            self.tree.make_parents(parent, &implied).map_err(at(path))?;
+            let made = self.tree.make_parents(parent, &implied).map_err(at(path))?;
+            self.check_unreserved(&made)?;
             self.ready_parent = Some(parent.to_owned());
         }
         Ok(())
+    }
+
+    /// Refuses a directory, where links lead, that no archive could have: its name would be read
+    /// as a whiteout.
+    fn check_unreserved(&self, directory: &Path) -> Result<()> {
+        let is_reserved = |name: &OsStr| name.as_bytes().starts_with(WHITEOUT_PREFIX.as_bytes());
+        match self.options.names == Names::Layer && directory.iter().any(is_reserved) {
+            true => Err(ArchiveError::InWhiteout {
+                path: directory.to_owned(),
+            }
+            .into()),
+            false => Ok(()),
+        }
     }
 
     /// Refuses a directory that this archive has not made, if nobody knows what lies below.
