@@ -9,7 +9,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Digest;
-use grammar::{Flaw, Parts};
+use grammar::{Flaw, Parts, check_tag};
 
 /// A full image name: registry, repository and a tag, a digest, or both.
 ///
@@ -35,6 +35,11 @@ const LEGACY_REGISTRY: &str = "index.docker.io";
 const OFFICIAL: &str = "library/";
 
 impl Reference {
+    /// Whether `text` can be a tag.
+    pub fn is_tag(text: &str) -> bool {
+        check_tag(text).is_ok()
+    }
+
     /// Returns the registry's host, with its port if one is named.
     pub fn registry(&self) -> &str {
         &self.registry

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::error::Error as _;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -322,6 +323,11 @@ pub(crate) fn location(from: &Url, headers: &HeaderMap) -> Result<Url, Fault> {
         )));
     };
     match (from.scheme(), next.scheme()) {
+        // There machines tell themselves who they are, and no registry sends anybody.
+        _ if is_link_local(&next) && !is_link_local(from) => {
+            let text = format!("to {}, which is link-local", authority(&next));
+            Err(Fault::never(Cause::Redirect(text)))
+        }
         (_, "https") | ("http", "http") => Ok(next),
         _ => {
             let text = format!(
@@ -332,6 +338,17 @@ pub(crate) fn location(from: &Url, headers: &HeaderMap) -> Result<Url, Fault> {
             );
             Err(Fault::never(Cause::Redirect(text)))
         }
+    }
+}
+
+fn is_link_local(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(address) => match address.to_canonical() {
+            IpAddr::V4(address) => address.is_link_local(),
+            IpAddr::V6(address) => address.is_unicast_link_local(),
+        },
+        Err(_) => false,
     }
 }
 

@@ -1,13 +1,15 @@
 //! What a repository has: its tags, and what refers to an image.
 //! Specification: OCI distribution-spec, "Content Discovery" and "Listing Referrers".
 
+use std::collections::HashSet;
+
 use kiln_oci::{Descriptor, Digest, Document, Index, MediaFamily, MediaType, Reference};
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue, LINK};
 use reqwest::{Method, Url};
 use serde::Deserialize;
 
 use crate::body::read_whole;
-use crate::endpoint::{Endpoint, authority, same_origin};
+use crate::endpoint::{Endpoint, authority};
 use crate::error::{Cause, Error, Result};
 use crate::transport::{Call, Transport};
 
@@ -25,22 +27,60 @@ struct TagList {
 pub(crate) async fn tags(transport: &Transport, endpoint: &Endpoint) -> Result<Vec<String>> {
     let scopes = [endpoint.scope("pull")];
     let mut tags = Vec::new();
-    let mut next = Some(endpoint.url("tags/list"));
-    for _ in 0..MOST_PAGES {
-        let Some(url) = next.take() else {
-            return Ok(tags);
-        };
+    let mut pages = Pages::begin(endpoint.url("tags/list"));
+    while let Some(url) = pages.take() {
         let call = Call::new(endpoint, Method::GET, url, &scopes);
         let (bytes, headers, url) = page(transport, &call).await?;
         let list: TagList = serde_json::from_slice(&bytes).map_err(|error| {
             call.error(1, Cause::Protocol(format!("its list of tags: {error}")))
         })?;
-        tags.extend(list.tags.unwrap_or_default());
-        next = following(&url, &headers);
+        let found = list.tags.unwrap_or_default();
+        // They are shown on terminals and asked for by name.
+        if let Some(tag) = found.iter().find(|tag| !Reference::is_tag(tag)) {
+            let text = format!("its list of tags has {tag:?}, which is no tag");
+            return Err(call.error(1, Cause::Protocol(text)));
+        }
+        tags.extend(found);
+        pages.go_on(&call, &url, &headers)?;
     }
-    let call = Call::new(endpoint, Method::GET, endpoint.url("tags/list"), &scopes);
-    let text = format!("its list of tags has more than {MOST_PAGES} pages");
-    Err(call.error(1, Cause::Protocol(text)))
+    Ok(tags)
+}
+
+/// The pages of a list: each once, and not too many.
+struct Pages {
+    next: Option<Url>,
+    taken: HashSet<Url>,
+}
+
+impl Pages {
+    fn begin(first: Url) -> Self {
+        Pages {
+            next: Some(first),
+            taken: HashSet::new(),
+        }
+    }
+
+    /// Returns the page to ask for, if there is one.
+    fn take(&mut self) -> Option<Url> {
+        let next = self.next.take()?;
+        self.taken.insert(next.clone());
+        Some(next)
+    }
+
+    /// Notes what follows the page that came from `url` with `headers`.
+    fn go_on(&mut self, call: &Call<'_>, url: &Url, headers: &HeaderMap) -> Result<()> {
+        self.next = following(url, headers);
+        let text = match &self.next {
+            Some(next) if self.taken.contains(next) => {
+                "its list leads back to a page that was read".to_owned()
+            }
+            Some(_) if self.taken.len() >= MOST_PAGES => {
+                format!("its list has more than {MOST_PAGES} pages")
+            }
+            _ => return Ok(()),
+        };
+        Err(call.error(1, Cause::Protocol(text)))
+    }
 }
 
 /// Returns what refers to the manifest `digest`, by the API or by the tag that stands for it.
@@ -54,8 +94,8 @@ pub(crate) async fn referrers(
     let tag = endpoint.url(&format!("manifests/{}", fallback_tag(digest)));
     let mut referrers = Vec::new();
     for first in [api, tag] {
-        let mut next = Some(first);
-        while let Some(url) = next.take() {
+        let mut pages = Pages::begin(first);
+        while let Some(url) = pages.take() {
             let mut call = Call::new(endpoint, Method::GET, url, &scopes);
             // Registries that have the list as a manifest do not show it to who takes no indexes.
             call.headers
@@ -63,12 +103,12 @@ pub(crate) async fn referrers(
             match page(transport, &call).await {
                 Ok((bytes, headers, url)) => {
                     referrers.extend(entries(&call, &bytes)?);
-                    next = following(&url, &headers);
+                    pages.go_on(&call, &url, &headers)?;
                 }
                 Err(error) if error.is_not_found() => break,
                 Err(error) => return Err(error),
             }
-            if next.is_none() {
+            if pages.next.is_none() {
                 return Ok(referrers);
             }
         }
@@ -113,13 +153,17 @@ async fn page(transport: &Transport, call: &Call<'_>) -> Result<(Vec<u8>, Header
     Ok((bytes, headers, url))
 }
 
-/// Returns the next page, as `Link: <…>; rel="next"` says; on the same host only.
+/// Returns the next page, as `Link: <…>; rel="next"` says: that path on the same host, for what
+/// a registry behind a proxy takes its own address for may be another.
 fn following(url: &Url, headers: &HeaderMap) -> Option<Url> {
     let text = headers.get(LINK)?.to_str().ok()?;
     let (address, relation) = text.strip_prefix('<')?.split_once('>')?;
     let is_next = relation.contains("rel=\"next\"") || relation.contains("rel=next");
-    let next = url.join(address).ok().filter(|_| is_next)?;
-    same_origin(url, &next).then_some(next)
+    let said = url.join(address).ok().filter(|_| is_next)?;
+    let mut next = url.clone();
+    next.set_path(said.path());
+    next.set_query(said.query());
+    Some(next)
 }
 
 /// Returns the repository of `reference` under its fallback tag for `digest`.

@@ -237,9 +237,29 @@ fn redirects_elsewhere_lose_the_credentials() {
 #[test]
 fn redirect_loops_end() {
     let bench = bench();
+    // Where clouds tell machines their secrets.
+    for address in [
+        "http://169.254.169.254/latest",
+        "http://[fe80::1]/",
+        "file:///etc/passwd",
+    ] {
+        bench
+            .registry
+            .set_fault(Fault::RedirectBlobs(address.to_owned()));
+        let error = bench.read_blob().unwrap_err();
+        let refused = matches!(
+            &*error,
+            Error::Request {
+                cause: Cause::Redirect(_),
+                ..
+            }
+        );
+        assert!(refused, "{address}: {error}");
+    }
+    let before = bench.registry.requests().len();
     bench.registry.set_fault(Fault::RedirectLoop);
     assert!(matches!(bench.resolve_cause(), Cause::Redirect(_)));
-    assert_eq!(bench.registry.requests().len(), 11);
+    assert_eq!(bench.registry.requests().len() - before, 11);
 }
 
 #[test]
@@ -378,6 +398,39 @@ fn tags_come_page_by_page() {
     let tags = bench.client.tags(&bench.repository).unwrap();
     assert_eq!(tags, ["1", "2", "3", "4", "5"]);
     assert_eq!(bench.registry.count("GET", "/tags/list"), 3);
+}
+
+#[test]
+fn lists_that_never_end_or_hold_what_is_no_tag_are_refused() {
+    let bench = bench();
+    let lists = |body: &str, next: &str| {
+        let (body, next) = (body.to_owned(), next.to_owned());
+        bench.registry.set_fault(Fault::Lists { body, next });
+    };
+    let said = |error: Error| match error {
+        Error::Request { cause, .. } => cause.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let tags = || said(bench.client.tags(&bench.repository).unwrap_err());
+    lists(r#"{"tags":["1"]}"#, "/v2/a/b/tags/list?last=1");
+    assert!(tags().contains("leads back to a page"), "{}", tags());
+    // What lies elsewhere is asked for here.
+    lists(
+        r#"{"tags":["1"]}"#,
+        "http://elsewhere.test/v2/a/b/tags/list",
+    );
+    assert!(tags().contains("leads back to a page"), "{}", tags());
+    lists(
+        r#"{"tags":["1","a\u001b[31m"]}"#,
+        "/v2/a/b/tags/list?last=1",
+    );
+    assert!(tags().contains("which is no tag"), "{}", tags());
+    let digest = Digest::sha256(b"subject");
+    let path = format!("/v2/a/b/referrers/{digest}?page=2");
+    lists(r#"{"schemaVersion":2,"manifests":[]}"#, &path);
+    let referrers = bench.client.referrers(&bench.repository, &digest);
+    let found = said(referrers.unwrap_err());
+    assert!(found.contains("leads back to a page"), "{found}");
 }
 
 #[test]

@@ -92,6 +92,13 @@ pub enum Fault {
         /// How often uploads break.
         times: u32,
     },
+    /// Lists of tags and of referrers are this document, and go on there.
+    Lists {
+        /// The document.
+        body: String,
+        /// The address of the next page.
+        next: String,
+    },
     /// Sends of blobs are refused with this status.
     RefuseUploads {
         /// The status.

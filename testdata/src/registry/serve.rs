@@ -65,6 +65,12 @@ fn respond(state: &mut State, request: &Request, port: u16) -> Answer {
     if let Some(answer) = refuse(state, request, port) {
         return answer;
     }
+    if let Fault::Lists { body, next } = &state.fault
+        && (path.ends_with("/tags/list") || path.contains("/referrers/"))
+    {
+        let link = format!("<{next}>; rel=\"next\"");
+        return Answer::status(200).body(body.clone()).header("link", link);
+    }
     let parts: Vec<_> = path.trim_start_matches("/v2/").split('/').collect();
     match (request.method.as_str(), parts.as_slice()) {
         (_, [repository @ .., "blobs", "uploads", number]) => {

@@ -4,6 +4,11 @@
 const LIMITS: &str = "if the image is one that you trust, raise the limit in the [limits] of \
                       Kiln's configuration";
 
+const NOT_THERE: &str = "check the name and the tag: `kiln tags` lists those of a repository";
+
+const AT_FAULT: &str = "the registry, the image or something on the way is at fault: try again, or \
+                        ask another with --registry-mirror";
+
 /// Words of a message, and what to do then. The first that is said counts.
 const HINTS: &[(&str, &str)] = &[
     ("archive has more than", LIMITS),
@@ -120,6 +125,19 @@ const HINTS: &[(&str, &str)] = &[
     (
         ", expected sha256:",
         "what came is not what was announced, and was not kept: get it anew, or ask whoever made it",
+    ),
+    ("the server answered 404", NOT_THERE),
+    ("is no image: ", "`kiln manifest inspect` shows what it is"),
+    ("served wrong content", AT_FAULT),
+    ("is longer than its", AT_FAULT),
+    ("the body ended early", AT_FAULT),
+    ("the connection broke", AT_FAULT),
+    ("redirect refused", AT_FAULT),
+    ("breaks the protocol", AT_FAULT),
+    ("the document at ", AT_FAULT),
+    (
+        "cannot understand ",
+        "it is broken, or made by other rules: get it anew, or ask whoever made it",
     ),
     (
         "cannot unpack layer",

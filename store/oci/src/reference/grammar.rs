@@ -205,7 +205,7 @@ fn is_one_separator(text: &str) -> bool {
     matches!(text, "." | "_" | "__") || text.bytes().all(|byte| byte == b'-')
 }
 
-fn check_tag(tag: &str) -> Result<(), Flaw> {
+pub(super) fn check_tag(tag: &str) -> Result<(), Flaw> {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     if tag.is_empty() {
         return Err(Flaw::EmptyTag);
