@@ -19,17 +19,32 @@ const FILES: [(usize, usize); 4] = [(3_400, 2_000), (700, 40_000), (90, MIB), (1
 /// Writes an image of so many layers, which gzip compressed, to `layout`, by way of `tree`. The
 /// lowest layer has a shell.
 pub fn write(layout: &Path, layers: usize, scale: f64, tree: &Path) {
-    let blobs = layout.join("blobs/sha256");
-    fs::create_dir_all(&blobs).expect("a layout");
     let mut writer = Writer::new(3);
-    let made: Vec<(Value, String)> = (0..layers)
+    let made = (0..layers)
         .map(|number| {
             write_tree(tree, number, scale, &mut writer);
-            let layer = pack(tree, &blobs);
+            let layer = pack(tree, &blobs_of(layout));
             fs::remove_dir_all(tree).expect("a directory");
             layer
         })
         .collect();
+    write_image(layout, made);
+}
+
+/// Writes an image of one layer, which gzip compressed and which is what `tree` has, to `layout`.
+pub fn write_of(tree: &Path, layout: &Path) {
+    write_image(layout, vec![pack(tree, &blobs_of(layout))]);
+}
+
+fn blobs_of(layout: &Path) -> PathBuf {
+    let blobs = layout.join("blobs/sha256");
+    fs::create_dir_all(&blobs).expect("a layout");
+    blobs
+}
+
+/// Writes what is said of layers, of which each is a descriptor and a diff ID.
+fn write_image(layout: &Path, made: Vec<(Value, String)>) {
+    let blobs = blobs_of(layout);
     let (layers, diff_ids): (Vec<Value>, Vec<String>) = made.into_iter().unzip();
     let config = json!({
         "architecture": kiln_oci::Platform::host().architecture,
@@ -78,16 +93,17 @@ fn write_tree(tree: &Path, number: usize, scale: f64, writer: &mut Writer) {
 fn pack(tree: &Path, blobs: &Path) -> (Value, String) {
     let (archive, zipped) = (blobs.join("archive"), blobs.join("archive.gz"));
     let script = "tar --sort=name --owner=0 --group=0 --mtime=@1 -C \"$1\" -cf \"$2\" .
-        gzip -n < \"$2\" > \"$3\"";
-    stdout_of(&mut shell(script, &[tree, &archive, &zipped]));
-    let diff_id = Digest::sha256(fs::read(&archive).expect("an archive")).to_string();
+        gzip -n < \"$2\" > \"$3\"; sha256sum < \"$2\"; sha256sum < \"$3\"";
+    let sums = stdout_of(&mut shell(script, &[tree, &archive, &zipped]));
+    let mut sums = sums.split_whitespace().filter(|word| *word != "-");
+    let mut sum = || sums.next().expect("a digest").to_owned();
+    let (diff_id, hexadecimal) = (format!("sha256:{}", sum()), sum());
     fs::remove_file(archive).expect("an archive");
-    let content = fs::read(&zipped).expect("a layer");
-    let digest = Digest::sha256(&content).to_string();
-    fs::rename(&zipped, blobs.join(hexadecimal(&digest))).expect("a blob");
+    let size = fs::metadata(&zipped).expect("a layer").len();
+    fs::rename(&zipped, blobs.join(&hexadecimal)).expect("a blob");
     let kind = "application/vnd.oci.image.layer.v1.tar+gzip";
     (
-        json!({"mediaType": kind, "digest": digest, "size": content.len()}),
+        json!({"mediaType": kind, "digest": format!("sha256:{hexadecimal}"), "size": size}),
         diff_id,
     )
 }

@@ -101,6 +101,16 @@ impl Contender for Buildah {
         self.push_to(name, archive, Compression::Gzip)
     }
 
+    fn save(&self, name: &str, archive: &Path) -> Command {
+        let target = format!("docker-archive:{}:{name}", archive.display());
+        self.command(&["push", "--quiet", name, &target])
+    }
+
+    fn load(&self, archive: &Path) -> Command {
+        let source = format!("docker-archive:{}", archive.display());
+        self.command(&["pull", "--quiet", &source])
+    }
+
     fn rename(&self, name: &str, other: &str) -> Command {
         self.command(&["tag", name, other])
     }

@@ -92,6 +92,18 @@ impl Contender for Docker {
         self.script(SAVE, &[name, &archive.to_string_lossy()])
     }
 
+    fn save(&self, name: &str, archive: &Path) -> Command {
+        let mut command = self.command(&["save", name, "--output"]);
+        command.arg(archive);
+        command
+    }
+
+    fn load(&self, archive: &Path) -> Command {
+        let mut command = self.command(&["load", "--quiet", "--input"]);
+        command.arg(archive);
+        command
+    }
+
     fn rename(&self, name: &str, other: &str) -> Command {
         self.command(&["tag", name, other])
     }

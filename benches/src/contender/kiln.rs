@@ -73,6 +73,18 @@ impl Contender for Kiln {
         command
     }
 
+    fn save(&self, name: &str, archive: &Path) -> Command {
+        let mut command = self.command(&["save", name, "--output"]);
+        command.arg(archive);
+        command
+    }
+
+    fn load(&self, archive: &Path) -> Command {
+        let mut command = self.command(&["load", "--quiet", "--input"]);
+        command.arg(archive);
+        command
+    }
+
     fn rename(&self, name: &str, other: &str) -> Command {
         self.command(&["tag", name, other])
     }

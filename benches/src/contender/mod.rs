@@ -119,6 +119,12 @@ pub trait Contender {
     /// Returns what writes the image `name`, which is in its store, to an archive.
     fn export(&self, name: &str, context: &Path, archive: &Path) -> Command;
 
+    /// Returns what writes the image `name` to an archive as `docker save` does.
+    fn save(&self, name: &str, archive: &Path) -> Command;
+
+    /// Returns what brings the image of such an archive into its store.
+    fn load(&self, archive: &Path) -> Command;
+
     /// Returns what gives the image `name` another name.
     fn rename(&self, name: &str, other: &str) -> Command;
 

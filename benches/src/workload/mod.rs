@@ -1,5 +1,6 @@
 //! What is measured: the workloads, their sizes and what is promised of them.
 
+mod archives;
 mod cache;
 mod changes;
 mod extremes;
@@ -206,6 +207,8 @@ pub fn all() -> Vec<Box<dyn Workload>> {
         Box::new(large::Archived::ZSTD),
         Box::new(pulls::Pull),
         Box::new(pushes::Pushes),
+        Box::new(archives::Moves::Many),
+        Box::new(archives::Moves::Large),
         Box::new(cache::RegistryCache),
         Box::new(extremes::ThousandSteps),
         Box::new(extremes::ManyLayers),
