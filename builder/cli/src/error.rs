@@ -182,6 +182,14 @@ impl Failure {
     }
 }
 
+/// Fails if there is any failure: all are told, the command ends with the first.
+pub fn fail_with_all(failures: impl IntoIterator<Item = Failure>) -> Result<(), Failure> {
+    let mut failures = failures.into_iter();
+    let first = failures.next();
+    failures.for_each(|failure| _ = failure.report());
+    first.map_or(Ok(()), Err)
+}
+
 /// What the engine says of a command that failed on a full disk.
 const FULL: &str = "the disk of the store is full";
 

@@ -1,6 +1,7 @@
 //! Lists as `docker` prints them: tables, templates, one JSON object per line.
 
 use crate::error::Failure;
+use crate::output::visible;
 use crate::template::{Template, TemplateError};
 use serde_json::Value;
 
@@ -52,7 +53,7 @@ pub fn list(format: Option<&str>, columns: &Columns, rows: &[Value]) -> Result<S
             if !is_table {
                 return Ok(lines.iter().map(|line| format!("{line}\n")).collect());
             }
-            let cells = |line: &String| line.split('\t').map(str::to_owned).collect();
+            let cells = |line: &String| line.split('\t').map(shown_cell).collect();
             Ok(tabulate(&lines.iter().map(cells).collect::<Vec<_>>()))
         }
     }
@@ -87,7 +88,7 @@ fn usual(columns: &Columns, rows: &[Value]) -> Vec<Vec<String>> {
         known.map_or(*field, |one| one.title).to_owned()
     };
     let cell = |row: &Value, field: &str| match &row[field] {
-        Value::String(text) => text.clone(),
+        Value::String(text) => shown_cell(text),
         Value::Null => String::new(),
         other => other.to_string(),
     };
@@ -96,6 +97,11 @@ fn usual(columns: &Columns, rows: &[Value]) -> Vec<Vec<String>> {
     std::iter::once(titles)
         .chain(rows.iter().map(cells))
         .collect()
+}
+
+/// Tables are for people at terminals.
+fn shown_cell(text: &str) -> String {
+    visible(text).into_owned()
 }
 
 const GAP: usize = 3;

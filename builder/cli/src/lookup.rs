@@ -1,7 +1,7 @@
 //! Images of the store by what people call them: a name, a name with a digest, an image ID or
 //! the beginning of one.
 
-use crate::error::{Class, Failure};
+use crate::error::{Class, Failure, fail_with_all};
 use crate::session::invalid_reference;
 use kiln_engine::disk::{NamedImage, Store};
 use kiln_oci::{Descriptor, Digest, Platform, Reference};
@@ -85,10 +85,7 @@ pub fn sound_images(store: &Store) -> Result<Vec<NamedImage>, Failure> {
 
 /// Fails if names are damaged, after what could be done without them was.
 pub fn refuse_damaged(damaged: Vec<kiln_engine::disk::Error>) -> Result<(), Failure> {
-    let mut failures = damaged.into_iter().map(Failure::from);
-    let first = failures.next();
-    failures.for_each(|failure| _ = failure.report());
-    first.map_or(Ok(()), Err)
+    fail_with_all(damaged.into_iter().map(Failure::from))
 }
 
 fn missing(text: &str) -> Failure {

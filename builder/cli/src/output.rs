@@ -3,18 +3,36 @@
 //! Whoever reads may stop reading: that is no failure and never a panic. Anything else that
 //! keeps results from being written is remembered, and reported when the command ends.
 
+use std::borrow::Cow;
 use std::fmt::Arguments;
-use std::io::{Error, ErrorKind, Write};
+use std::io::{Error, ErrorKind, IsTerminal, Write};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 static FAILURE: OnceLock<Error> = OnceLock::new();
 
-/// Writes results to standard output.
+/// Writes results to standard output; what images say of themselves does not command terminals.
 pub fn write(text: Arguments<'_>) {
     let mut output = std::io::stdout().lock();
-    if let Err(error) = output.write_fmt(text).and_then(|()| output.flush()) {
+    let written = match output.is_terminal() {
+        true => output.write_all(visible(&text.to_string()).as_bytes()),
+        false => output.write_fmt(text),
+    };
+    if let Err(error) = written.and_then(|()| output.flush()) {
         remember(error);
     }
+}
+
+/// Returns `text` with control characters written out, except ends of lines and tabs.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    let is_harmless = |letter: char| !letter.is_control() || matches!(letter, '\n' | '\t');
+    if text.chars().all(is_harmless) {
+        return Cow::Borrowed(text);
+    }
+    let written = |letter: char| match is_harmless(letter) {
+        true => letter.to_string(),
+        false => letter.escape_default().to_string(),
+    };
+    Cow::Owned(text.chars().map(written).collect())
 }
 
 /// Writes a message to standard error, as far as anybody reads it.

@@ -1,5 +1,6 @@
 //! Tables: columns as wide as their widest cell.
 
+use crate::output::visible;
 use std::fmt;
 
 /// A table with titles.
@@ -17,7 +18,7 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
 
     /// Adds a row.
     pub fn add(&mut self, row: [String; COLUMNS]) {
-        self.rows.push(row);
+        self.rows.push(row.map(|cell| visible(&cell).into_owned()));
     }
 
     fn width(&self, column: usize) -> usize {
@@ -49,5 +50,7 @@ mod tests {
         let mut table = Table::new(["A", "B"]);
         table.add(["first".to_owned(), "x".to_owned()]);
         assert_eq!(table.to_string(), "A      B\nfirst  x\n");
+        table.add(["\u{1b}[2J".to_owned(), String::new()]);
+        assert!(table.to_string().ends_with("\n\\u{1b}[2J\n"), "{table}");
     }
 }

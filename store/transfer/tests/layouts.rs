@@ -8,7 +8,7 @@ use std::process::Command;
 
 use fixture::Fixture;
 use kiln_disk::Store;
-use kiln_oci::{Descriptor, Platform};
+use kiln_oci::{Descriptor, Index, MediaFamily, Platform};
 use kiln_transfer::layout_name::LayoutName;
 use kiln_transfer::pack::Packing;
 use kiln_transfer::sink::{ArchiveOptions, Destination, oci_layout as sink};
@@ -184,6 +184,30 @@ fn damaged_short_and_missing_blobs_are_refused() {
     fs::remove_file(&blob).unwrap();
     let error = layout.import(&named("1")).unwrap_err();
     assert!(matches!(error, ImportError::BlobMissing { .. }), "{error}");
+}
+
+#[test]
+fn index_of_which_nothing_is_there_is_refused() {
+    let layout = Layout::new("layout-empty-index");
+    let absent = Descriptor::of_bytes("application/vnd.oci.image.manifest.v1+json", b"absent");
+    let index = Index::new(MediaFamily::Oci, vec![absent]).to_bytes();
+    let index_type = "application/vnd.oci.image.index.v1+json";
+    let mut outer = Descriptor::of_bytes(index_type, &index);
+    fs::write(layout.blob(&outer.digest), &index).unwrap();
+    outer.annotations = [(
+        "org.opencontainers.image.ref.name".to_owned(),
+        "empty".to_owned(),
+    )]
+    .into();
+    let outer = Index::new(MediaFamily::Oci, vec![outer]).to_bytes();
+    fs::write(layout.path().join("index.json"), outer).unwrap();
+    let store = layout.empty_store();
+    let error = import(&store, &layout.path(), &named("empty"), &[]).unwrap_err();
+    let said = error.to_string();
+    assert!(
+        said.contains("none of the images that index sha256:"),
+        "{said}"
+    );
 }
 
 #[test]

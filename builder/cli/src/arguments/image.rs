@@ -17,6 +17,9 @@ pub struct PullArguments {
     /// Print the image's digest only
     #[arg(short, long)]
     pub quiet: bool,
+    /// Accepted as Docker has it: nothing but digests is trusted
+    #[arg(long, hide = true)]
+    pub disable_content_trust: bool,
 }
 
 #[derive(Debug, Args)]
@@ -36,6 +39,9 @@ pub struct PushArguments {
     /// Print the image's digest only
     #[arg(short, long)]
     pub quiet: bool,
+    /// Accepted as Docker has it: nothing is signed
+    #[arg(long, hide = true)]
+    pub disable_content_trust: bool,
 }
 
 #[derive(Debug, Args)]
@@ -75,6 +81,12 @@ pub struct InspectArguments {
     /// Print as json on one line, or by a Go template
     #[arg(short, long, value_name = "FORMAT")]
     pub format: Option<String>,
+    /// Accepted as Docker has it: there is nothing else to inspect
+    #[arg(long, hide = true, value_parser = ["image"])]
+    pub r#type: Option<String>,
+    /// Accepted as Docker has it: sizes are always shown
+    #[arg(short, long, hide = true)]
+    pub size: bool,
 }
 
 #[derive(Debug, Args)]

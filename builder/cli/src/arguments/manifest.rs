@@ -1,5 +1,6 @@
 //! The arguments of commands that put images for several platforms under one name.
 
+use super::RemoveArguments;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -13,6 +14,8 @@ pub enum ManifestCommand {
     Inspect(ManifestInspectArguments),
     /// Push a list of the store, and the images in it that the registry lacks
     Push(ManifestPushArguments),
+    /// Remove lists from the store
+    Rm(RemoveArguments),
 }
 
 #[derive(Debug, Args)]

@@ -59,8 +59,11 @@ fn unpack(store: &Store, arguments: &ImportArguments) -> Result<LayerId, Failure
     }
     let file = File::open(path).map_err(|error| {
         let message = format!("cannot open {}", path.display());
-        Failure::caused(Class::Usage, message, &error)
-            .with_hint("name an archive, or - for standard input")
+        let is_address = path.to_string_lossy().contains("://");
+        Failure::caused(Class::Usage, message, &error).with_hint(match is_address {
+            true => "addresses are not fetched: curl -fL ADDRESS | kiln import - NAME",
+            false => "name an archive, or - for standard input",
+        })
     })?;
     unpack_files(store, file)
         .map_err(|error| Failure::from(error).within(format!("cannot import {}", path.display())))

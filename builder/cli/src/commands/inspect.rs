@@ -3,32 +3,51 @@
 use super::images::{shown_size, time_of};
 use crate::arguments::{GlobalArguments, InspectArguments};
 use crate::commands::load::with_tag;
-use crate::error::Failure;
+use crate::error::{Failure, fail_with_all};
 use crate::listing;
 use crate::lookup::{self, Found, image_id};
 use crate::session::{Session, optional_platform};
 use crate::template::Template;
 use kiln_engine::disk::Store;
+use kiln_oci::Platform;
 use kiln_transfer::image::Image;
 use kiln_transfer::images;
 use serde_json::{Map, Value, json};
 
+/// What is found is shown, though the command fails for what is not.
 pub fn run(global: &GlobalArguments, arguments: &InspectArguments) -> Result<(), Failure> {
     let session = Session::open(global)?;
     let store = &session.store;
     let platform = optional_platform(arguments.platform.as_deref())?;
-    let mut objects = Vec::new();
+    let (mut objects, mut failures) = (Vec::new(), Vec::new());
     for name in &arguments.names {
-        let found = lookup::find(store, name)?;
-        let present = match &platform {
-            Some(platform) => vec![found.image(store, Some(platform))?],
-            None => images::present(store, &found.target)?,
-        };
-        for image in &present {
-            objects.push(describe(store, &found, image, present.len() == 1)?);
+        match inspect(store, name, platform.as_ref()) {
+            Ok(found) => objects.extend(found),
+            Err(failure) => failures.push(failure),
         }
     }
-    match arguments.format.as_deref() {
+    if !objects.is_empty() {
+        print(objects, arguments.format.as_deref())?;
+    }
+    fail_with_all(failures)
+}
+
+/// Returns an object for each image that `name` means.
+fn inspect(store: &Store, name: &str, platform: Option<&Platform>) -> Result<Vec<Value>, Failure> {
+    let found = lookup::find(store, name)?;
+    let present = match platform {
+        Some(_) => vec![found.image(store, platform)?],
+        None => images::present(store, &found.target)?,
+    };
+    let is_single = present.len() == 1;
+    let described = present
+        .iter()
+        .map(|image| describe(store, &found, image, is_single));
+    described.collect()
+}
+
+fn print(objects: Vec<Value>, format: Option<&str>) -> Result<(), Failure> {
+    match format {
         None => crate::output::say!("{:#}", Value::Array(objects)),
         Some("json") => crate::output::say!("{}", Value::Array(objects)),
         Some(format) => {

@@ -2,7 +2,7 @@
 
 use crate::arguments::{GlobalArguments, RemoveArguments};
 use crate::commands::load::with_tag;
-use crate::error::{Class, Failure};
+use crate::error::{Class, Failure, fail_with_all};
 use crate::lookup;
 use crate::session::Session;
 use kiln_engine::disk::{Error, Store};
@@ -11,16 +11,10 @@ use kiln_oci::Reference;
 /// All that can be removed is, though the command fails for one of them.
 pub fn run(global: &GlobalArguments, arguments: &RemoveArguments) -> Result<(), Failure> {
     let session = Session::open(global)?;
-    let mut first = None;
-    for name in &arguments.names {
-        if let Err(failure) = remove(&session.store, name, arguments.force) {
-            match first {
-                None => first = Some(failure),
-                Some(_) => _ = failure.report(),
-            }
-        }
-    }
-    first.map_or(Ok(()), Err)
+    let removed = arguments.names.iter();
+    let removed = removed.map(|name| remove(&session.store, name, arguments.force));
+    let failures: Vec<Failure> = removed.filter_map(Result::err).collect();
+    fail_with_all(failures)
 }
 
 fn remove(store: &Store, name: &str, force: bool) -> Result<(), Failure> {

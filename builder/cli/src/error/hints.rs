@@ -9,6 +9,8 @@ const NOT_THERE: &str = "check the name and the tag: `kiln tags` lists those of 
 const AT_FAULT: &str = "the registry, the image or something on the way is at fault: try again, or \
                         ask another with --registry-mirror";
 
+const CUT_OFF: &str = "it is cut off, or was made wrongly: get it anew, or ask whoever made it";
+
 /// Words of a message, and what to do then. The first that is said counts.
 const HINTS: &[(&str, &str)] = &[
     ("archive has more than", LIMITS),
@@ -42,7 +44,7 @@ const HINTS: &[(&str, &str)] = &[
     (
         "cannot mount an overlay of",
         "the store was made for a file system that carries overlays, and this one does not: begin \
-         another store with --root or KILN_ROOT",
+         another store with --root or KILN_ROOT; `kiln save` and `kiln load` take images along",
     ),
     (
         "No space left on device",
@@ -126,7 +128,17 @@ const HINTS: &[(&str, &str)] = &[
         ", expected sha256:",
         "what came is not what was announced, and was not kept: get it anew, or ask whoever made it",
     ),
+    ("unexpected end of layer", CUT_OFF),
+    (", which its manifest names", CUT_OFF),
+    (
+        "gives an image a name that is none",
+        "`kiln load --name` gives it one",
+    ),
     ("the server answered 404", NOT_THERE),
+    (
+        "cannot open ",
+        "check that the path is right, and that you may read it",
+    ),
     ("is no image: ", "`kiln manifest inspect` shows what it is"),
     ("served wrong content", AT_FAULT),
     ("is longer than its", AT_FAULT),
@@ -135,6 +147,11 @@ const HINTS: &[(&str, &str)] = &[
     ("redirect refused", AT_FAULT),
     ("breaks the protocol", AT_FAULT),
     ("the document at ", AT_FAULT),
+    (
+        "is not in the store",
+        "pull, load or build again what it belongs to",
+    ),
+    ("blob sha256:", CUT_OFF),
     (
         "cannot understand ",
         "it is broken, or made by other rules: get it anew, or ask whoever made it",

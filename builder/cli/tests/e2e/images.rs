@@ -188,6 +188,45 @@ fn images_are_found_by_parts_of_their_ids() {
 }
 
 #[test]
+fn what_is_found_is_inspected_beside_what_is_not() {
+    let kiln = Kiln::new();
+    build(&kiln, "app:1", "one");
+    let format = ["inspect", "--type", "image", "--format", "{{.Os}}"];
+    let ran = try_run(&kiln, &[&format[..], &["absent", "app:1", "gone"]].concat());
+    assert_eq!(ran.stdout, "linux\n");
+    ran.failed_saying(4, &["no image `absent`", "no image `gone`", "hint:"]);
+}
+
+#[test]
+fn what_images_say_of_themselves_does_not_command_terminals() {
+    let kiln = Kiln::new();
+    let context = kiln.context("FROM scratch\nLABEL a=\"\u{1b}[2J\u{7f}\"\nCOPY Dockerfile /\n");
+    kiln.build(&context, &["-t", "app"]);
+    let files = kiln.path("files.tar");
+    kiln.run(&["export", "-o", text(&files), "app"]);
+    kiln.run(&["import", "-m", "said\u{1b}[2J", text(&files), "imported"]);
+    let told = kiln.run(&["history", "imported"]);
+    assert!(told.contains("said\\u{1b}[2J"), "{told}");
+    let labels = ["images", "--format", "table {{.Labels}}"];
+    assert!(kiln.run(&labels).contains("a=\\u{1b}[2J\\u{7f}"));
+    // Programs get what there is.
+    let raw = kiln.run(&["images", "--format", "{{.Labels}}", "app"]);
+    assert_eq!(raw, "a=\u{1b}[2J\u{7f}\n");
+    let told = stdout_of(
+        Command::new("script")
+            .args([
+                "-qec",
+                "\"$KILN\" images --format '{{.Labels}}' app",
+                "/dev/null",
+            ])
+            .env("KILN", crate::harness::binary())
+            .env("KILN_ROOT", kiln.root())
+            .env("SHELL", "/bin/sh"),
+    );
+    assert_eq!(told.trim_end(), "a=\\u{1b}[2J\\u{7f}");
+}
+
+#[test]
 fn history_tells_of_each_step_once() {
     let kiln = Kiln::new();
     build(&kiln, "app", "one");

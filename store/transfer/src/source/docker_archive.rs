@@ -101,6 +101,12 @@ fn config(
 ) -> Result<(Content, ImageConfig)> {
     let name = &loadable.config;
     let content = content(files, name, path)?;
+    if content.size > MAX_DOCUMENT_BYTES as u64 {
+        return Err(ImportError::NotAnArchive {
+            path: path.to_owned(),
+            reason: format!("`{name}` is larger than {MAX_DOCUMENT_BYTES} bytes"),
+        });
+    }
     let bytes = store
         .blobs()
         .read(&content.digest, MAX_DOCUMENT_BYTES as u64)?;

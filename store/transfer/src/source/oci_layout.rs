@@ -61,7 +61,16 @@ pub(super) fn bring(
         files,
         platforms,
     };
-    importer.document(target, 0)
+    match importer.document(target, 0)? {
+        0 => Err(ImportError::NotALayout {
+            path: files.path().to_owned(),
+            reason: format!(
+                "it has none of the images that index {} lists",
+                target.digest
+            ),
+        }),
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn check_version(files: &LayoutFiles) -> Result<()> {
@@ -199,7 +208,8 @@ struct Importer<'a> {
 }
 
 impl Importer<'_> {
-    fn document(&self, descriptor: &Descriptor, depth: usize) -> Result<()> {
+    /// Brings what `descriptor` leads to, and returns how many images that were.
+    fn document(&self, descriptor: &Descriptor, depth: usize) -> Result<usize> {
         if depth > DEEPEST_INDEX {
             return Err(ImportError::TooDeep {
                 path: self.files.path().to_owned(),
@@ -211,13 +221,15 @@ impl Importer<'_> {
                 let blobs = std::iter::once(&manifest.config).chain(&manifest.layers);
                 blobs
                     .into_iter()
-                    .try_for_each(|blob| self.files.bring(self.store, blob))
+                    .try_for_each(|blob| self.files.bring(self.store, blob))?;
+                Ok(1)
             }
             Document::Index(index) => {
                 let entries = self.entries(&index)?;
-                entries
+                let counts = entries
                     .into_iter()
-                    .try_for_each(|entry| self.document(entry, depth + 1))
+                    .map(|entry| self.document(entry, depth + 1));
+                counts.sum()
             }
         }
     }

@@ -20,6 +20,7 @@ pub fn run(global: &GlobalArguments, command: &ManifestCommand) -> Result<(), Fa
         ManifestCommand::Annotate(arguments) => annotate::run(global, arguments),
         ManifestCommand::Inspect(arguments) => inspect::run(global, arguments),
         ManifestCommand::Push(arguments) => push(global, arguments),
+        ManifestCommand::Rm(arguments) => crate::commands::rmi::run(global, arguments),
     }
 }
 
