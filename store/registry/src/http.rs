@@ -1,6 +1,6 @@
 //! One exchange of HTTP: connections, redirects, and what breaks them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::error::Error as _;
 use std::io::{self, Read};
 use std::net::IpAddr;
@@ -33,6 +33,8 @@ pub(crate) struct Http {
     clients: Mutex<HashMap<Way, Client>>,
     /// Hosts that may do without TLS, and whether they do.
     plain: tokio::sync::Mutex<HashMap<String, bool>>,
+    /// Hosts that answered over TLS.
+    hosts: Mutex<HashSet<String>>,
 }
 
 /// Ways to connect, each with its own connections.
@@ -81,6 +83,7 @@ impl Http {
             settings,
             clients: Mutex::default(),
             plain: tokio::sync::Mutex::default(),
+            hosts: Mutex::default(),
         }
     }
 
@@ -167,6 +170,34 @@ impl Http {
             .connect_timeout(self.timeouts.connect)
             .http2_adaptive_window(true)
             .referer(false)
+    }
+
+    /// Notes that the host of `url` lets us in.
+    fn answered(&self, url: &Url) {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if url.scheme() == "https" && !hosts.contains(url.authority()) {
+            hosts.insert(url.authority().to_owned());
+        }
+    }
+
+    /// Adds to a broken connection what may be the reason. A server that wants a certificate of
+    /// ours says so only when we believe to be connected, and what it says may come too late to
+    /// be read.
+    fn with_guess(&self, url: &Url, fault: Fault) -> Fault {
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let lacks_certificate = url.scheme() == "https"
+            && !hosts.contains(url.authority())
+            && self
+                .way(url)
+                .is_ok_and(|(_, found)| found.clients.is_empty());
+        match fault.cause {
+            Cause::Connection(text) if lacks_certificate && fault.retry == Retry::After(None) => {
+                let guess = "it may want a client certificate, and none is configured for it";
+                let cause = Cause::Connection(format!("{text} ({guess})"));
+                Fault { cause, ..fault }
+            }
+            cause => Fault { cause, ..fault },
+        }
     }
 
     fn host_builder(&self, url: &Url, found: &Found) -> Result<ClientBuilder, Fault> {
@@ -262,8 +293,14 @@ impl Http {
         let mut before = 0;
         loop {
             match tokio::time::timeout(self.timeouts.idle, sent.as_mut()).await {
-                Ok(Ok(response)) => return Ok(response),
-                Ok(Err(error)) => return Err(send_fault(error, &request.payload)),
+                Ok(Ok(response)) => {
+                    self.answered(url);
+                    return Ok(response);
+                }
+                Ok(Err(error)) => {
+                    let fault = send_fault(error, &request.payload);
+                    return Err(self.with_guess(url, fault));
+                }
                 Err(_) => {}
             }
             let now = progress.load(Ordering::Relaxed);
@@ -381,6 +418,8 @@ pub(crate) fn fault(error: reqwest::Error) -> Fault {
     let retry = match error.is_connect() || error.is_builder() {
         true if text.contains("ertificate") || error.is_builder() => Retry::Never,
         true => Retry::Doubtful,
+        // The server's last word on ours, which comes after the handshake.
+        false if text.contains("alert: ") && text.contains("ertificate") => Retry::Never,
         false => Retry::After(None),
     };
     let text = match error.is_connect() {
