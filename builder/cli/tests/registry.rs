@@ -496,6 +496,56 @@ fn second_pull_takes_over_from_one_that_is_killed() {
 }
 
 #[test]
+fn layers_are_sent_while_they_are_compressed() {
+    let place = Place::new();
+    let context = place.path("context");
+    place.write("context/Dockerfile", "FROM scratch\nCOPY noise /\n");
+    // On a busy machine all may be compressed before anything could be sent.
+    for seed in 1..=5 {
+        let (registry, noise) = (FakeRegistry::start(), noise(seed, 40 << 20));
+        fs::write(place.path("context/noise"), &noise).unwrap();
+        let name = format!("{}/noise:1", registry.address());
+        place
+            .run(&["build", "--tag", &name, context.to_str().unwrap()])
+            .succeeded();
+        place.run(&["push", &name]).succeeded();
+        let requests = registry.requests().into_iter();
+        let mut methods = requests.map(|request| request.method);
+        // The digest is asked for as soon as it is known.
+        let first = methods.find(|method| method == "PATCH" || method == "HEAD");
+        if first.as_deref() == Some("PATCH") {
+            assert_eq!(exported(&place, &name, "noise"), noise);
+            return;
+        }
+    }
+    panic!("nothing was sent before all was compressed");
+}
+
+/// Returns bytes that no compression makes fewer.
+fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut number = seed;
+    let next = || {
+        number = number
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (number >> 56) as u8
+    };
+    std::iter::repeat_with(next).take(bytes).collect()
+}
+
+/// Pulls the image `name` into a fresh store and returns what `file` holds there.
+fn exported(place: &Place, name: &str, file: &str) -> Vec<u8> {
+    place.pull(name).succeeded();
+    let (again, files) = (place.path("again"), place.path("files"));
+    place.write("again/Dockerfile", &format!("FROM {name}\n"));
+    let output = format!("type=local,dest={}", files.display());
+    place
+        .run(&["build", "--output", &output, again.to_str().unwrap()])
+        .succeeded();
+    fs::read(files.join(file)).unwrap()
+}
+
+#[test]
 fn killed_push_is_repeated_and_leaves_no_image_before() {
     if !needs::met(PEER) {
         return;

@@ -439,7 +439,7 @@ impl Task<'_> {
 
     fn tell(&self, progress: &Progress) {
         match progress {
-            Progress::Packing(_) | Progress::Manifest(_) => {}
+            Progress::Packing(_) | Progress::Growing(_) | Progress::Manifest(_) => {}
             Progress::Packed(descriptor) => self.part_done("compressed", descriptor),
             Progress::Writing(descriptor) => self.part_done("writing", descriptor),
         }

@@ -22,7 +22,7 @@ use crate::settings::LazySettings;
 use crate::transport::{Call, Transport};
 use crate::upload::Upload;
 use crate::web;
-use crate::{BlobReader, Canceller, ClientOptions, Pushed, WebAnswer, WebRequest};
+use crate::{BlobReader, Canceller, ClientOptions, GrowingBlob, Pushed, WebAnswer, WebRequest};
 
 const ACCEPTED: [&str; 4] = [
     MediaType::OCI_INDEX,
@@ -187,15 +187,30 @@ impl Client {
         mount_from: Option<&Reference>,
     ) -> Result<Pushed> {
         let endpoint = self.endpoint_to_write(target)?;
-        let (transport, endpoint) = (self.transport.as_ref(), &endpoint);
         let upload = Upload {
-            transport,
-            endpoint,
-            descriptor,
+            transport: &self.transport,
+            endpoint: &endpoint,
             open: &open,
         };
         let mount_from = mount_from.filter(|source| source.registry() == target.registry());
-        self.driver.run(upload.push(mount_from))
+        self.driver.run(upload.push(descriptor, mount_from))
+    }
+
+    /// Brings a blob that is still being made into the repository of `target`, as it grows;
+    /// returns what it became. Errors: also when it is never whole.
+    pub fn push_growing(
+        &self,
+        target: &Reference,
+        blob: &dyn GrowingBlob,
+    ) -> Result<(Descriptor, Pushed)> {
+        let endpoint = self.endpoint_to_write(target)?;
+        let open = |position| blob.open(position);
+        let upload = Upload {
+            transport: &self.transport,
+            endpoint: &endpoint,
+            open: &open,
+        };
+        self.driver.run(upload.push_growing(blob))
     }
 
     /// Puts a manifest or index under the tag of `target`, else under its digest.

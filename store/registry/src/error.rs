@@ -71,10 +71,8 @@ pub enum Error {
         expected: u64,
     },
     /// The bytes to be pushed could not be read.
-    #[error("cannot read blob {digest} to push it")]
+    #[error("cannot read the blob to push it")]
     Source {
-        /// The blob.
-        digest: Digest,
         /// Why.
         #[source]
         source: io::Error,

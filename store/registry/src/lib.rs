@@ -15,6 +15,7 @@ mod credentials;
 mod download;
 mod endpoint;
 mod error;
+mod growing;
 mod http;
 mod listing;
 mod logins;
@@ -32,6 +33,7 @@ pub use cancel::Canceller;
 pub use client::{Client, FetchedDocument};
 pub use download::BlobReader;
 pub use error::{Cause, Error, Result};
+pub use growing::{GrowingBlob, Growth};
 pub use logins::{KeptIn, Login, LoginFile};
 pub use options::{ClientOptions, Observer, RetryPolicy, Timeouts};
 pub use settings::{

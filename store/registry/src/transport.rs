@@ -28,6 +28,7 @@ pub(crate) struct Transport {
 }
 
 /// One request of the protocol, as often as it must be sent.
+#[derive(Clone)]
 pub(crate) struct Call<'a> {
     pub endpoint: &'a Endpoint,
     pub method: Method,

@@ -1,6 +1,7 @@
 //! Blobs on their way out: there already, mounted from a neighbour, or sent.
 //!
-//! Large ones go in several requests; an upload that breaks goes on where the registry says.
+//! Large ones go in several requests; an upload that breaks goes on where the registry says. One
+//! that is still being made is sent as far as it is, before anybody knows its digest.
 //! Specification: OCI distribution-spec, "Pushing blobs".
 
 use std::io::{self, Read};
@@ -9,6 +10,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -19,6 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::endpoint::Endpoint;
 use crate::error::{Cause, Error, Result};
+use crate::growing::{GrowingBlob, Growth};
 use crate::http::{Open, Payload, location};
 use crate::retry::{Attempts, Fault};
 use crate::stream::Outcome;
@@ -35,16 +38,19 @@ pub enum Pushed {
     Uploaded,
 }
 
-/// A blob to be pushed, and where to.
+/// Where blobs are pushed to.
 pub(crate) struct Upload<'a> {
     pub transport: &'a Transport,
     pub endpoint: &'a Endpoint,
-    pub descriptor: &'a Descriptor,
     pub open: Open<'a>,
 }
 
 /// What is larger goes in several requests, so that a broken one costs no more than this.
 const LARGEST_REQUEST_BYTES: u64 = 64 << 20;
+/// What is sent at once of a blob that is being made.
+const GROWN_REQUEST_BYTES: u64 = 16 << 20;
+/// How often is looked whether a blob has grown.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// How far an upload has come, and where it goes on.
 struct Session {
@@ -52,30 +58,90 @@ struct Session {
     position: u64,
     /// How much goes into the next request.
     chunk_bytes: u64,
+    /// What the registry wants in one request at least.
+    least_bytes: u64,
+}
+
+/// What is there of a blob.
+#[derive(Clone, Copy)]
+enum Extent<'a> {
+    /// So many bytes and more.
+    Beyond(u64),
+    Whole(&'a Descriptor),
+}
+
+impl Session {
+    /// Returns up to where the next request can bring the blob.
+    fn next_end(&self) -> u64 {
+        self.position.saturating_add(self.chunk_bytes)
+    }
+
+    /// Returns what goes into the next request.
+    fn next_part(&self, extent: Extent<'_>) -> Range<u64> {
+        let there = match extent {
+            Extent::Beyond(bytes) => bytes,
+            Extent::Whole(descriptor) => descriptor.size,
+        };
+        self.position..there.min(self.next_end())
+    }
 }
 
 impl Upload<'_> {
     /// Brings the blob there in the cheapest way.
-    pub async fn push(&self, mount_from: Option<&Reference>) -> Result<Pushed> {
+    pub async fn push(
+        &self,
+        descriptor: &Descriptor,
+        mount_from: Option<&Reference>,
+    ) -> Result<Pushed> {
         let scopes = [self.endpoint.scope("pull,push")];
-        if self.exists(&scopes).await? {
+        if self.exists(descriptor, &scopes).await? {
             return Ok(Pushed::Existed);
         }
         let source = mount_from
             .map(Reference::repository)
             .filter(|name| *name != self.endpoint.repository);
         if let Some(source) = source
-            && self.mount(source, &scopes).await
+            && self.mount(descriptor, source, &scopes).await
         {
             return Ok(Pushed::Mounted);
         }
-        self.upload(&scopes).await.map(|()| Pushed::Uploaded)
+        let mut session = self.begin(&scopes).await?;
+        let whole = Extent::Whole(descriptor);
+        while !self.advance(&mut session, whole, &scopes).await? {}
+        Ok(Pushed::Uploaded)
     }
 
-    async fn exists(&self, scopes: &[String]) -> Result<bool> {
-        let url = self
-            .endpoint
-            .url(&format!("blobs/{}", self.descriptor.digest));
+    /// Sends `blob` while it is made. Where the registry turns out to have it once it is whole,
+    /// the rest is not sent.
+    pub async fn push_growing(&self, blob: &dyn GrowingBlob) -> Result<(Descriptor, Pushed)> {
+        if let Some(descriptor) = grown_beyond(blob, GROWN_REQUEST_BYTES).await? {
+            let pushed = self.push(&descriptor, None).await?;
+            return Ok((descriptor, pushed));
+        }
+        let scopes = [self.endpoint.scope("pull,push")];
+        let mut session = self.begin(&scopes).await?;
+        session.chunk_bytes = session.least_bytes.max(GROWN_REQUEST_BYTES);
+        loop {
+            // More than one part must be there: the last goes with the digest.
+            let end = session.next_end();
+            let Some(descriptor) = grown_beyond(blob, end).await? else {
+                let grown = Extent::Beyond(end);
+                self.advance(&mut session, grown, &scopes).await?;
+                continue;
+            };
+            if self.exists(&descriptor, &scopes).await? {
+                self.give_up(&session, &scopes).await;
+                return Ok((descriptor, Pushed::Existed));
+            }
+            session.chunk_bytes = session.chunk_bytes.max(LARGEST_REQUEST_BYTES);
+            let whole = Extent::Whole(&descriptor);
+            while !self.advance(&mut session, whole, &scopes).await? {}
+            return Ok((descriptor, Pushed::Uploaded));
+        }
+    }
+
+    async fn exists(&self, descriptor: &Descriptor, scopes: &[String]) -> Result<bool> {
+        let url = self.endpoint.url(&format!("blobs/{}", descriptor.digest));
         let mut call = Call::new(self.endpoint, Method::HEAD, url, scopes);
         call.accepted = Some(StatusCode::NOT_FOUND);
         let response = self.transport.send(&call).await?;
@@ -83,12 +149,12 @@ impl Upload<'_> {
     }
 
     /// Asks the registry to take the blob from `source`; a refusal only means to upload.
-    async fn mount(&self, source: &str, scopes: &[String]) -> bool {
+    async fn mount(&self, descriptor: &Descriptor, source: &str, scopes: &[String]) -> bool {
         let mut scopes = scopes.to_vec();
         scopes.push(format!("repository:{source}:pull"));
         let mut url = self.endpoint.url("blobs/uploads/");
         url.query_pairs_mut()
-            .append_pair("mount", &self.descriptor.digest.to_string())
+            .append_pair("mount", &descriptor.digest.to_string())
             .append_pair("from", source);
         let call = Call::new(self.endpoint, Method::POST, url, &scopes);
         let response = self.transport.attempt(&call).await;
@@ -96,33 +162,39 @@ impl Upload<'_> {
         response.is_ok_and(|response| response.status() == StatusCode::CREATED)
     }
 
-    async fn upload(&self, scopes: &[String]) -> Result<()> {
+    /// Tells the registry that an upload is not wanted any more; it would find out by itself.
+    async fn give_up(&self, session: &Session, scopes: &[String]) {
+        let url = session.location.clone();
+        let call = Call::new(self.endpoint, Method::DELETE, url, scopes);
+        let _ = self.transport.attempt(&call).await;
+    }
+
+    /// Sends the next part, again if need be; whether it was the last.
+    async fn advance(
+        &self,
+        session: &mut Session,
+        extent: Extent<'_>,
+        scopes: &[String],
+    ) -> Result<bool> {
         let mut attempts = Attempts::default();
-        let mut session = self.begin(scopes).await?;
         loop {
-            let begun_at = session.position;
-            let fault = match self.request(&mut session, scopes).await? {
-                Ok(Done::All) => return Ok(()),
-                Ok(Done::Part) => {
-                    attempts = Attempts::default();
-                    continue;
-                }
+            let part = session.next_part(extent);
+            let mut call = self.part(session, &part, scopes);
+            let is_last = finish(&mut call, &part, extent);
+            let fault = match self.request(session, &call, part.clone()).await? {
+                Ok(()) => return Ok(is_last),
                 Err(fault) => fault,
             };
-            let in_parts = session.chunk_bytes < self.descriptor.size;
-            if in_parts && is_refusal_of_parts(&fault) {
+            let is_all = is_last && session.chunk_bytes >= part.end;
+            if !is_all && is_refusal_of_parts(&fault) {
                 // Some registries take a blob in one request only.
-                session = self.begin(scopes).await?;
-                session.chunk_bytes = self.descriptor.size;
-                continue;
-            }
-            let mut call = self.part(&session, begun_at..self.descriptor.size, scopes);
-            if self.descriptor.size - begun_at <= session.chunk_bytes {
-                call.method = Method::PUT;
+                *session = self.begin(scopes).await?;
+                session.chunk_bytes = u64::MAX;
+                return Ok(false);
             }
             let waited = self.transport.pause_or_fail(&call, &mut attempts, fault);
             waited.await?;
-            session = self.go_on(&session, scopes).await?;
+            *session = self.go_on(session, part.end, scopes).await?;
         }
     }
 
@@ -133,26 +205,24 @@ impl Upload<'_> {
         let response = self.transport.send(&call).await?;
         let location = location(response.url(), response.headers());
         let location = location.map_err(|fault| call.error(1, fault.cause))?;
-        let asked = number(response.headers(), "oci-chunk-min-length").unwrap_or(0);
+        let least_bytes = number(response.headers(), "oci-chunk-min-length").unwrap_or(0);
         Ok(Session {
             location,
             position: 0,
-            chunk_bytes: LARGEST_REQUEST_BYTES.max(asked),
+            chunk_bytes: LARGEST_REQUEST_BYTES.max(least_bytes),
+            least_bytes,
         })
     }
 
-    /// Sends what goes into one request.
-    async fn request(&self, session: &mut Session, scopes: &[String]) -> Outcome<Done> {
-        let left = self.descriptor.size - session.position;
-        let is_last = left <= session.chunk_bytes;
+    /// Sends `part` by `call`.
+    async fn request(
+        &self,
+        session: &mut Session,
+        call: &Call<'_>,
+        part: Range<u64>,
+    ) -> Outcome<()> {
         let failure = Mutex::new(None);
-        let part = session.position..session.position + left.min(session.chunk_bytes);
-        let mut call = self.part(session, part.clone(), scopes);
-        if is_last {
-            call.method = Method::PUT;
-            let digest = self.descriptor.digest.to_string();
-            call.url.query_pairs_mut().append_pair("digest", &digest);
-        }
+        let mut call = call.clone();
         call.payload = Payload::Stream {
             range: part.clone(),
             open: self.open,
@@ -164,39 +234,37 @@ impl Upload<'_> {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(source) = broken {
-            let digest = self.descriptor.digest.clone();
-            return Err(Error::Source { digest, source });
+            return Err(Error::Source { source });
         }
         let response = match answer {
             Ok(response) => response,
             Err(fault) => return Ok(Err(fault)),
         };
-        if is_last {
-            return Ok(Ok(Done::All));
-        }
         session.position = part.end;
-        match location(response.url(), response.headers()) {
-            Ok(next) => session.location = next,
-            Err(fault) => return Err(call.error(1, fault.cause)),
+        if call.method == Method::PATCH {
+            match location(response.url(), response.headers()) {
+                Ok(next) => session.location = next,
+                Err(fault) => return Err(call.error(1, fault.cause)),
+            }
         }
-        Ok(Ok(Done::Part))
+        Ok(Ok(()))
     }
 
-    fn part<'a>(&'a self, session: &Session, part: Range<u64>, scopes: &'a [String]) -> Call<'a> {
+    /// Returns a call that sends one of several parts.
+    fn part<'a>(&'a self, session: &Session, part: &Range<u64>, scopes: &'a [String]) -> Call<'a> {
         let url = session.location.clone();
         let mut call = Call::new(self.endpoint, Method::PATCH, url, scopes);
         let kind = HeaderValue::from_static("application/octet-stream");
         call.headers.insert(CONTENT_TYPE, kind);
-        if part != (0..self.descriptor.size)
-            && let Ok(range) = format!("{}-{}", part.start, part.end.saturating_sub(1)).parse()
-        {
+        if let Ok(range) = format!("{}-{}", part.start, part.end.saturating_sub(1)).parse() {
             call.headers.insert(CONTENT_RANGE, range);
         }
         call
     }
 
-    /// Returns where a broken upload goes on: where the registry says, else at the beginning.
-    async fn go_on(&self, broken: &Session, scopes: &[String]) -> Result<Session> {
+    /// Returns where a broken upload goes on, of which all up to `sent` may have come: where the
+    /// registry says, else at the beginning.
+    async fn go_on(&self, broken: &Session, sent: u64, scopes: &[String]) -> Result<Session> {
         let url = broken.location.clone();
         let call = Call::new(self.endpoint, Method::GET, url, scopes);
         let Ok(response) = self.transport.attempt(&call).await else {
@@ -205,10 +273,10 @@ impl Upload<'_> {
         let position = received(response.headers());
         let location = location(response.url(), response.headers());
         match (position, location) {
-            (Some(position), location) if position < self.descriptor.size => Ok(Session {
+            (Some(position), location) if position < sent => Ok(Session {
                 location: location.unwrap_or_else(|_| broken.location.clone()),
                 position,
-                chunk_bytes: broken.chunk_bytes,
+                ..*broken
             }),
             _ => self.begin_anew(broken, scopes).await,
         }
@@ -223,10 +291,33 @@ impl Upload<'_> {
     }
 }
 
-/// What a request has brought there.
-enum Done {
-    Part,
-    All,
+/// Makes `call`, which sends `part`, one that ends the upload if it brings the rest; whether it
+/// does.
+fn finish(call: &mut Call<'_>, part: &Range<u64>, extent: Extent<'_>) -> bool {
+    let Extent::Whole(descriptor) = extent else {
+        return false;
+    };
+    if part.end < descriptor.size {
+        return false;
+    }
+    call.method = Method::PUT;
+    let digest = descriptor.digest.to_string();
+    call.url.query_pairs_mut().append_pair("digest", &digest);
+    if part.start == 0 {
+        call.headers.remove(CONTENT_RANGE);
+    }
+    true
+}
+
+/// Waits until `blob` has more than `bytes` or is whole; returns its descriptor in that case.
+async fn grown_beyond(blob: &dyn GrowingBlob, bytes: u64) -> Result<Option<Descriptor>> {
+    loop {
+        match blob.growth().map_err(|source| Error::Source { source })? {
+            Growth::Whole(descriptor) => return Ok(Some(*descriptor)),
+            Growth::Bytes(there) if there > bytes => return Ok(None),
+            Growth::Bytes(_) => tokio::time::sleep(LOOK_AGAIN_AFTER).await,
+        }
+    }
 }
 
 /// Whether a registry that answers so may take the blob in one request.

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use kiln_disk::{BlobWriter, KeyLock, LayerFacts, LayerId, LayerOrigin, Patience, Store};
+use kiln_disk::{KeyLock, LayerFacts, LayerId, LayerOrigin, Patience, Store};
 use kiln_layer::blob::{LayerBlob, write_layer_blob};
 use kiln_layer::capture::{CaptureOptions, capture};
 use kiln_layer::compress::Compression;
@@ -11,6 +11,7 @@ use kiln_layer::digest::DigestWriter;
 use kiln_oci::{Descriptor, DiffId, MediaFamily};
 
 use crate::error::{Error, Result};
+use crate::growing::{Begun, LayerBlobWriter};
 use crate::image::{self, ImageLayer};
 
 /// The name under which the index of compressed layers has the blob that a layer was pulled
@@ -64,7 +65,8 @@ pub fn prepare(
     }
     let described = image::describe(store, layer, None, clamp_mtime_seconds)?;
     for compression in compressions {
-        ensure(store, &described, *compression, is_stopped)?;
+        let making = unwatched(*compression, is_stopped);
+        ensure(store, &described, making)?;
     }
     Ok(())
 }
@@ -83,7 +85,8 @@ fn prepare_facts(
     let Some(compression) = compressions.first() else {
         return captured_facts(store, layer, clamp_mtime_seconds, is_stopped).map(drop);
     };
-    let (writer, blob) = write_blob(store, layer, clamp_mtime_seconds, *compression, is_stopped)?;
+    let making = unwatched(*compression, is_stopped);
+    let (writer, blob) = write_blob(store, layer, clamp_mtime_seconds, making)?;
     keep_blob(store, writer, &blob, *compression)?;
     let (diff_id, size) = (blob.diff_id, blob.uncompressed_size);
     keep_facts(store, layer, clamp_mtime_seconds, diff_id, size).map(drop)
@@ -247,15 +250,42 @@ pub fn ensure_blob(
     layer: &ImageLayer,
     compression: Compression,
 ) -> Result<Descriptor> {
-    ensure(store, layer, compression, &|| false)
+    ensure_blob_told(store, layer, compression, &|_| ())
 }
 
-fn ensure(
+/// As [`ensure_blob`]; tells `begun` of the blob as soon as it is being made.
+pub(crate) fn ensure_blob_told(
     store: &Store,
     layer: &ImageLayer,
     compression: Compression,
-    is_stopped: Stop<'_>,
+    begun: Begun<'_>,
 ) -> Result<Descriptor> {
+    let making = Making {
+        compression,
+        is_stopped: &|| false,
+        begun,
+    };
+    ensure(store, layer, making)
+}
+
+/// How a blob is made.
+#[derive(Clone, Copy)]
+struct Making<'a> {
+    compression: Compression,
+    is_stopped: Stop<'a>,
+    begun: Begun<'a>,
+}
+
+fn unwatched(compression: Compression, is_stopped: Stop<'_>) -> Making<'_> {
+    Making {
+        compression,
+        is_stopped,
+        begun: &|_| (),
+    }
+}
+
+fn ensure(store: &Store, layer: &ImageLayer, making: Making<'_>) -> Result<Descriptor> {
+    let compression = making.compression;
     if let Some(descriptor) = existing(store, layer, compression)? {
         return Ok(descriptor);
     }
@@ -264,7 +294,7 @@ fn ensure(
     let _lock = store.lock_key(&lock, |_| Patience::Wait)?;
     match existing(store, layer, compression)? {
         Some(descriptor) => Ok(descriptor),
-        None => compress(store, layer, compression, is_stopped),
+        None => compress(store, layer, making),
     }
 }
 
@@ -292,12 +322,7 @@ fn existing(
     Ok(candidates.into_iter().flatten().find(is_here))
 }
 
-fn compress(
-    store: &Store,
-    layer: &ImageLayer,
-    compression: Compression,
-    is_stopped: Stop<'_>,
-) -> Result<Descriptor> {
+fn compress(store: &Store, layer: &ImageLayer, making: Making<'_>) -> Result<Descriptor> {
     let missing = || Error::ArchiveMissing(layer.diff_id.clone());
     let id = layer.layer.as_ref().ok_or_else(missing)?;
     let clamp_mtime_seconds = match facts_of(store, id, &layer.diff_id)? {
@@ -310,7 +335,7 @@ fn compress(
         // Whether the layer still has that archive is seen when it has been written.
         None => None,
     };
-    let (writer, blob) = write_blob(store, id, clamp_mtime_seconds, compression, is_stopped)?;
+    let (writer, blob) = write_blob(store, id, clamp_mtime_seconds, making)?;
     if blob.diff_id != layer.diff_id {
         let (expected, found) = (layer.diff_id.clone(), blob.diff_id.0);
         return Err(Error::LayerChanged {
@@ -319,7 +344,7 @@ fn compress(
             found,
         });
     }
-    keep_blob(store, writer, &blob, compression)
+    keep_blob(store, writer, &blob, making.compression)
 }
 
 /// Reads, hashes and compresses a layer in one pass.
@@ -327,28 +352,29 @@ fn write_blob(
     store: &Store,
     layer: &LayerId,
     clamp_mtime_seconds: Option<i64>,
-    compression: Compression,
-    is_stopped: Stop<'_>,
-) -> Result<(BlobWriter, LayerBlob)> {
-    let mut writer = store.blobs().ingest_hashed()?;
+    making: Making<'_>,
+) -> Result<(LayerBlobWriter, LayerBlob)> {
+    let writer = store.blobs().ingest_hashed()?;
     let path = writer.path();
+    let writer = LayerBlobWriter::new(writer, making.begun);
+    let mut writer = writer.map_err(|error| Failure::Write(error).into_error(&path))?;
     let produce = |sink: &mut dyn Write| {
-        let captured = capture_layer(store, layer, clamp_mtime_seconds, is_stopped, sink);
+        let captured = capture_layer(store, layer, clamp_mtime_seconds, making.is_stopped, sink);
         captured.map_err(Failure::Capture)
     };
-    let written = write_layer_blob(produce, compression, &mut writer);
+    let written = write_layer_blob(produce, making.compression, &mut writer);
     let (blob, ()) = written.map_err(|failure| failure.into_error(&path))?;
     Ok((writer, blob))
 }
 
 fn keep_blob(
     store: &Store,
-    writer: BlobWriter,
+    writer: LayerBlobWriter,
     blob: &LayerBlob,
     compression: Compression,
 ) -> Result<Descriptor> {
-    writer.commit(Some((&blob.digest, blob.size)))?;
     let descriptor = blob.descriptor(MediaFamily::Oci);
+    writer.commit(&descriptor)?;
     store
         .compressed()
         .put(&blob.diff_id, &compression.to_string(), &descriptor)?;

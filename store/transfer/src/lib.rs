@@ -6,6 +6,7 @@ pub mod copy;
 pub mod diff;
 mod error;
 mod expansion;
+pub mod growing;
 pub mod image;
 pub mod images;
 mod json;

@@ -10,6 +10,7 @@ use kiln_oci::{
 };
 
 use crate::error::{Error, Result};
+use crate::growing::GrowingLayer;
 use crate::image::{Image, Listing, in_family};
 use crate::{json, layers};
 
@@ -104,6 +105,8 @@ impl Packing {
 pub enum Progress {
     /// A layer is being compressed, or its blob found.
     Packing(DiffId),
+    /// It is being compressed: whoever wants the blob may have what is there of it.
+    Growing(GrowingLayer),
     /// A layer's blob is ready.
     Packed(Descriptor),
     /// A blob is being written to the target.
@@ -147,7 +150,9 @@ pub fn pack(
             descriptors.push(in_family(&layer.descriptor, packing.family));
             continue;
         }
-        let descriptor = match layers::ensure_blob(store, layer, packing.compression) {
+        let begun = |blob| observe(Progress::Growing(blob));
+        let found = layers::ensure_blob_told(store, layer, packing.compression, &begun);
+        let descriptor = match found {
             Err(crate::Error::ArchiveMissing(_)) if packing.absent == Absent::Describe => {
                 layer.descriptor.clone()
             }

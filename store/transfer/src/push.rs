@@ -1,4 +1,4 @@
-//! Images on their way to a registry: blobs side by side, each as soon as it is compressed,
+//! Images on their way to a registry: blobs side by side, large ones while they are compressed,
 //! manifests when all of them are there.
 //!
 //! A blob is sent only if the registry lacks it and cannot take it from the repository that
@@ -16,6 +16,7 @@ use kiln_registry::{Client, Pushed};
 
 use crate::arrival::source_of;
 use crate::error::{Error, Result};
+use crate::growing::GrowingLayer;
 use crate::image::Image;
 use crate::pack::{self, PackedImage, Packing, Progress};
 
@@ -45,6 +46,7 @@ impl fmt::Display for PushEvent {
             Self::Packing(Progress::Packing(diff_id)) => {
                 write!(formatter, "packing layer {}", diff_id.0)
             }
+            Self::Packing(Progress::Growing(_)) => formatter.write_str("compressing a layer"),
             Self::Packing(Progress::Packed(blob)) => write!(formatter, "packed {}", blob.digest),
             Self::Packing(Progress::Writing(blob)) => write!(formatter, "writing {}", blob.digest),
             Self::Packing(Progress::Manifest(one)) => write!(formatter, "manifest {}", one.digest),
@@ -102,8 +104,14 @@ pub fn push(
     pushing.manifests(&packed)
 }
 
+/// What is to be pushed.
+enum Part {
+    Blob(Box<Blob>),
+    Growing(GrowingLayer),
+}
+
 /// A blob to be pushed.
-struct Part {
+struct Blob {
     descriptor: Descriptor,
     content: Content,
 }
@@ -136,12 +144,19 @@ impl Queue {
     fn add(&self, descriptor: &Descriptor, content: Content) {
         let mut state = self.lock();
         if state.known.insert(descriptor.digest.clone()) {
-            state.parts.push_back(Part {
-                descriptor: descriptor.clone(),
+            let descriptor = descriptor.clone();
+            let blob = Blob {
+                descriptor,
                 content,
-            });
+            };
+            state.parts.push_back(Part::Blob(Box::new(blob)));
             self.changed.notify_one();
         }
+    }
+
+    fn add_growing(&self, layer: GrowingLayer) {
+        self.lock().parts.push_back(Part::Growing(layer));
+        self.changed.notify_one();
     }
 
     /// Says that nothing more is added.
@@ -213,6 +228,10 @@ impl Pushing<'_> {
         let observe = |progress: Progress| {
             match &progress {
                 Progress::Packing(diff_id) => *layer.borrow_mut() = Some(diff_id.clone()),
+                Progress::Growing(growing) => {
+                    *layer.borrow_mut() = None;
+                    queue.add_growing(growing.clone());
+                }
                 Progress::Packed(blob) => {
                     if let Some(diff_id) = layer.borrow_mut().take() {
                         queue.add(blob, Content::Layer(diff_id));
@@ -243,13 +262,29 @@ impl Pushing<'_> {
 
     fn work(&self, queue: &Queue) {
         while let Some(part) = queue.next() {
-            if let Err(error) = self.blob(&part) {
+            let pushed = match &part {
+                Part::Blob(blob) => self.blob(blob),
+                Part::Growing(layer) => self.growing(layer),
+            };
+            if let Err(error) = pushed {
                 queue.fail(error);
             }
         }
     }
 
-    fn blob(&self, part: &Part) -> Result<()> {
+    fn growing(&self, layer: &GrowingLayer) -> Result<()> {
+        match self.client.push_growing(self.target, layer) {
+            Ok((blob, outcome)) => {
+                (self.observer)(PushEvent::Blob { blob, outcome });
+                Ok(())
+            }
+            // Whoever compresses it says why.
+            Err(_) if layer.has_failed() => Ok(()),
+            Err(error) => Err(self.failure(error)),
+        }
+    }
+
+    fn blob(&self, part: &Blob) -> Result<()> {
         let blob = &part.descriptor;
         let source = match &part.content {
             Content::Layer(diff_id) => source_of(self.store, diff_id)?,
@@ -275,7 +310,7 @@ impl Pushing<'_> {
     /// Opens the blob from `position` on: in memory, in the store, or where it was pulled from.
     fn open(
         &self,
-        part: &Part,
+        part: &Blob,
         source: Option<&Reference>,
         position: u64,
     ) -> io::Result<Box<dyn Read + Send>> {
@@ -335,7 +370,7 @@ impl Pushing<'_> {
     }
 
     /// Returns why a blob was not taken: perhaps it is not what it was.
-    fn blob_failure(&self, part: &Part, source: kiln_registry::Error) -> Error {
+    fn blob_failure(&self, part: &Blob, source: kiln_registry::Error) -> Error {
         let is_stored = matches!(part.content, Content::Layer(_));
         match is_stored.then(|| self.store.blobs().check(&part.descriptor.digest)) {
             Some(Err(damaged @ kiln_disk::Error::BlobDamaged { .. })) => damaged.into(),

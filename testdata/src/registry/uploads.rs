@@ -22,6 +22,10 @@ pub(super) fn respond(
             true => under_way(state, 202, repository, number),
             false => Answer::status(416),
         },
+        ("DELETE", Some(number)) => {
+            state.uploads.remove(&number);
+            Answer::status(204)
+        }
         ("PUT", Some(number)) => finish(state, repository, number, query, request),
         _ => Answer::status(404),
     }
