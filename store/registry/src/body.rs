@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Response;
 
 use crate::error::Cause;
-use crate::http;
+use crate::faults;
 use crate::retry::Fault;
 
 /// The most bytes read of a token document or of an error.
@@ -29,7 +29,7 @@ pub(crate) async fn read_whole(
     }
     let collect = async {
         let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(http::fault)? {
+        while let Some(chunk) = response.chunk().await.map_err(faults::fault)? {
             if bytes.len() as u64 + chunk.len() as u64 > limit {
                 return Err(Fault::never(Cause::TooLarge { limit }));
             }

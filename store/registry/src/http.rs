@@ -1,14 +1,12 @@
 //! One exchange of HTTP: connections, redirects, and what breaks them.
 
 use std::collections::{HashMap, HashSet};
-use std::error::Error as _;
 use std::io::{self, Read};
 use std::net::IpAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION};
@@ -16,11 +14,13 @@ use reqwest::{
     Body, Certificate, Client, ClientBuilder, Identity, Method, Response, StatusCode, Url,
 };
 
+use crate::Timeouts;
+use crate::chunks;
 use crate::endpoint::{authority, is_loopback, same_origin};
 use crate::error::Cause;
+use crate::faults::{in_words, send_fault, source_fault, stalled, unusable};
 use crate::retry::{Fault, Retry};
 use crate::settings::{Found, LazySettings, Security};
-use crate::{Timeouts, upload};
 
 const MAX_REDIRECTS: u32 = 10;
 
@@ -283,7 +283,7 @@ impl Http {
                 let source = tokio::task::block_in_place(|| open(range.start));
                 let source = source.map_err(|error| source_fault(failure, error))?;
                 let size = range.end - range.start;
-                let stream = upload::stream(Box::new(source.take(size)), Arc::clone(&progress));
+                let stream = chunks::stream(Box::new(source.take(size)), Arc::clone(&progress));
                 builder
                     .header(CONTENT_LENGTH, size)
                     .body(Body::wrap_stream(stream))
@@ -310,10 +310,6 @@ impl Http {
             before = now;
         }
     }
-}
-
-fn unusable(error: crate::Error) -> Fault {
-    Fault::never(Cause::Settings(error.to_string()))
 }
 
 fn read_pem(path: &Path) -> Result<Vec<u8>, Fault> {
@@ -386,65 +382,5 @@ fn is_link_local(url: &Url) -> bool {
             IpAddr::V6(address) => address.is_unicast_link_local(),
         },
         Err(_) => false,
-    }
-}
-
-fn stalled(idle: Duration) -> Fault {
-    Fault {
-        cause: Cause::Stalled(idle),
-        retry: Retry::Doubtful,
-    }
-}
-
-fn source_fault(failure: &Mutex<Option<io::Error>>, error: io::Error) -> Fault {
-    let text = error.to_string();
-    *failure.lock().unwrap_or_else(|poison| poison.into_inner()) = Some(error);
-    Fault::never(Cause::Connection(text))
-}
-
-/// Tells a broken connection from a body that could not be read.
-fn send_fault(error: reqwest::Error, payload: &Payload<'_>) -> Fault {
-    if let Payload::Stream { failure, .. } = payload
-        && let Some(source) = upload::source_error(&error)
-    {
-        return source_fault(failure, source);
-    }
-    fault(error)
-}
-
-/// Returns what a broken exchange means.
-pub(crate) fn fault(error: reqwest::Error) -> Fault {
-    let text = in_words(&error);
-    let retry = match error.is_connect() || error.is_builder() {
-        true if text.contains("ertificate") || error.is_builder() => Retry::Never,
-        true => Retry::Doubtful,
-        // The server's last word on ours, which comes after the handshake.
-        false if text.contains("alert: ") && text.contains("ertificate") => Retry::Never,
-        false => Retry::After(None),
-    };
-    let text = match error.is_connect() {
-        true => format!("cannot connect: {text}"),
-        false => format!("the connection broke: {text}"),
-    };
-    Fault {
-        cause: Cause::Connection(text),
-        retry,
-    }
-}
-
-/// Returns the innermost reason of `error`: the layers above only say that they failed.
-fn in_words(error: &reqwest::Error) -> String {
-    let mut reason: &dyn std::error::Error = error;
-    while let Some(source) = reason.source() {
-        reason = source;
-    }
-    let text = reason.to_string();
-    match error.source() {
-        // The resolver prints its query; the host stands beside this text anyway.
-        Some(_) if text.starts_with("no records found") => {
-            "no address is known for the host".into()
-        }
-        Some(_) => text,
-        None => "the request failed".to_owned(),
     }
 }

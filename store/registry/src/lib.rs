@@ -10,11 +10,13 @@
 mod authentication;
 mod body;
 mod cancel;
+mod chunks;
 mod client;
 mod credentials;
 mod download;
 mod endpoint;
 mod error;
+mod faults;
 mod growing;
 mod http;
 mod listing;
@@ -30,6 +32,7 @@ mod upload;
 mod web;
 
 pub use cancel::Canceller;
+pub use chunks::skipping;
 pub use client::{Client, FetchedDocument};
 pub use download::BlobReader;
 pub use error::{Cause, Error, Result};
@@ -39,5 +42,5 @@ pub use options::{ClientOptions, Observer, RetryPolicy, Timeouts};
 pub use settings::{
     HostCertificates, MirrorUse, Places, RegistryMirror, RegistryRule, RegistrySettings,
 };
-pub use upload::{Pushed, skipping};
+pub use upload::Pushed;
 pub use web::{WebAnswer, WebFile, WebRequest};

@@ -12,7 +12,8 @@ use reqwest::header::CONTENT_RANGE;
 use reqwest::{Response, Url};
 
 use crate::error::{Cause, Result};
-use crate::retry::{Attempts, Fault, Retry};
+use crate::faults::{fault, stalled};
+use crate::retry::{Attempts, Fault};
 use crate::runtime::Driver;
 use crate::transport::Transport;
 
@@ -143,7 +144,7 @@ impl<S: Supply> Stream<S> {
         let idle = self.transport.http.timeouts.idle;
         let chunk = match tokio::time::timeout(idle, opened.response.chunk()).await {
             Ok(Ok(chunk)) => chunk,
-            Ok(Err(error)) => return Ok(Err(crate::http::fault(error))),
+            Ok(Err(error)) => return Ok(Err(fault(error))),
             Err(_) => return Ok(Err(stalled(idle))),
         };
         let Some(mut chunk) = chunk else {
@@ -223,13 +224,6 @@ impl Pace {
         let kept_up = self.bytes >= slowest;
         *self = Self::default();
         kept_up
-    }
-}
-
-fn stalled(idle: Duration) -> Fault {
-    Fault {
-        cause: Cause::Stalled(idle),
-        retry: Retry::Doubtful,
     }
 }
 
