@@ -4,7 +4,8 @@
 const LIMITS: &str = "if the image is one that you trust, raise the limit in the [limits] of \
                       Kiln's configuration";
 
-const NOT_THERE: &str = "check the name and the tag: `kiln tags` lists those of a repository";
+const NOT_THERE: &str = "check the name and the tag (`kiln tags` lists those of a repository); a blob that \
+                         its registry has lost must be pushed again";
 
 const AT_FAULT: &str = "the registry, the image or something on the way is at fault: try again, or \
                         ask another with --registry-mirror";
