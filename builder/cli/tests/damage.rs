@@ -194,7 +194,10 @@ impl Place {
         let verified = self.run(&store, &["store", "verify"]);
         let fault = verified.fault(None);
         wrong.extend(fault.map(|fault| format!("{what}, verify: {fault}")));
-        if is_needed(file) && (verified.code == 0 || !verified.names(file)) {
+        if is_needed(file)
+            && !is_lost(file, damage)
+            && (verified.code == 0 || !verified.names(file))
+        {
             wrong.push(format!("{what} is not found: {}", verified.told()));
         }
         if file == Path::new("kiln-store.json") {
@@ -230,6 +233,13 @@ fn is_needed(file: &Path) -> bool {
     ]
     .iter()
     .any(|name| file.starts_with(name))
+}
+
+/// Whether the file is then as a power cut leaves one that is written without waiting for the
+/// disk: it counts as none.
+fn is_lost(file: &Path, damage: Damage) -> bool {
+    let is_waited_for = ["blobs", "images", "kiln-store.json"];
+    matches!(damage, Damage::Empty) && !is_waited_for.iter().any(|name| file.starts_with(name))
 }
 
 /// How a file is damaged.

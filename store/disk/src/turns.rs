@@ -255,8 +255,8 @@ mod tests {
     use super::*;
 
     fn queue(name: &str) -> Queue {
-        let directory = std::env::temp_dir().join(format!("kiln-turns-{name}"));
-        let directory = directory.join(std::process::id().to_string());
+        let own = format!("kiln-turns-{name}-{}", std::process::id());
+        let directory = std::env::temp_dir().join(own);
         let _ = std::fs::remove_dir_all(&directory);
         Queue::at(directory)
     }

@@ -21,20 +21,18 @@ pub(crate) const VERSION: u64 = 1;
 /// The file's name in the root.
 pub(crate) const FILE_NAME: &str = "kiln-store.json";
 
+/// Every store has all of this: what is absent has been damaged, and nobody may take a store of
+/// one form for one of another.
 #[derive(Debug, Serialize, Deserialize)]
 struct Format {
     version: u64,
-    #[serde(default)]
     features: Features,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Features {
-    #[serde(default)]
     compatible: Vec<String>,
-    #[serde(default)]
     read_only_compatible: Vec<String>,
-    #[serde(default)]
     incompatible: Vec<String>,
 }
 

@@ -104,6 +104,7 @@ fn processes_that_lock_a_mount_lose_no_update() {
     let number = std::fs::read_to_string(directory(&used).join("number")).unwrap();
     assert_eq!(number, "400");
     assert_eq!(used.facts().uses, 401);
+    drop((used, store));
     std::fs::remove_dir_all(root).unwrap();
 }
 
@@ -123,6 +124,7 @@ fn waiter_learns_who_locks_the_mount_and_goes_on_when_it_is_killed() {
     assert!(started.elapsed() < Duration::from_secs(1));
     let by = std::fs::read_to_string(directory(&used).join("by")).unwrap();
     assert_eq!(by, "locked", "what the killed one left is still there");
+    drop((used, store));
     std::fs::remove_dir_all(root).unwrap();
 }
 
@@ -144,6 +146,7 @@ fn second_private_user_gets_a_directory_of_its_own_that_the_next_reuses() {
         directory(&fourth).ends_with("0"),
         "the killed one's is free"
     );
+    drop((third, fourth, store));
     std::fs::remove_dir_all(root).unwrap();
 }
 
@@ -207,6 +210,7 @@ fn mount_whose_filling_was_killed_is_filled_anew() {
     });
     let path = path.unwrap();
     assert!(path.join("whole").exists() && !path.join("half").exists());
+    drop((used, store));
     std::fs::remove_dir_all(root).unwrap();
 }
 

@@ -36,12 +36,16 @@ fn new_store_is_for_its_owner_only_and_opens_again() {
 #[test]
 fn store_of_a_newer_version_or_with_an_unknown_feature_is_refused_untouched() {
     let newer = r#"{"version":2,"features":"unlike ours"}"#;
-    let feature = r#"{"version":1,"features":{"incompatible":["packs"]}}"#;
-    let reading = r#"{"version":1,"features":{"read_only_compatible":["packs"]}}"#;
+    let lists = |reading: &str, all: &str| {
+        format!(
+            r#"{{"version":1,"features":{{"compatible":[],"read_only_compatible":[{reading}],"incompatible":[{all}]}}}}"#
+        )
+    };
+    let (feature, reading) = (lists("", r#""packs""#), lists(r#""packs""#, ""));
     for (text, wanted) in [
         (newer, "has version 2"),
-        (feature, "`packs`"),
-        (reading, "`packs`"),
+        (&feature, "`packs`"),
+        (&reading, "`packs`"),
     ] {
         let root = empty_directory("newer");
         std::fs::write(root.join("kiln-store.json"), text).unwrap();
@@ -54,6 +58,16 @@ fn store_of_a_newer_version_or_with_an_unknown_feature_is_refused_untouched() {
         );
         std::fs::remove_dir_all(root).unwrap();
     }
+}
+
+#[test]
+fn store_whose_lists_of_features_are_not_all_there_is_damaged() {
+    let root = empty_directory("lists");
+    let text = r#"{"version":1,"features":{"compatible":[],"read_only_compatible":[],"incompatibld":["contained-layers"]}}"#;
+    std::fs::write(root.join("kiln-store.json"), text).unwrap();
+    let error = Store::open(&root).unwrap_err();
+    assert!(matches!(error, Error::Malformed { .. }), "{error}");
+    std::fs::remove_dir_all(root).unwrap();
 }
 
 #[test]

@@ -5,9 +5,9 @@ mod prune;
 mod row;
 
 use crate::arguments::{GlobalArguments, ImagesArguments};
-use crate::error::Failure;
+use crate::error::{Failure, fail_with_all};
 use crate::listing::{Column, Columns, list};
-use crate::lookup::{Found, refuse_damaged, sound_images};
+use crate::lookup::{Found, sound_images};
 use crate::session::Session;
 use filter::Filters;
 pub use filter::matches_pattern;
@@ -35,7 +35,8 @@ pub fn run(global: &GlobalArguments, arguments: &ImagesArguments) -> Result<(), 
         true => print_ids(&rows, arguments.no_trunc),
         false => print_rows(&rows, arguments)?,
     }
-    refuse_damaged(listed.damaged)
+    let unread = rows.into_iter().filter_map(|row| row.problem);
+    fail_with_all(listed.damaged.into_iter().map(Failure::from).chain(unread))
 }
 
 fn print_rows(rows: &[Row], arguments: &ImagesArguments) -> Result<(), Failure> {

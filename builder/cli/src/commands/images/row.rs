@@ -1,5 +1,6 @@
 //! One line of `kiln images`.
 
+use crate::error::Failure;
 use crate::listing::{ago, size};
 use crate::lookup::{image_id, short};
 use crate::quantity;
@@ -20,17 +21,21 @@ pub struct Row {
     /// When it was made; unknown when it does not say so.
     pub created: Option<Timestamp>,
     pub labels: BTreeMap<String, String>,
+    /// Why nothing more is known of it.
+    pub problem: Option<Failure>,
     size_bytes: u64,
 }
 
 impl Row {
     /// An image that cannot be read is listed all the same, with what is known.
     pub fn new(store: &Store, name: Option<Reference>, target: Descriptor) -> Self {
-        let images = images::present(store, &target).unwrap_or_default();
+        let (images, problem) = match images::present(store, &target) {
+            Ok(images) => (images, None),
+            Err(error) => (Vec::new(), Some(Failure::from(error))),
+        };
         let first = images.first();
         let created = first.and_then(|image| image.config.created.as_deref());
         Row {
-            name,
             id: image_id(&target, &images).clone(),
             platforms: images
                 .iter()
@@ -38,6 +43,13 @@ impl Row {
                 .collect(),
             created: created.and_then(|created| created.parse().ok()),
             labels: first.map_or_else(BTreeMap::new, |image| image.config.config.labels.clone()),
+            problem: problem.map(|problem| {
+                let title = name
+                    .as_ref()
+                    .map_or(target.digest.to_string(), Reference::familiar);
+                problem.within(format!("cannot read image {title}"))
+            }),
+            name,
             size_bytes: images.iter().map(|image| size_of(store, image)).sum(),
             target: target.digest,
         }
