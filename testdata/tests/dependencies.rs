@@ -12,12 +12,13 @@ use serde_json::Value;
 /// A crate and the crates of the workspace that it may know, most basic first.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("gzip", &[]),
+    ("note", &[]),
     ("oci", &[]),
     ("runspec", &[]),
     ("plan", &["oci"]),
-    ("layer", &["gzip", "oci"]),
+    ("layer", &["gzip", "note", "oci"]),
     ("registry", &["oci"]),
-    ("sandbox", &["runspec"]),
+    ("sandbox", &["runspec", "note"]),
     ("dockerfile", &["plan", "oci"]),
     ("solver", &["plan", "oci"]),
     ("disk", &["layer", "oci"]),

@@ -236,7 +236,7 @@ impl<W: Write> Walk<W> {
         let handle = openat(parent, name, OPEN_DIRECTORY, Mode::empty())
             .map_err(read_error("open the directory", path))?;
         let (xattrs, note) = self.xattrs(handle.as_fd(), path)?;
-        let metadata = note.map_or(*metadata, |note| note.applied_to(*metadata));
+        let metadata = note.map_or(*metadata, |note| note::applied_to(note, *metadata));
         let entry = self.entry(path, EntryKind::Directory, &metadata, xattrs);
         self.append(&entry, io::empty())?;
         if self.is_opaque(handle.as_fd()) {
@@ -254,8 +254,9 @@ impl<W: Write> Walk<W> {
     ) -> Result<()> {
         if metadata.links > 1 {
             if let Some(target) = self.first_names.get(metadata.inode) {
+                let metadata = self.noted(parent, name, metadata);
                 let kind = EntryKind::HardLink { target };
-                let entry = self.entry(path, kind, metadata, Xattrs::new());
+                let entry = self.entry(path, kind, &metadata, Xattrs::new());
                 return self.append(&entry, io::empty());
             }
             self.first_names.add(metadata.inode, path);
@@ -267,8 +268,16 @@ impl<W: Write> Walk<W> {
             },
             _ => device_kind(metadata).unwrap_or(EntryKind::Fifo),
         };
-        let entry = self.entry(path, kind, metadata, Xattrs::new());
+        let metadata = self.noted(parent, name, metadata);
+        let entry = self.entry(path, kind, &metadata, Xattrs::new());
         self.append(&entry, io::empty())
+    }
+
+    fn noted(&self, parent: BorrowedFd<'_>, name: &OsStr, metadata: &Metadata) -> Metadata {
+        match self.format.has_notes() {
+            true => note::noted_name(parent, name, *metadata),
+            false => *metadata,
+        }
     }
 
     fn capture_regular(
@@ -281,7 +290,7 @@ impl<W: Write> Walk<W> {
         let handle =
             openat(parent, name, OPEN_FILE, Mode::empty()).map_err(read_error("open", path))?;
         let (xattrs, note) = self.xattrs(handle.as_fd(), path)?;
-        let metadata = note.map_or(*metadata, |note| note.applied_to(*metadata));
+        let metadata = note.map_or(*metadata, |note| note::applied_to(note, *metadata));
         if let Some(kind) = device_kind(&metadata) {
             let entry = self.entry(path, kind, &metadata, Xattrs::new());
             return self.append(&entry, io::empty());
@@ -339,7 +348,7 @@ impl<W: Write> Walk<W> {
         let mut xattrs = Xattrs::new();
         let mut note = None;
         for name in names.split(|byte| *byte == 0).map(OsStr::from_bytes) {
-            let is_note = self.format.has_notes() && name == note::NAME;
+            let is_note = self.format.has_notes() && name == note::FILE_ATTRIBUTE;
             if !is_portable_xattr(name) && !is_note {
                 continue;
             }
@@ -347,7 +356,7 @@ impl<W: Write> Walk<W> {
                 Err(Errno::NODATA) => {}
                 other if is_note => {
                     let length = other.map_err(read_error(failed, path))?;
-                    note = Note::parse(&self.value_buffer[..length]);
+                    note = note::Carrier::File.note(&self.value_buffer[..length]);
                 }
                 other => {
                     let length = other.map_err(read_error(failed, path))?;

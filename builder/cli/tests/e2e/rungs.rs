@@ -1,7 +1,7 @@
 //! One Dockerfile on every rung that makes namespaces: the same image, digest for digest.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -25,8 +25,8 @@ const NEEDS: &[Need] = &[
     Need::Program("newuidmap"),
 ];
 
-/// All that asks for ids: accounts, owners, devices, capabilities, archives that keep owners,
-/// and a user whose files are its own.
+/// All that asks for ids: accounts, owners, devices, capabilities, archives that keep owners, links,
+/// pipes, directories that hand on their group, and a user whose files are its own.
 const DOCKERFILE: &str = r#"
 FROM debian:bookworm
 RUN useradd --create-home --uid 1234 ann && touch /home/ann/file && chown ann: /home/ann/file \
@@ -39,9 +39,14 @@ RUN tar -C /srv --exclude=./dev --sort=name --mtime=@0 -cf /all.tar . && mkdir /
     && cp -a /home/ann /ann && chgrp -R mail /copy && find / -xdev -user games | sort >/games
 RUN setpriv --reuid=7 --regid=8 --clear-groups sh -c 'id >/tmp/id; mkdir /tmp/d; echo x >/tmp/d/x' \
     && test "$(stat -c %u:%g /tmp/d/x)" = 7:8
+RUN ln -s issue /etc/link && chown -h 7:8 /etc/link && mkfifo -m 640 /srv/pipe && chown 7:8 /srv/pipe \
+    && ln /home/ann/file /home/ann/further && install -d -m 2775 -g staff /srv/staff && cd /srv/staff \
+    && touch file && mkdir deep && ln -s file link && mkfifo pipe && chmod 2755 deep
+COPY --chown=7:8 linked /srv/linked/
 USER ann
 WORKDIR /home/ann/work
-RUN id >id && mkdir deep && cp /etc/issue deep/ && umask 077 && touch deep/private
+RUN id >id && mkdir deep && cp /etc/issue deep/ && ln -s issue deep/link && mkfifo deep/pipe \
+    && umask 077 && touch deep/private
 "#;
 
 /// Where another user builds: directories that are its own, and a copy of the program.
@@ -64,6 +69,8 @@ impl Place {
         fs::copy(binary(), place.path("kiln")).expect("a copy of the program");
         fs::create_dir_all(place.path("own/context")).expect("directories");
         fs::write(place.path("own/context/Dockerfile"), DOCKERFILE).expect("the Dockerfile");
+        fs::create_dir(place.path("own/context/linked")).expect("a directory");
+        symlink("nowhere", place.path("own/context/linked/link")).expect("a link");
         if let Some(user) = user {
             let mut chown = Command::new("chown");
             chown.args(["-R", user]).arg(place.path("own"));

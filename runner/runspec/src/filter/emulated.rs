@@ -55,6 +55,8 @@ pub enum EmulatedCall {
     Creat,
     Mkdir,
     Mkdirat,
+    Symlink,
+    Symlinkat,
     Execve,
     Execveat,
     Setuid,
@@ -88,7 +90,8 @@ const IDS: &[(&str, EmulatedCall)] = &[
     ("stat", Stat), ("lstat", Lstat), ("fstat", Fstat), ("newfstatat", Newfstatat),
     ("statx", Statx),
     ("open", Open), ("openat", Openat), ("openat2", Openat2), ("creat", Creat),
-    ("mkdir", Mkdir), ("mkdirat", Mkdirat), ("execve", Execve), ("execveat", Execveat),
+    ("mkdir", Mkdir), ("mkdirat", Mkdirat),
+    ("symlink", Symlink), ("symlinkat", Symlinkat), ("execve", Execve), ("execveat", Execveat),
     ("setuid", Setuid), ("setuid32", Setuid), ("setgid", Setgid), ("setgid32", Setgid),
     ("setreuid", Setreuid), ("setreuid32", Setreuid),
     ("setregid", Setregid), ("setregid32", Setregid),
@@ -141,7 +144,7 @@ pub(super) fn rules(profile: &Profile, emulation: Emulation) -> Vec<Rule> {
         if allows(rule.action) {
             let named =
                 calls(emulation).filter(|(name, _)| rule.names.iter().any(|one| one == name));
-            rules.extend(named.flat_map(|(name, call)| emulating(rule, name, call)));
+            rules.extend(named.flat_map(|(name, call)| emulating(rule, name, call, emulation)));
         }
         rules.push(rule.clone());
     }
@@ -156,7 +159,7 @@ pub(super) fn rules(profile: &Profile, emulation: Emulation) -> Vec<Rule> {
             .collect();
         let plain = Rule::new(profile.default_action, &[]);
         let others = others.into_iter();
-        rules.extend(others.flat_map(|(name, call)| emulating(&plain, name, call)));
+        rules.extend(others.flat_map(|(name, call)| emulating(&plain, name, call, emulation)));
     }
     rules
 }
@@ -166,7 +169,12 @@ fn allows(action: Action) -> bool {
 }
 
 /// Returns `rule` for one call, and for as much of it as is carried out in another way.
-fn emulating(rule: &Rule, name: &'static str, call: EmulatedCall) -> Vec<Rule> {
+fn emulating(
+    rule: &Rule,
+    name: &'static str,
+    call: EmulatedCall,
+    emulation: Emulation,
+) -> Vec<Rule> {
     let narrowed = |condition: Option<Condition>| Rule {
         action: Action::Emulate,
         names: vec![Cow::Borrowed(name)],
@@ -174,7 +182,7 @@ fn emulating(rule: &Rule, name: &'static str, call: EmulatedCall) -> Vec<Rule> {
         includes: rule.includes.clone(),
         excludes: rule.excludes.clone(),
     };
-    match conditions(call) {
+    match conditions(call, emulation) {
         conditions if conditions.is_empty() => vec![narrowed(None)],
         conditions => conditions
             .into_iter()
@@ -184,7 +192,7 @@ fn emulating(rule: &Rule, name: &'static str, call: EmulatedCall) -> Vec<Rule> {
 }
 
 /// Returns what arguments must be, one or the other; nothing if they do not matter.
-fn conditions(call: EmulatedCall) -> Vec<Condition> {
+fn conditions(call: EmulatedCall, emulation: Emulation) -> Vec<Condition> {
     const KIND: u64 = 0o17_0000;
     const CHARACTER_DEVICE: u64 = 0o2_0000;
     const BLOCK_DEVICE: u64 = 0o6_0000;
@@ -197,8 +205,9 @@ fn conditions(call: EmulatedCall) -> Vec<Condition> {
         kinds.map(|kind| masked(argument, KIND, kind)).to_vec()
     };
     match call {
-        Mknod => devices(1),
-        Mknodat => devices(2),
+        // Where there is one id, pipes have owners by name too.
+        Mknod if emulation == Emulation::Devices => devices(1),
+        Mknodat if emulation == Emulation::Devices => devices(2),
         Prctl => {
             let keeps = Comparison::Equal(SET_KEEP_CAPABILITIES);
             vec![Condition::low(0, keeps)]

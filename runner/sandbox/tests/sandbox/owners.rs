@@ -19,6 +19,11 @@ pub const WITH_ONE_ID: &[Case] = &[
         "paths_lead_where_the_asker_would_go",
         paths_lead_where_the_asker_would_go,
     ),
+    ("links_and_pipes_have_owners", links_and_pipes_have_owners),
+    (
+        "what_is_new_belongs_to_the_group_of_its_directory",
+        what_is_new_belongs_to_the_group_of_its_directory,
+    ),
     ("processes_become_others", processes_become_others),
     ("files_of_others_are_theirs", files_of_others_are_theirs),
     ("commands_begin_as_their_user", commands_begin_as_their_user),
@@ -84,7 +89,7 @@ fn owners_are_noted_and_told() {
         find /d -user 11 | wc -l; chown 1:1 /nothing 2>&1
         mknod /d/null c 1 3; stat -c '%F %t:%T' /d/null; test -c /d/null && echo device",
     );
-    let expected = "a 1000:42 644\nb 7:8 644\nc 3:4 755\ne 0:9 755\n5:6\n0:0\n5\n\
+    let expected = "a 1000:42 644\nb 7:8 644\nc 3:4 755\ne 0:9 755\n5:6\n0:0\n6\n\
         chown: /nothing: No such file or directory\n\
         character special file 1:3\ndevice\n";
     assert_eq!(ran.succeeded(), expected, "{}", ran.stderr);
@@ -104,6 +109,48 @@ fn paths_lead_where_the_asker_would_go() {
         cd /jail; busybox chroot /jail /bin/busybox stat -c %u:%g /link; stat -Lc %u:%g link",
     );
     assert_eq!(ran.succeeded(), "8:8\n6:7\n0:0\n8:8\n", "{}", ran.stderr);
+}
+
+/// Their owners stay theirs when they move, and are copied up with them.
+fn links_and_pipes_have_owners() {
+    let fixture = Fixture::new();
+    std::os::unix::fs::symlink("nowhere", fixture.path("lower/old")).expect("a link");
+    let ran = fixture.run(
+        "mkdir /d; cd /d; ln -s a link; mkfifo -m 640 pipe; mv link moved; stat -c '%u:%g %a' moved pipe
+        chown -h 5:6 moved; chown 7 pipe; chown -h 8:9 /old; mv moved link; mv pipe other
+        stat -c '%n %u:%g %a' link other /old; chown -h :7 link; ln link twice; stat -c %u:%g twice
+        chown -h 0:0 link; stat -c %u:%g twice; chown -hR 3:4 /d; stat -c %u:%g twice; readlink link",
+    );
+    assert_eq!(
+        ran.succeeded(),
+        "0:0 777\n0:0 640\nlink 5:6 777\nother 7:0 640\n/old 8:9 777\n5:7\n0:0\n3:4\na\n",
+        "{}",
+        ran.stderr
+    );
+    let mut spec = fixture.spec(
+        "cd /tmp; umask 0; ln -s a link; mkfifo -m 604 pipe; ln -s x link 2>/dev/null || echo there
+        ln -s a /nowhere/link 2>/dev/null || echo nowhere; stat -c '%n %u:%g %a' link pipe",
+    );
+    spec.user = ResolvedUser {
+        uid: 1000,
+        gid: 42,
+        groups: Vec::new(),
+    };
+    let ran = fixture.run_spec(&spec);
+    let expected = "there\nnowhere\nlink 1000:42 777\npipe 1000:42 604\n";
+    assert_eq!(ran.succeeded(), expected, "{}", ran.stderr);
+}
+
+fn what_is_new_belongs_to_the_group_of_its_directory() {
+    let fixture = Fixture::new();
+    let ran = fixture.run(
+        "mkdir /d; chown :50 /d; chmod 2775 /d; cd /d; echo x >file; mkdir e; echo x >e/file
+        ln -s a link; mkfifo pipe; mknod null c 1 3; cp /etc/passwd copy
+        stat -c '%n %u:%g' file e e/file link pipe null copy; stat -c %a e",
+    );
+    let names = ["file", "e", "e/file", "link", "pipe", "null", "copy"];
+    let expected: String = names.iter().map(|name| format!("{name} 0:50\n")).collect();
+    assert_eq!(ran.succeeded(), expected + "2755\n", "{}", ran.stderr);
 }
 
 fn processes_become_others() {

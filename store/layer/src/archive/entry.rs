@@ -151,7 +151,7 @@ pub fn is_portable_xattr(name: &OsStr) -> bool {
         // A PAX key ends at the first `=`.
         _ if name.contains(&b'=') => false,
         // What a store notes of files is not theirs to say.
-        _ if name == crate::tree::note::NAME.as_bytes() => false,
+        _ if name == crate::tree::note::FILE_ATTRIBUTE.as_bytes() => false,
         _ => name.starts_with(b"user.") && !name.starts_with(b"user.overlay."),
     }
 }

@@ -103,16 +103,23 @@ pub(super) fn apply_to_name(
     }
     let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
     match rustix::fs::chownat(parent, name, Some(uid), Some(gid), no_follow) {
-        // Links and pipes cannot carry a note: they stay root's.
-        Err(Errno::INVAL | Errno::PERM) if flavor.has_notes() => {}
+        Err(Errno::INVAL | Errno::PERM) if flavor.has_notes() => {
+            let (uid, gid) = (attributes.uid, attributes.gid);
+            let device = None;
+            note::write_name(parent, name, Note { uid, gid, device })
+                .map_err(TreeError::io("note the owner of", path))?;
+        }
         owned => owned.map_err(TreeError::io("set the owner of", path))?,
     }
     if kind != FileKind::Symlink {
         chmod(parent, name, Mode::from(attributes.mode & 0o7777))
             .map_err(TreeError::io("set the permissions of", path))?;
     }
-    xattr::set(parent, name, &attributes.xattrs)
-        .map_err(TreeError::io("set the extended attributes of", path))?;
+    // Where what is no regular file has a note, no other attribute may pass for it.
+    if !flavor.has_notes() {
+        xattr::set(parent, name, &attributes.xattrs)
+            .map_err(TreeError::io("set the extended attributes of", path))?;
+    }
     if attributes.modified.is_none() {
         return Ok(());
     }

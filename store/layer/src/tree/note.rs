@@ -1,32 +1,20 @@
-//! What a process in a user namespace may not give to a file, noted beside it.
+//! What a process in a user namespace may not give to a file, noted beside it: see [`kiln_note`].
 //!
-//! There the kernel makes no devices, and no owners that the namespace does not map. In layers
-//! of users ([`super::WhiteoutFormat::has_notes`]) a file or directory then says in an extended attribute,
-//! `user.kiln.file`, whose it is: `1000:42`, and a regular file that stands for a device what
-//! it stands for: `0:6 b 8:0`. Steps see an empty file; with one id they are told the noted owner,
-//! which their sandbox reads and writes in the same form. A tree and an archive show what is noted.
-//! Symbolic links and named pipes cannot carry attributes: they are root's.
+//! Files of users' layers ([`super::WhiteoutFormat::has_notes`]) have notes. Steps see an empty file
+//! for a device; with one id they are told the noted owner by their sandbox. A tree and an archive
+//! show what is noted.
 
 use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
 
+use kiln_note::VALUE_BYTES_MAXIMUM;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
 use super::directory::Flavor;
 use super::{FileKind, Metadata, xattr};
 
-/// The name of the attribute.
-pub(crate) const NAME: &str = "user.kiln.file";
-
-/// What is noted beside a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Note {
-    pub uid: u32,
-    pub gid: u32,
-    /// The device that a regular file stands for: its kind, major and minor number.
-    pub device: Option<(FileKind, (u32, u32))>,
-}
+pub(crate) use kiln_note::{Carrier, Device, FILE_ATTRIBUTE, Note};
 
 impl Flavor {
     /// Whether notes are written and read.
@@ -39,56 +27,29 @@ impl Flavor {
     }
 }
 
-impl Note {
-    fn to_text(self) -> String {
-        let Self { uid, gid, device } = self;
-        match device {
-            None => format!("{uid}:{gid}"),
-            Some((kind, (major, minor))) => {
-                let letter = if kind == FileKind::BlockDevice {
-                    'b'
-                } else {
-                    'c'
-                };
-                format!("{uid}:{gid} {letter} {major}:{minor}")
-            }
-        }
+/// Returns the metadata as noted: what a file would have if it could.
+pub(crate) fn applied_to(note: Note, metadata: Metadata) -> Metadata {
+    let mut noted = metadata;
+    // Any other owner was given to it later, by a step that could.
+    if (metadata.uid, metadata.gid) == (0, 0) {
+        (noted.uid, noted.gid) = (note.uid, note.gid);
     }
-
-    /// Returns what `value` notes; nothing if it is no note.
-    pub(crate) fn parse(value: &[u8]) -> Option<Self> {
-        let pair = |text: &str| {
-            let (first, second) = text.split_once(':')?;
-            Some((first.parse().ok()?, second.parse().ok()?))
+    if let (FileKind::Regular, Some(device)) = (metadata.kind, note.device) {
+        noted.kind = match device.is_block {
+            true => FileKind::BlockDevice,
+            false => FileKind::CharacterDevice,
         };
-        let mut words = std::str::from_utf8(value).ok()?.split(' ');
-        let (uid, gid) = pair(words.next()?)?;
-        let device = match (words.next(), words.next()) {
-            (None, _) => None,
-            (Some("b"), Some(numbers)) => Some((FileKind::BlockDevice, pair(numbers)?)),
-            (Some("c"), Some(numbers)) => Some((FileKind::CharacterDevice, pair(numbers)?)),
-            _ => return None,
-        };
-        Some(Self { uid, gid, device })
+        noted.special_device = (device.major, device.minor);
     }
-
-    /// Returns the metadata as noted: what a file or directory would have if it could.
-    pub(crate) fn applied_to(self, metadata: Metadata) -> Metadata {
-        let mut noted = metadata;
-        // Any other owner was given to it later, by a step that could.
-        if (metadata.uid, metadata.gid) == (0, 0) {
-            (noted.uid, noted.gid) = (self.uid, self.gid);
-        }
-        if let (FileKind::Regular, Some((kind, numbers))) = (metadata.kind, self.device) {
-            noted.kind = kind;
-            noted.special_device = numbers;
-        }
-        noted
-    }
+    noted
 }
 
-fn can_carry(metadata: &Metadata) -> bool {
-    matches!(metadata.kind, FileKind::Regular | FileKind::Directory)
+/// Returns how files of a kind carry notes.
+fn carrier(kind: FileKind) -> Carrier {
+    match kind {
+        FileKind::Regular | FileKind::Directory => Carrier::File,
+        _ => Carrier::Other,
+    }
 }
 
 /// Returns the metadata of `name` in `parent` with what is noted beside it.
@@ -98,38 +59,64 @@ pub(super) fn noted(
     name: &OsStr,
     metadata: Metadata,
 ) -> Metadata {
-    if !flavor.has_notes() || !can_carry(&metadata) {
-        return metadata;
+    match flavor.has_notes() {
+        true => noted_name(parent, name, metadata),
+        false => metadata,
     }
+}
+
+/// Returns the metadata of `name` in `parent`, of a directory that has notes, as noted.
+pub(crate) fn noted_name(parent: BorrowedFd<'_>, name: &OsStr, metadata: Metadata) -> Metadata {
     let path = xattr::path_by_handle(parent, name);
-    read_with(metadata, |value| rustix::fs::lgetxattr(&path, NAME, value))
+    read_with(metadata, |attribute, value| {
+        rustix::fs::lgetxattr(&path, attribute, value)
+    })
 }
 
 /// Returns the metadata of an open file with what is noted beside it.
 pub(super) fn noted_handle(flavor: Flavor, handle: BorrowedFd<'_>, metadata: Metadata) -> Metadata {
-    if !flavor.has_notes() || !can_carry(&metadata) {
+    if !flavor.has_notes() {
         return metadata;
     }
-    read_with(metadata, |value| rustix::fs::fgetxattr(handle, NAME, value))
+    read_with(metadata, |attribute, value| {
+        rustix::fs::fgetxattr(handle, attribute, value)
+    })
 }
 
-fn read_with(metadata: Metadata, get: impl FnOnce(&mut [u8]) -> Result<usize, Errno>) -> Metadata {
-    let mut value = [0; 64];
-    let note = get(&mut value)
+fn read_with(
+    metadata: Metadata,
+    get: impl FnOnce(&str, &mut [u8]) -> Result<usize, Errno>,
+) -> Metadata {
+    let carrier = carrier(metadata.kind);
+    let mut value = [0; VALUE_BYTES_MAXIMUM];
+    let note = get(carrier.attribute(), &mut value)
         .ok()
-        .and_then(|length| Note::parse(&value[..length]));
-    note.map_or(metadata, |note| note.applied_to(metadata))
+        .and_then(|length| carrier.note(&value[..length]));
+    note.map_or(metadata, |note| applied_to(note, metadata))
 }
 
-/// Notes beside an open file.
+/// Notes beside an open file or directory.
 pub(super) fn write_handle(handle: BorrowedFd<'_>, note: Note) -> Result<(), Errno> {
-    let text = note.to_text();
-    rustix::fs::fsetxattr(handle, NAME, text.as_bytes(), XattrFlags::empty())
+    let carrier = Carrier::File;
+    let value = carrier.value(note);
+    rustix::fs::fsetxattr(handle, carrier.attribute(), &value, XattrFlags::empty())
 }
 
-/// Takes back what was noted beside an open file.
+/// Notes beside a link, a pipe or a socket. Where a file system has no room for that it stays
+/// root's.
+pub(super) fn write_name(parent: BorrowedFd<'_>, name: &OsStr, note: Note) -> Result<(), Errno> {
+    let carrier = Carrier::Other;
+    let path = xattr::path_by_handle(parent, name);
+    let value = carrier.value(note);
+    match rustix::fs::lsetxattr(&path, carrier.attribute(), &value, XattrFlags::empty()) {
+        Err(Errno::NOTSUP | Errno::PERM) => Ok(()),
+        other => other,
+    }
+}
+
+/// Takes back what was noted beside an open file. Of others a change of the owner does.
 pub(super) fn remove_handle(handle: BorrowedFd<'_>) -> Result<(), Errno> {
-    match rustix::fs::fremovexattr(handle, NAME) {
+    match rustix::fs::fremovexattr(handle, FILE_ATTRIBUTE) {
         Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
         other => other,
     }
@@ -138,33 +125,46 @@ pub(super) fn remove_handle(handle: BorrowedFd<'_>) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tree::Timestamp;
 
     #[test]
-    fn notes_are_read_as_they_were_written() {
-        let device = |kind| Some((kind, (8, 17)));
-        for device in [
-            None,
-            device(FileKind::BlockDevice),
-            device(FileKind::CharacterDevice),
-        ] {
-            let note = Note {
-                uid: 1000,
-                gid: 4_294_967_294,
-                device,
-            };
-            assert_eq!(Note::parse(note.to_text().as_bytes()), Some(note));
-        }
-        for text in [
-            "",
-            "1",
-            "1:2 d 1:2",
-            "1:2 b",
-            "1:2 b 3",
-            "a:b",
-            "1:-2",
-            "\u{ff}",
-        ] {
-            assert_eq!(Note::parse(text.as_bytes()), None, "{text}");
+    fn notes_count_while_the_file_is_root_s() {
+        let device = Device {
+            is_block: true,
+            major: 8,
+            minor: 17,
+        };
+        let note = Note {
+            uid: 1000,
+            gid: 42,
+            device: Some(device),
+        };
+        let file = |kind, uid, gid, special_device| Metadata {
+            kind,
+            mode: 0o644,
+            uid,
+            gid,
+            size: 0,
+            modified: Timestamp::default(),
+            changed: Timestamp::default(),
+            links: 1,
+            inode: 1,
+            device: 1,
+            special_device,
+        };
+        let block = FileKind::BlockDevice;
+        let table = [
+            (FileKind::Regular, (0, 0), (block, 1000, 42, (8, 17))),
+            (FileKind::Regular, (7, 0), (block, 7, 0, (8, 17))),
+            (
+                FileKind::Symlink,
+                (0, 0),
+                (FileKind::Symlink, 1000, 42, (0, 0)),
+            ),
+        ];
+        for (kind, (uid, gid), (shown, user, group, numbers)) in table {
+            let found = applied_to(note, file(kind, uid, gid, (0, 0)));
+            assert_eq!(found, file(shown, user, group, numbers), "{kind:?} {uid}");
         }
     }
 }

@@ -12,7 +12,7 @@ use super::attributes::{apply_to_handle, apply_to_name, apply_to_new, copy_attri
 use super::directory::{self, Directory, Flavor};
 use super::handles;
 use super::metadata::is_whiteout_device;
-use super::note::{self, Note};
+use super::note::{self, Device, Note};
 use super::resolve::Resolved;
 use super::upper::{Place, make_node};
 use super::{Attributes, FileKind, Follow, NewFile, Result, Timestamp, Tree, TreeError};
@@ -276,7 +276,11 @@ impl Tree {
         let note = Note {
             uid: attributes.uid,
             gid: attributes.gid,
-            device: Some((kind, device)),
+            device: Some(Device {
+                is_block: kind == FileKind::BlockDevice,
+                major: device.0,
+                minor: device.1,
+            }),
         };
         note::write_handle(handle.as_fd(), note).map_err(TreeError::io("note the device", path))
     }

@@ -28,7 +28,7 @@ impl WhiteoutFormat {
 pub fn belongs_to_file(name: &OsStr) -> bool {
     let name = name.as_bytes();
     let overlay = name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
-    let ours = name == super::note::NAME.as_bytes()
+    let ours = name == super::note::FILE_ATTRIBUTE.as_bytes()
         || name == WhiteoutFormat::ContainedUser.opaque_name().as_bytes();
     let kept = name.starts_with(b"user.")
         || name.starts_with(b"trusted.")

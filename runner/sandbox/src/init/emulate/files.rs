@@ -1,12 +1,12 @@
 //! Files that others than root make: they belong to them from the first moment.
 //!
-//! Those of root need no note, and the kernel makes them.
+//! Those of root and its group need no note, and the kernel makes them.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use kiln_runspec::filter::EmulatedCall;
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::caller::{Caller, Place};
@@ -26,9 +26,6 @@ impl Watcher {
         caller: &Caller<'_>,
         kind: EmulatedCall,
     ) -> io::Result<Answer> {
-        let Some(owner) = self.owner_of_new(caller)? else {
-            return Ok(Answer::Kernel);
-        };
         let (place, mode) = match kind {
             EmulatedCall::Mkdirat => (
                 caller.place(caller.word(0) as i32, 1, false)?,
@@ -40,18 +37,62 @@ impl Watcher {
             path: without_slashes(place.path),
             ..place
         };
-        let Some((parent, name)) = caller.open_parent(&path)? else {
+        self.make_named(caller, &path, |parent, name| {
+            let mode = mode & 0o1777 & !caller.mask_of_modes()?;
+            Ok(rustix::fs::mkdirat(
+                parent,
+                name,
+                Mode::from_raw_mode(mode as _),
+            )?)
+        })
+    }
+
+    pub(super) fn make_link(&self, caller: &Caller<'_>, kind: EmulatedCall) -> io::Result<Answer> {
+        let target = caller.text(caller.argument(0))?;
+        let place = match kind {
+            EmulatedCall::Symlinkat => caller.place(caller.word(1) as i32, 2, false)?,
+            _ => caller.place(libc::AT_FDCWD, 1, false)?,
+        };
+        self.make_named(caller, &place, |parent, name| {
+            Ok(rustix::fs::symlinkat(target.as_slice(), parent, name)?)
+        })
+    }
+
+    pub(super) fn make_plain_node(
+        &self,
+        caller: &Caller<'_>,
+        place: &Place,
+        kind: FileType,
+        mode: u32,
+    ) -> io::Result<Answer> {
+        self.make_named(caller, place, |parent, name| {
+            let mode = Mode::from_raw_mode((mode & 0o7777 & !caller.mask_of_modes()?) as _);
+            Ok(rustix::fs::mknodat(parent, name, kind, mode, 0)?)
+        })
+    }
+
+    /// Makes something that is not opened, if it is another's than root's.
+    fn make_named(
+        &self,
+        caller: &Caller<'_>,
+        place: &Place,
+        make: impl FnOnce(BorrowedFd<'_>, &[u8]) -> io::Result<()>,
+    ) -> io::Result<Answer> {
+        let Some((parent, name)) = caller.open_parent(place)? else {
             return Ok(Answer::Kernel);
         };
-        let mode = mode & 0o1777 & !caller.mask_of_modes()?;
-        let made = make_directory_of(&parent, name, mode, owner);
+        let Some(owner) = self.owner_of_new(caller, parent.as_fd())? else {
+            return Ok(Answer::Kernel);
+        };
+        let made = make(parent.as_fd(), name).and_then(|()| {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let made = rustix::fs::openat(&parent, name, flags, Mode::empty())?;
+            note::write(made.as_fd(), owner)
+        });
         Ok(Answer::of(made))
     }
 
     pub(super) fn make_file(&self, caller: &Caller<'_>, kind: EmulatedCall) -> io::Result<Answer> {
-        let Some(owner) = self.owner_of_new(caller)? else {
-            return Ok(Answer::Kernel);
-        };
         let opening = opening(caller, kind)?;
         let creates = opening.flags.contains(OFlags::CREATE);
         if !creates || opening.flags.intersects(OFlags::PATH | OFlags::DIRECTORY) {
@@ -60,12 +101,15 @@ impl Watcher {
         let Some((parent, name)) = caller.open_parent(&opening.place)? else {
             return Ok(Answer::Kernel);
         };
+        let Some(owner) = self.owner_of_new(caller, parent.as_fd())? else {
+            return Ok(Answer::Kernel);
+        };
         let mode = Mode::from_raw_mode((opening.mode & 0o7777 & !caller.mask_of_modes()?) as _);
         // Only what is new: to open anything else might take for ever.
         let flags = opening.flags | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(match rustix::fs::openat(&parent, name, flags, mode) {
             Ok(file) => {
-                give_new(parent.as_fd(), file.as_fd(), owner)?;
+                note::write(file.as_fd(), owner)?;
                 Answer::Descriptor {
                     descriptor: file,
                     closes_on_exec: opening.flags.contains(OFlags::CLOEXEC),
@@ -76,12 +120,22 @@ impl Watcher {
         })
     }
 
-    /// Returns whose new files are; nothing if they are root's.
-    fn owner_of_new(&self, caller: &Caller<'_>) -> io::Result<Option<Note>> {
+    /// Returns whose new files in a directory are; nothing if they are root's. In a directory with
+    /// set-group-ID what is new belongs to the directory's group.
+    pub(super) fn owner_of_new(
+        &self,
+        caller: &Caller<'_>,
+        parent: BorrowedFd<'_>,
+    ) -> io::Result<Option<Note>> {
         let identity = self.identity(caller)?;
+        let directory = rustix::fs::fstat(parent)?;
+        let gid = match directory.st_mode & libc::S_ISGID {
+            0 => identity.group.files,
+            _ => note::owner(&directory, note::read(parent, &directory)).1,
+        };
         let note = Note {
             uid: identity.user.files,
-            gid: identity.group.files,
+            gid,
             device: None,
         };
         Ok((note != Note::default()).then_some(note))
@@ -116,23 +170,6 @@ fn opening(caller: &Caller<'_>, kind: EmulatedCall) -> io::Result<Opening> {
         flags: OFlags::from_bits_retain(flags),
         mode,
     })
-}
-
-fn make_directory_of(parent: &OwnedFd, name: &[u8], mode: u32, owner: Note) -> io::Result<()> {
-    rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(mode as _))?;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let made = rustix::fs::openat(parent, name, flags, Mode::empty())?;
-    give_new(parent.as_fd(), made.as_fd(), owner)
-}
-
-/// In a directory with that bit what is new belongs to the directory's group.
-fn give_new(parent: BorrowedFd<'_>, made: BorrowedFd<'_>, owner: Note) -> io::Result<()> {
-    let directory = rustix::fs::statat(parent, "", AtFlags::EMPTY_PATH)?;
-    let gid = match directory.st_mode & libc::S_ISGID {
-        0 => owner.gid,
-        _ => note::owner(&directory, note::read(parent)).1,
-    };
-    note::write(made, Note { gid, ..owner })
 }
 
 /// A directory may be named with slashes at the end.

@@ -117,7 +117,8 @@ impl Watcher {
         use EmulatedCall::*;
         let answer = match kind {
             Socketcall => return sockets::answer(listener, call),
-            Mknod | Mknodat => self.make_device(&caller, kind),
+            Mknod | Mknodat => self.make_node(&caller, kind),
+            Symlink | Symlinkat => self.make_link(&caller, kind),
             Chown | Lchown | Fchown | Fchownat => self.change_owner(&caller, kind),
             Stat | Lstat | Fstat | Newfstatat | Statx => self.tell_status(&caller, kind),
             Open | Openat | Openat2 | Creat => self.make_file(&caller, kind),

@@ -1,97 +1,46 @@
-//! What the kernel does not let a file be, noted beside it as an attribute.
-//!
-//! The form is that of the store's layers, which read these notes: `1000:42`, and for an empty
-//! file that stands for a device `0:6 b 8:0`.
+//! Notes beside files, read and written by handles that are open for their paths alone.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use kiln_note::{Carrier, VALUE_BYTES_MAXIMUM};
 use rustix::fs::{AtFlags, FileType, Gid, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
 
-const NAME: &str = "user.kiln.file";
+pub(super) use kiln_note::{Device, Note};
 
-/// A device as a file names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Device {
-    pub is_block: bool,
-    pub major: u32,
-    pub minor: u32,
-}
-
-/// What is noted beside a file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Note {
-    pub uid: u32,
-    pub gid: u32,
-    pub device: Option<Device>,
-}
-
-impl Note {
-    fn to_text(self) -> String {
-        let Note { uid, gid, device } = self;
-        match device {
-            None => format!("{uid}:{gid}"),
-            Some(Device {
-                is_block,
-                major,
-                minor,
-            }) => {
-                let letter = if is_block { 'b' } else { 'c' };
-                format!("{uid}:{gid} {letter} {major}:{minor}")
-            }
-        }
-    }
-
-    fn parse(value: &[u8]) -> Option<Self> {
-        let pair = |text: &str| {
-            let (first, second) = text.split_once(':')?;
-            Some((first.parse().ok()?, second.parse().ok()?))
-        };
-        let mut words = std::str::from_utf8(value).ok()?.split(' ');
-        let (uid, gid) = pair(words.next()?)?;
-        let device = match (words.next(), words.next()) {
-            (None, _) => None,
-            (Some(letter @ ("b" | "c")), Some(numbers)) => {
-                let (major, minor) = pair(numbers)?;
-                Some(Device {
-                    is_block: letter == "b",
-                    major,
-                    minor,
-                })
-            }
-            _ => return None,
-        };
-        Some(Note { uid, gid, device })
+fn carrier(stat: &Stat) -> Carrier {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile | FileType::Directory => Carrier::File,
+        _ => Carrier::Other,
     }
 }
 
-/// Returns what is noted beside a file, which may be open for its path alone.
-pub(super) fn read(file: BorrowedFd<'_>) -> Option<Note> {
-    let mut value = [0; 64];
-    let length = rustix::fs::getxattr(path_of(file), NAME, &mut value).ok()?;
-    Note::parse(&value[..length])
+/// Returns what is noted beside a file.
+pub(super) fn read(file: BorrowedFd<'_>, stat: &Stat) -> Option<Note> {
+    let carrier = carrier(stat);
+    let mut value = [0; VALUE_BYTES_MAXIMUM];
+    let length = rustix::fs::getxattr(path_of(file), carrier.attribute(), &mut value).ok()?;
+    carrier.note(&value[..length])
 }
 
 /// Notes beside a file, or takes back what is noted where there is nothing to say.
 ///
-/// Links, pipes and the like, and files of the kernel's own, cannot have a note: they stay root's.
+/// Files of the kernel's own cannot have a note, nor links and the like in some file systems: they
+/// stay root's.
 pub(super) fn write(file: BorrowedFd<'_>, note: Note) -> io::Result<()> {
     let path = path_of(file);
+    let carrier = carrier(&rustix::fs::fstat(file)?);
+    let name = carrier.attribute();
     let written = match note == Note::default() {
-        true => rustix::fs::removexattr(path, NAME),
-        false => rustix::fs::setxattr(path, NAME, note.to_text().as_bytes(), XattrFlags::empty()),
+        true => rustix::fs::removexattr(path, name),
+        false => rustix::fs::setxattr(path, name, &carrier.value(note), XattrFlags::empty()),
     };
     match written {
         Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
-        Err(Errno::PERM) if !can_carry(&rustix::fs::fstat(file)?) => Ok(()),
+        Err(Errno::PERM) if carrier == Carrier::Other => Ok(()),
         Err(error) => Err(error.into()),
     }
-}
-
-fn can_carry(stat: &Stat) -> bool {
-    let kind = FileType::from_raw_mode(stat.st_mode);
-    matches!(kind, FileType::RegularFile | FileType::Directory)
 }
 
 /// The file itself, even if it is a link.
@@ -108,45 +57,24 @@ pub(super) fn owner(stat: &Stat, note: Option<Note>) -> (u32, u32) {
 }
 
 /// Gives a file an owner. What else that does, the kernel does: bits that would give rights are
-/// taken away.
-pub(super) fn give(file: &OwnedFd, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
+/// taken away, and with them the notes of links and the like.
+pub(super) fn give(
+    file: &OwnedFd,
+    before: Note,
+    uid: Option<u32>,
+    gid: Option<u32>,
+) -> io::Result<()> {
     let root = |id: Option<u32>| id.map(|_| 0);
     let (user, group) = (root(uid).map(Uid::from_raw), root(gid).map(Gid::from_raw));
     rustix::fs::chownat(file, "", user, group, AtFlags::EMPTY_PATH)?;
-    let before = read(file.as_fd()).unwrap_or_default();
     let after = Note {
         uid: uid.unwrap_or(before.uid),
         gid: gid.unwrap_or(before.gid),
         device: before.device,
     };
-    match before == after {
+    let is_there = read(file.as_fd(), &rustix::fs::fstat(file)?).unwrap_or_default() == after;
+    match is_there {
         true => Ok(()),
         false => write(file.as_fd(), after),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn notes_are_read_as_they_were_written() {
-        let device = |is_block| Device {
-            is_block,
-            major: 8,
-            minor: 17,
-        };
-        let table = [
-            ("1000:42", None),
-            ("0:6 b 8:17", Some(device(true))),
-            ("4294967294:0 c 8:17", Some(device(false))),
-        ];
-        for (text, device) in table {
-            let note = Note::parse(text.as_bytes()).expect(text);
-            assert_eq!((note.device, note.to_text()), (device, text.to_owned()));
-        }
-        for text in ["", "1", "1:2 d 1:2", "1:2 b", "a:b", "1:-2"] {
-            assert_eq!(Note::parse(text.as_bytes()), None, "{text}");
-        }
     }
 }

@@ -36,43 +36,59 @@ impl Watcher {
             // Not of the layers.
             return Ok(Answer::Kernel);
         }
-        let owner = note::owner(&stat, note::read(file.as_fd()));
+        let before = note::read(file.as_fd(), &stat);
+        let owner = note::owner(&stat, before);
         let may = may_give(self.identity(caller)?, owner, uid, gid);
         Ok(match may {
-            true => Answer::of(note::give(&file, uid, gid)),
+            true => Answer::of(note::give(&file, before.unwrap_or_default(), uid, gid)),
             false => Answer::Error(libc::EPERM),
         })
     }
 
-    pub(super) fn make_device(
-        &self,
-        caller: &Caller<'_>,
-        kind: EmulatedCall,
-    ) -> io::Result<Answer> {
+    /// Makes a device by name, and what else that call makes for others.
+    pub(super) fn make_node(&self, caller: &Caller<'_>, kind: EmulatedCall) -> io::Result<Answer> {
         let (place, first) = match kind {
             EmulatedCall::Mknodat => (caller.place(caller.word(0) as i32, 1, false)?, 2),
             _ => (caller.place(libc::AT_FDCWD, 0, false)?, 1),
         };
         let (mode, numbers) = (caller.word(first), u64::from(caller.word(first + 1)));
-        let device = Device {
-            is_block: FileType::from_raw_mode(mode as _) == FileType::BlockDevice,
-            major: rustix::fs::major(numbers),
-            minor: rustix::fs::minor(numbers),
-        };
-        let is_whiteout = !device.is_block && (device.major, device.minor) == (0, 0);
-        let Some((parent, name)) = caller.open_parent(&place)? else {
+        let kind = FileType::from_raw_mode(mode as _);
+        match kind {
+            FileType::CharacterDevice if numbers == 0 => Ok(Answer::Kernel),
+            FileType::CharacterDevice | FileType::BlockDevice => {
+                let device = Device {
+                    is_block: kind == FileType::BlockDevice,
+                    major: rustix::fs::major(numbers),
+                    minor: rustix::fs::minor(numbers),
+                };
+                self.make_device(caller, &place, mode, device)
+            }
+            FileType::Fifo | FileType::Socket | FileType::RegularFile => {
+                self.make_plain_node(caller, &place, kind, mode)
+            }
+            _ => Ok(Answer::Kernel),
+        }
+    }
+
+    fn make_device(
+        &self,
+        caller: &Caller<'_>,
+        place: &Place,
+        mode: u32,
+        device: Device,
+    ) -> io::Result<Answer> {
+        let Some((parent, name)) = caller.open_parent(place)? else {
             return Ok(Answer::Kernel);
         };
-        let identity = self.identity(caller)?;
-        let may = identity.is_privileged() && caller.has_capability(CAP_MKNOD)?;
-        if is_whiteout || !may {
+        let may = self.identity(caller)?.is_privileged() && caller.has_capability(CAP_MKNOD)?;
+        if !may {
             return Ok(Answer::Kernel);
         }
         let mode = Mode::from_raw_mode((mode & 0o7777 & !caller.mask_of_modes()?) as _);
+        let owner = self.owner_of_new(caller, parent.as_fd())?;
         let note = Note {
-            uid: identity.user.files,
-            gid: identity.group.files,
             device: Some(device),
+            ..owner.unwrap_or_default()
         };
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         let made = rustix::fs::openat(&parent, name, flags, mode);
@@ -119,10 +135,10 @@ impl Watcher {
 
 /// Returns what is told of a file otherwise than the kernel tells it.
 fn shown(file: &OwnedFd) -> io::Result<Option<Shown>> {
-    let Some(note) = note::read(file.as_fd()) else {
+    let stat = rustix::fs::fstat(file)?;
+    let Some(note) = note::read(file.as_fd(), &stat) else {
         return Ok(None);
     };
-    let stat = rustix::fs::fstat(file)?;
     let (uid, gid) = note::owner(&stat, Some(note));
     let permissions = stat.st_mode as u32 & 0o7777;
     let (mode, device) = match note.device {

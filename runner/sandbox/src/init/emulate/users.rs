@@ -97,7 +97,7 @@ impl Watcher {
         });
         let (uid, gid) = match sets_user || sets_group {
             true if caller.status("NoNewPrivs")? == ["0"] => {
-                let owner = note::owner(&stat, note::read(file.as_fd()));
+                let owner = note::owner(&stat, note::read(file.as_fd(), &stat));
                 (sets_user.then_some(owner.0), sets_group.then_some(owner.1))
             }
             _ => (None, None),
