@@ -33,7 +33,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("cli", &["dockerfile", "engine", "transfer", "plan", "oci"]),
     ("testdata", &[]),
-    ("benches", &["testdata", "dockerfile", "oci"]),
+    ("benches", &["testdata", "dockerfile", "sandbox", "oci"]),
 ];
 
 #[test]

@@ -61,6 +61,7 @@ impl RunGroups {
         Outcome {
             status: ended.status,
             usage: ended.usage,
+            until_executed: ended.until_executed,
             out_of_memory: events.iter().any(|text| counts(text, "oom_kill")),
             out_of_processes: refused.iter().any(|text| counts(text, "max")),
             peak_memory_bytes: peak.first().and_then(|text| text.trim().parse().ok()),

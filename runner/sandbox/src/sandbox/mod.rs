@@ -11,6 +11,7 @@ mod watch;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use kiln_runspec::{
     Host, Limits, NetworkSpec, RunSpec, Rung, SecurityMode, SetupStep, SystemCalls, filter,
@@ -57,6 +58,9 @@ pub struct Outcome {
     pub peak_memory_bytes: Option<u64>,
     /// What was taken besides; nothing when the first process was killed.
     pub usage: Option<Usage>,
+    /// Time from the request for a process to the command being executed, the whole set-up between;
+    /// nothing when the first process was killed before.
+    pub until_executed: Option<Duration>,
 }
 
 /// How a command ended.

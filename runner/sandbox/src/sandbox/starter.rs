@@ -11,6 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -29,6 +30,8 @@ pub(crate) struct Started {
     pub(crate) control: UnixStream,
     /// Where its output and its errors come from, if that is nowhere else.
     pub(crate) pipes: Option<[OwnedFd; 2]>,
+    /// When it was asked for.
+    pub(super) requested: Instant,
 }
 
 /// A process that another one started and waits for.
@@ -100,6 +103,7 @@ impl Starter {
     }
 
     fn start_with(&self, stdout: OwnedFd, stderr: OwnedFd) -> Result<Started, SandboxError> {
+        let requested = Instant::now();
         self.with_server(|server| {
             let (ours, theirs) = UnixStream::pair()?;
             let sent = [theirs.as_fd(), stdout.as_fd(), stderr.as_fd()];
@@ -111,6 +115,7 @@ impl Starter {
                 process: Process { handle },
                 control: ours,
                 pipes: None,
+                requested,
             })
         })
     }

@@ -70,9 +70,13 @@ fn listen(
 ) -> Result<Ended, SandboxError> {
     let contact = |source| SandboxError::Contact { source };
     let Started {
-        process, control, ..
+        process,
+        control,
+        requested,
+        ..
     } = started;
     let mut run = Watch::new(control, pipes, output, keyboard).map_err(contact)?;
+    let since = *requested;
     let mut cancelled: Option<Instant> = None;
     let ended = loop {
         let wait_for = cancelled.is_none().then_some(cancellation);
@@ -102,13 +106,20 @@ fn listen(
         return Err(SandboxError::Cancelled);
     }
     let usage = run.usage;
-    ended.map(|status| Ended { status, usage })
+    let until_executed = run.executed.map(|at| at.duration_since(since));
+    ended.map(|status| Ended {
+        status,
+        usage,
+        until_executed,
+    })
 }
 
 /// How a run ended, and what it took where that was told.
 pub(super) struct Ended {
     pub(super) status: Status,
     pub(super) usage: Option<Usage>,
+    /// From the request for a process to the command being executed.
+    pub(super) until_executed: Option<Duration>,
 }
 
 fn in_words(report: Report) -> Result<Status, SandboxError> {
@@ -136,6 +147,8 @@ struct Watch<'a, F> {
     output: F,
     keyboard: Option<Keyboard<'a>>,
     usage: Option<Usage>,
+    /// When the command was heard of.
+    executed: Option<Instant>,
     /// Bytes of reports, up to where the next line is not complete.
     heard: Vec<u8>,
     buffer: Vec<u8>,
@@ -159,6 +172,7 @@ impl<'a, F: FnMut(Stream, &[u8])> Watch<'a, F> {
             output,
             keyboard,
             usage: None,
+            executed: None,
             heard: Vec::new(),
             buffer: vec![0; 64 << 10],
         })
@@ -223,7 +237,7 @@ impl<'a, F: FnMut(Stream, &[u8])> Watch<'a, F> {
         while let Some(end) = self.heard.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.heard.drain(..=end).collect();
             match serde_json::from_slice(&line)? {
-                Report::Started => {}
+                Report::Started => self.executed = Some(Instant::now()),
                 Report::Used(usage) => self.usage = Some(usage),
                 report => return Ok(Heard::Report(report)),
             }
