@@ -89,6 +89,7 @@ impl<'store> Layers<'store> {
         let layer = ActiveLayer {
             store,
             directory,
+            removal: Removal::Now,
             _session: session,
         };
         for path in [layer.directory.clone(), layer.upper(), layer.work()] {
@@ -223,7 +224,15 @@ impl<'store> Layers<'store> {
 pub struct ActiveLayer {
     store: Store,
     directory: PathBuf,
+    removal: Removal,
     _session: Arc<Session>,
+}
+
+/// When what is left of an active layer is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Removal {
+    Now,
+    WithSession,
 }
 
 impl ActiveLayer {
@@ -250,6 +259,21 @@ impl ActiveLayer {
     /// returned. The commit is durable only after [`Store::sync`]; until this store is closed
     /// the layer is leased.
     pub fn commit(self, id: LayerId) -> Result<LayerId> {
+        self.commit_as(id)
+    }
+
+    /// Commits as [`ActiveLayer::commit`] does what was mounted. The empty directories that overlayfs
+    /// left stay until this store is closed: what builds on the layer need not wait for their removal,
+    /// which may last while others write to the disk.
+    pub fn commit_mounted(mut self, id: LayerId) -> Result<LayerId> {
+        let id = self.commit_as(id)?;
+        if !self.upper().exists() {
+            self.removal = Removal::WithSession;
+        }
+        Ok(id)
+    }
+
+    fn commit_as(&self, id: LayerId) -> Result<LayerId> {
         if self.rename_to(&id)? {
             return Ok(id);
         }
@@ -289,7 +313,9 @@ impl ActiveLayer {
 impl Drop for ActiveLayer {
     fn drop(&mut self) {
         // What resists is removed with the session, or by the next one who opens the store.
-        let _ = session::remove_tree(&self.directory);
+        if self.removal == Removal::Now {
+            let _ = session::remove_tree(&self.directory);
+        }
     }
 }
 

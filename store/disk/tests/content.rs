@@ -216,6 +216,20 @@ fn unfinished_work_is_removed_when_dropped() {
 }
 
 #[test]
+fn what_overlayfs_left_of_a_committed_layer_goes_when_the_store_is_closed() {
+    let mut fixture = Fixture::new("mounted");
+    let layer = fixture.store.layers().begin().unwrap();
+    let directory = layer.directory().to_owned();
+    let id = layer.commit_mounted(LayerId::random()).unwrap();
+    assert!(fixture.store.layers().exists(&id));
+    assert!(directory.join("work").exists() && !directory.join("upper").exists());
+    let other = std::env::temp_dir().join(format!("kiln-disk-other-{}", std::process::id()));
+    fixture.store = Store::open(&other).unwrap();
+    assert!(!directory.exists());
+    let _ = std::fs::remove_dir_all(&other);
+}
+
+#[test]
 fn committed_layer_is_its_upper_directory() {
     let fixture = Fixture::new("layer");
     let id = fixture.layer("hello");

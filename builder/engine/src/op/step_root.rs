@@ -81,7 +81,7 @@ impl StepRoot {
         layer: ActiveLayer,
     ) -> Result<LayerId, StepError> {
         let StepRoot::Plain(mut kept) = self else {
-            return Ok(layer.commit(LayerId::random())?);
+            return Ok(layer.commit_mounted(LayerId::random())?);
         };
         let paths = worker.paths(stack)?;
         let mut upper = Tree::open_for_write(&paths, &layer.upper(), worker.whiteouts)?;

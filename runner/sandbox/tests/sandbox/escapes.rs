@@ -36,6 +36,7 @@ pub const ON_EVERY_RUNG: &[Case] = &[
     ),
     ("changing_roots_twice_ends_at_the_root", changing_roots),
     ("abstract_sockets_are_out_of_reach", abstract_sockets),
+    ("groups_deny_as_they_allow", groups_deny_as_they_allow),
     ("keys_of_the_caller_are_left", keys_are_left),
     (
         "protection_from_the_killer_is_given_up",
@@ -114,6 +115,38 @@ const ATTEMPTS: &[(&str, &str)] = &[
         "done\n",
     ),
 ];
+
+/// A file that everybody may read but its group: who is in that group, by whatever way, may not. No
+/// group of the caller's is left.
+fn groups_deny_as_they_allow() {
+    let fixture = Fixture::new();
+    if fixture.sandbox.host().rung == Rung::SingleId {
+        // There are no groups but root's; what a user is told of them, `owners.rs` tests.
+        return;
+    }
+    for (name, group) in [("own", 1001), ("more", 7), ("others", 8)] {
+        let path = fixture.path("lower").join(name);
+        fs::write(&path, "read\n").expect("a file");
+        std::os::unix::fs::chown(&path, None, Some(group)).expect("a group");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o004);
+        fs::set_permissions(&path, mode).expect("a mode");
+    }
+    let mut spec = fixture.spec(
+        "grep Groups /proc/self/status | busybox tr -d '\\t'; for f in own more others; do cat /$f || echo denied; done 2>/dev/null",
+    );
+    spec.user = ResolvedUser {
+        uid: 1000,
+        gid: 1001,
+        groups: vec![7, 1001],
+    };
+    let ran = fixture.run_spec(&spec);
+    let text = ran.succeeded();
+    let groups = text.lines().next().unwrap_or_default();
+    let mut groups: Vec<&str> = groups["Groups:".len()..].split_whitespace().collect();
+    groups.sort_unstable();
+    assert_eq!(groups, ["1001", "7"], "{text}");
+    assert!(text.ends_with("denied\ndenied\nread\n"), "{text}");
+}
 
 /// Whether both users and networks of the host can be had.
 fn variants(fixture: &Fixture, script: &str) -> Vec<(String, RunSpec)> {

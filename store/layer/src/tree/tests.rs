@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, XattrFlags};
 
+use super::note::{Carrier, Note};
 use super::*;
 
 const FORMAT: WhiteoutFormat = WhiteoutFormat::Trusted;
@@ -218,6 +219,44 @@ fn writing_copies_directories_up_with_their_attributes() {
     let length = rustix::fs::getxattr(layers.path("upper/srv"), "user.note", &mut value);
     assert_eq!(&value[..length.unwrap()], b"hi");
     assert!(!layers.path("upper/srv/data/old").exists());
+}
+
+#[test]
+fn links_show_what_is_noted_and_no_attribute_of_an_archive_is_a_note() {
+    if !is_root() {
+        return;
+    }
+    let layers = Layers::new();
+    let noted = Note {
+        uid: 1000,
+        gid: 42,
+        device: None,
+    };
+    let value = Carrier::Other.value(noted);
+    let attributes = Attributes {
+        mode: 0o777,
+        uid: 0,
+        gid: 0,
+        modified: None,
+        xattrs: vec![Xattr {
+            name: Carrier::Other.attribute().into(),
+            value: value.clone(),
+        }],
+    };
+    let mut tree = Tree::open_for_write(&[], &layers.path("upper"), WhiteoutFormat::User).unwrap();
+    tree.make_symlink(Path::new("link"), Path::new("nowhere"), &attributes)
+        .unwrap();
+    let owner = |tree: &Tree| {
+        let found = tree.lookup("link", Follow::ParentsOnly).unwrap().unwrap();
+        (found.metadata.uid, found.metadata.gid)
+    };
+    assert_eq!(owner(&tree), (0, 0));
+    let flags = XattrFlags::empty();
+    let link = layers.path("upper/link");
+    rustix::fs::lsetxattr(&link, Carrier::Other.attribute(), &value, flags).unwrap();
+    assert_eq!(owner(&tree), (1000, 42));
+    std::os::unix::fs::lchown(&link, Some(0), Some(0)).unwrap();
+    assert_eq!(owner(&tree), (0, 0), "a new owner takes the note back");
 }
 
 #[test]
