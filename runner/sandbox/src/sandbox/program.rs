@@ -10,9 +10,12 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use kiln_runspec::MountAttributes;
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
 use crate::syscall;
@@ -59,9 +62,61 @@ fn sealed_copy(path: &Path) -> io::Result<OwnedFd> {
     let mut copy = File::from(copy);
     io::copy(&mut File::open(path)?, &mut copy)?;
     let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-    rustix::fs::fcntl_add_seals(&copy, seals)?;
+    while_busy(|| rustix::fs::fcntl_add_seals(&copy, seals))?;
     // A file that is open for writing cannot be executed.
     let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+/// How often something that is busy is tried, and after what pause again.
+const TRIES: u32 = 40;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Does `work`, again as long as that ends with `EBUSY`. Nothing is sealed against writing while the
+/// kernel holds one of its pages for whatever else, such as to move or to watch it.
+fn while_busy(mut work: impl FnMut() -> Result<(), Errno>) -> Result<(), Errno> {
+    for _ in 1..TRIES {
+        match work() {
+            Err(Errno::BUSY) => thread::sleep(PAUSE),
+            done => return done,
+        }
+    }
+    work()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_busy_is_tried_again_and_not_for_ever() {
+        let mut tries = 0;
+        let mut busy_for = |times: u32| {
+            tries = 0;
+            while_busy(|| {
+                tries += 1;
+                match tries > times {
+                    true => Ok(()),
+                    false => Err(Errno::BUSY),
+                }
+            })
+        };
+        assert_eq!(busy_for(0), Ok(()));
+        assert_eq!(busy_for(3), Ok(()));
+        assert_eq!(busy_for(u32::MAX), Err(Errno::BUSY));
+        assert_eq!(tries, TRIES);
+        assert_eq!(while_busy(|| Err(Errno::PERM)), Err(Errno::PERM));
+    }
+
+    #[test]
+    fn copies_in_memory_are_the_program_and_sealed() {
+        let path = std::env::current_exe().expect("this program");
+        let mut copy = File::from(sealed_copy(&path).expect("a copy"));
+        let mut text = Vec::new();
+        io::Read::read_to_end(&mut copy, &mut text).expect("its content");
+        assert!(text == std::fs::read(&path).expect("this program"));
+        let seals = rustix::fs::fcntl_get_seals(&copy).expect("its seals");
+        assert!(seals.contains(SealFlags::WRITE | SealFlags::SEAL));
+    }
 }
