@@ -71,8 +71,10 @@ pub enum Error {
         expected: u64,
     },
     /// The bytes to be pushed could not be read.
-    #[error("cannot read the blob to push it")]
+    #[error("cannot read {blob} to push it")]
     Source {
+        /// The blob, in words.
+        blob: String,
         /// Why.
         #[source]
         source: io::Error,

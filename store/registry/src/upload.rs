@@ -4,6 +4,7 @@
 //! that is still being made is sent as far as it is, before anybody knows its digest.
 //! Specification: OCI distribution-spec, "Pushing blobs".
 
+use std::io;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -61,6 +62,17 @@ enum Extent<'a> {
     /// So many bytes and more.
     Beyond(u64),
     Whole(&'a Descriptor),
+}
+
+impl Extent<'_> {
+    /// Returns the error of a blob that cannot be read.
+    fn unreadable(self, source: io::Error) -> Error {
+        let blob = match self {
+            Extent::Beyond(_) => "a layer that is being compressed".to_owned(),
+            Extent::Whole(descriptor) => format!("blob {}", descriptor.digest),
+        };
+        Error::Source { blob, source }
+    }
 }
 
 impl Session {
@@ -174,7 +186,7 @@ impl Upload<'_> {
             let part = session.next_part(extent);
             let mut call = self.part(session, &part, scopes);
             let is_last = finish(&mut call, &part, extent);
-            let fault = match self.request(session, &call, part.clone()).await? {
+            let fault = match self.request(session, &call, part.clone(), extent).await? {
                 Ok(()) => return Ok(is_last),
                 Err(fault) => fault,
             };
@@ -213,6 +225,7 @@ impl Upload<'_> {
         session: &mut Session,
         call: &Call<'_>,
         part: Range<u64>,
+        extent: Extent<'_>,
     ) -> Outcome<()> {
         let failure = Mutex::new(None);
         let mut call = call.clone();
@@ -227,7 +240,7 @@ impl Upload<'_> {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(source) = broken {
-            return Err(Error::Source { source });
+            return Err(extent.unreadable(source));
         }
         let response = match answer {
             Ok(response) => response,
@@ -305,7 +318,8 @@ fn finish(call: &mut Call<'_>, part: &Range<u64>, extent: Extent<'_>) -> bool {
 /// Waits until `blob` has more than `bytes` or is whole; returns its descriptor in that case.
 async fn grown_beyond(blob: &dyn GrowingBlob, bytes: u64) -> Result<Option<Descriptor>> {
     loop {
-        match blob.growth().map_err(|source| Error::Source { source })? {
+        let growth = blob.growth();
+        match growth.map_err(|source| Extent::Beyond(bytes).unreadable(source))? {
             Growth::Whole(descriptor) => return Ok(Some(*descriptor)),
             Growth::Bytes(there) if there > bytes => return Ok(None),
             Growth::Bytes(_) => tokio::time::sleep(LOOK_AGAIN_AFTER).await,

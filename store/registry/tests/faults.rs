@@ -375,6 +375,8 @@ fn sources_that_cannot_be_read_are_told_from_connections_that_break() {
         .push_blob(&target, &bench.blob, open, None)
         .unwrap_err();
     assert!(matches!(&error, Error::Source { source, .. } if source.to_string() == "disk on fire"));
+    let expected = format!("cannot read blob {} to push it", bench.blob.digest);
+    assert_eq!(error.to_string(), expected);
 }
 
 #[test]

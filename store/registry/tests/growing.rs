@@ -170,6 +170,8 @@ fn blobs_that_are_never_whole_are_told() {
     let mut blob = Steps::new(&[PART_BYTES + 1], 2 * PART_BYTES);
     blob.fails = true;
     let error = bench.client.push_growing(&bench.name, &blob).unwrap_err();
-    assert!(matches!(&error, Error::Source { source } if source.to_string() == "no more paper"));
+    assert!(
+        matches!(&error, Error::Source { source, .. } if source.to_string() == "no more paper")
+    );
     assert_eq!(bench.registry.count("PUT", ""), 0);
 }

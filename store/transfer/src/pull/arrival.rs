@@ -43,12 +43,16 @@ impl Arrival {
         self.changed.notify_all();
     }
 
-    /// Tells readers that the first `bytes` of `file` are there.
+    /// Tells readers that the first `bytes` of `file` are there. Parts come beside each other:
+    /// another one may have failed meanwhile, and that is final.
     pub fn progress(&self, file: &Arc<File>, bytes: u64) {
-        self.set(State::Partial {
-            file: Arc::clone(file),
-            bytes,
-        });
+        let mut state = self.lock();
+        if matches!(*state, State::Failed(_)) {
+            return;
+        }
+        let file = Arc::clone(file);
+        *state = State::Partial { file, bytes };
+        self.changed.notify_all();
     }
 
     /// Tells readers that all of `file` is there and checked.
@@ -168,5 +172,9 @@ mod tests {
         });
         let error = Follower::new(&arrival).read(&mut [0]).unwrap_err();
         assert_eq!(error.to_string(), "a is no image: gone");
+        // What another part brings afterwards changes nothing.
+        arrival.progress(&Arc::new(tempfile::tempfile().unwrap()), 10);
+        Follower::new(&arrival).read(&mut [0]).unwrap_err();
+        arrival.wait().unwrap_err();
     }
 }

@@ -141,6 +141,11 @@ impl<'a> Downloads<'a> {
                         *running += 1;
                         return Some(Task::Part(index, Arc::clone(fetch), range));
                     }
+                    // Nobody fetches the rest any more, and somebody may wait for it.
+                    Stage::Parts { next, running, .. } if *next < size && *running == 0 => {
+                        *stage = Stage::Done;
+                        self.wanted[index].1.fail(self.stopped_error());
+                    }
                     _ => {}
                 }
             }
