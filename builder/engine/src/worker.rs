@@ -127,16 +127,16 @@ impl BuildWorker<'_> {
         self.bring_images(stack).map_err(|(_, error)| error)?;
         let brought = self.remote.absent().bring(stack);
         brought.map_err(StepError::CacheLayer)?;
-        let layers = self.store.layers();
-        Ok(stack.iter().map(|layer| layers.diff_path(layer)).collect())
+        let directories = |layer| self.store.layers().directories(layer);
+        Ok(stack.iter().flat_map(directories).collect())
     }
 
     /// As [`BuildWorker::paths`], without the layers that have nothing in them: for a command,
     /// which does not see the roots of what is below it.
     pub fn paths_with_content(&self, stack: &[LayerId]) -> Result<Vec<PathBuf>, StepError> {
-        let layers = stack.iter().zip(self.paths(stack)?);
-        let with_content = layers.filter(|(id, path)| !self.empty_layers.contains(id, path));
-        Ok(with_content.map(|(_, path)| path).collect())
+        let mut paths = self.paths(stack)?;
+        paths.retain(|path| !self.empty_layers.contains(path));
+        Ok(paths)
     }
 
     /// Brings the layers of `stack` that belong to images and are not here.

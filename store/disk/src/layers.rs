@@ -1,7 +1,9 @@
 //! Layers as directories, and what is known about them.
 //!
 //! A committed layer is one directory in overlayfs' upper-directory format, read-only by
-//! convention. Layers have no parents: a result is a *stack*, bottom layer first. A layer
+//! convention, or such a directory *upon* that of another layer: then what both show together is
+//! the layer. The name of the directory says upon which, so that one is never taken for the
+//! whole. Layers have no parents: a result is a *stack*, bottom layer first. A layer
 //! counts only once a chain or a record names it, and those are written after
 //! [`Store::sync`]; one that nothing names may be half on disk after a power cut.
 
@@ -66,6 +68,12 @@ impl LayerOrigin {
     }
 }
 
+/// The directory of a layer that is whole in itself.
+const WHOLE: &str = "diff";
+
+/// How the name of the directory begins that is a layer upon another one, whose name follows.
+const UPON: &str = "upon-";
+
 /// The empty file beside a layer that shares files with others.
 const SHARED: &str = "shared";
 
@@ -101,20 +109,54 @@ impl<'store> Layers<'store> {
         Ok(layer)
     }
 
-    /// Returns the directory of the layer, whether it is there or not.
+    /// Returns the directory of a layer that is whole in itself, whether it is there or not.
     pub fn diff_path(&self, id: &LayerId) -> PathBuf {
-        self.folder(id).join("diff")
+        self.folder(id).join(WHOLE)
     }
 
-    /// Whether the layer is there.
+    /// Returns the directories whose union is the layer, bottom first, whether they are there or
+    /// not.
+    pub fn directories(&self, id: &LayerId) -> Vec<PathBuf> {
+        match self.base(id) {
+            Some(base) => vec![self.diff_path(&base), self.upon_path(id, &base)],
+            None => vec![self.diff_path(id)],
+        }
+    }
+
+    /// Returns the layer that this one lies upon; none if it is whole in itself, or not there.
+    pub fn base(&self, id: &LayerId) -> Option<LayerId> {
+        if self.diff_path(id).is_dir() {
+            return None;
+        }
+        let mut entries = std::fs::read_dir(self.folder(id)).ok()?;
+        entries.find_map(|entry| {
+            let name = entry.ok()?.file_name();
+            name.to_str()?.strip_prefix(UPON)?.parse().ok()
+        })
+    }
+
+    /// Returns the layers of `stack` with those that they lie upon, each right before the one that
+    /// needs it.
+    pub fn with_bases(&self, stack: &[LayerId]) -> Vec<LayerId> {
+        let both = |id: &LayerId| self.base(id).into_iter().chain([id.clone()]);
+        stack.iter().flat_map(both).collect()
+    }
+
+    /// Whether the layer is there, with all that it lies upon.
     pub fn exists(&self, id: &LayerId) -> bool {
-        self.diff_path(id).is_dir()
+        let is_whole = |id: &LayerId| self.diff_path(id).is_dir();
+        is_whole(id) || self.base(id).is_some_and(|base| is_whole(&base))
     }
 
-    /// Takes a lease of the layer: nobody removes it while this store is open. Returns
-    /// whether the layer is there.
+    /// Takes a lease of the layer and of what it lies upon: nobody removes it while this store is
+    /// open. Returns whether the layer is there.
     pub fn lease(&self, id: &LayerId) -> Result<bool> {
-        Ok(self.store.leases().take(&self.folder(id))? && self.exists(id))
+        for layer in self.with_bases(std::slice::from_ref(id)).iter().rev() {
+            if !self.store.leases().take(&self.folder(layer))? {
+                return Ok(false);
+            }
+        }
+        Ok(self.exists(id))
     }
 
     /// Returns what is known about the layer; `None` if nobody has needed it yet.
@@ -207,6 +249,10 @@ impl<'store> Layers<'store> {
         self.store.path("layers").join(id.as_str())
     }
 
+    fn upon_path(&self, id: &LayerId, base: &LayerId) -> PathBuf {
+        self.folder(id).join(format!("{UPON}{base}"))
+    }
+
     fn clamped_path(&self, id: &LayerId, clamp_mtime_seconds: Option<i64>) -> PathBuf {
         let clamp = clamp_mtime_seconds.map_or("none".to_owned(), |clamp| clamp.to_string());
         self.folder(id).join(format!("layer-clamped-{clamp}.json"))
@@ -273,27 +319,45 @@ impl ActiveLayer {
         Ok(id)
     }
 
+    /// Commits the content, upon that of `base`, as a new layer and returns its name: a name that
+    /// the content has or hides is no longer what it is in `base`. Else as [`ActiveLayer::commit`].
+    ///
+    /// Errors: [`Error::LayerMissing`] if `base` is not there, or lies upon another layer itself.
+    pub fn commit_upon(self, base: &LayerId) -> Result<LayerId> {
+        let layers = self.store.layers();
+        if !layers.lease(base)? || layers.base(base).is_some() {
+            return Err(Error::LayerMissing(base.clone()));
+        }
+        let id = LayerId::random();
+        self.rename_to(&id, &layers.upon_path(&id, base))?;
+        Ok(id)
+    }
+
     fn commit_as(&self, id: LayerId) -> Result<LayerId> {
-        if self.rename_to(&id)? {
+        if self.become_whole(&id)? {
             return Ok(id);
         }
         if self.store.chains().names(&id)? {
             return Ok(id);
         }
         let id = LayerId::random();
-        self.rename_to(&id)?;
+        self.become_whole(&id)?;
         Ok(id)
     }
 
-    /// Whether the upper directory could become layer `id`; `false` if that is there.
-    fn rename_to(&self, id: &LayerId) -> Result<bool> {
-        let target = self.store.layers().diff_path(id);
+    fn become_whole(&self, id: &LayerId) -> Result<bool> {
+        self.rename_to(id, &self.store.layers().diff_path(id))
+    }
+
+    /// Whether the upper directory could become `target` in the folder of layer `id`; `false` if
+    /// that is there.
+    fn rename_to(&self, id: &LayerId, target: &Path) -> Result<bool> {
         self.make_folder(&self.store.layers().folder(id))?;
         let here = rustix::fs::CWD;
-        match rustix::fs::renameat_with(here, self.upper(), here, &target, RenameFlags::NOREPLACE) {
+        match rustix::fs::renameat_with(here, self.upper(), here, target, RenameFlags::NOREPLACE) {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
-            Err(error) => Err(error).at("commit layer", &target),
+            Err(error) => Err(error).at("commit layer", target),
         }
     }
 }

@@ -239,6 +239,65 @@ fn committed_layer_is_its_upper_directory() {
 }
 
 #[test]
+fn layer_upon_another_is_there_with_it_and_never_without() {
+    let fixture = Fixture::new("upon");
+    let layers = fixture.store.layers();
+    let base = fixture.layer("hello");
+    let begin = || {
+        let active = layers.begin().unwrap();
+        std::fs::write(active.upper().join("other"), "x").unwrap();
+        active
+    };
+    let upon = begin().commit_upon(&base).unwrap();
+    assert_eq!(layers.base(&upon), Some(base.clone()));
+    let directories = layers.directories(&upon);
+    assert_eq!(directories[0], layers.diff_path(&base));
+    assert_eq!(std::fs::read(directories[1].join("other")).unwrap(), b"x");
+    assert_eq!(
+        layers.with_bases(&[base.clone(), upon.clone()]),
+        [&base, &base, &upon].map(Clone::clone)
+    );
+    assert!(layers.exists(&upon) && layers.lease(&upon).unwrap());
+    for nothing_to_lie_upon in [&upon, &LayerId::random()] {
+        let error = begin().commit_upon(nothing_to_lie_upon).unwrap_err();
+        assert!(matches!(error, Error::LayerMissing(_)), "{error}");
+    }
+    std::fs::remove_dir_all(layers.diff_path(&base)).unwrap();
+    assert!(!layers.exists(&upon) && !layers.lease(&upon).unwrap());
+    assert_eq!(layers.list().unwrap(), []);
+}
+
+#[test]
+fn damage_is_noticed_in_a_layer_and_in_what_it_lies_upon() {
+    for damaged in ["file", "other"] {
+        let fixture = Fixture::new(&format!("upon-{damaged}"));
+        let layers = fixture.store.layers();
+        let active = layers.begin().unwrap();
+        std::fs::write(active.upper().join("other"), "x").unwrap();
+        let upon = active.commit_upon(&fixture.layer("hello")).unwrap();
+        let key = Digest::sha256(b"key");
+        let record = Record {
+            result: vec![upon.clone()],
+            canonical_key: key.clone(),
+            created_seconds: 7,
+            description: String::new(),
+            build_id: String::new(),
+        };
+        fixture.store.records().put(&key, &record).unwrap();
+        let verify = || fixture.store.verify(&mut |_| {}).unwrap();
+        assert_eq!(verify().layers_unknown, 2);
+        assert_eq!((verify().layers, verify().problems), (2, vec![]));
+        let directories = layers.directories(&upon);
+        let directory = &directories[usize::from(damaged == "other")];
+        std::fs::write(directory.join(damaged), "jello").unwrap();
+        let paths: Vec<_> = verify().problems.into_iter().map(|one| one.path).collect();
+        // What lies upon a damaged layer is damaged.
+        assert!(paths.contains(&directories[1]), "{paths:?}");
+        assert_eq!(paths.contains(&directories[0]), damaged == "file");
+    }
+}
+
+#[test]
 fn facts_of_a_layer_are_remembered_and_need_the_layer() {
     let fixture = Fixture::new("facts");
     let id = fixture.layer("hello");

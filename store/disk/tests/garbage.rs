@@ -297,3 +297,65 @@ fn a_shared_file_is_not_reclaimable_while_a_layer_that_stays_has_it() {
     drop(user);
     std::fs::remove_dir_all(root).unwrap();
 }
+
+/// Commits a layer upon `base` that adds one file.
+fn layer_upon(store: &Store, base: &LayerId) -> LayerId {
+    let upon = store.layers().begin().unwrap();
+    std::fs::write(upon.upper().join("of the other layer"), "x").unwrap();
+    upon.commit_upon(base).unwrap()
+}
+
+#[test]
+fn what_a_layer_lies_upon_stays_as_long_as_the_layer() {
+    let root = fresh_root("gc-upon");
+    let store = Store::open(&root).unwrap();
+    let bases = [(); 3].map(|()| layer(&store, 1000));
+    let upon = bases.each_ref().map(|base| layer_upon(&store, base));
+    // Found by a record, by the chain of a named image, and by nothing.
+    record(&store, "a", std::slice::from_ref(&upon[0]));
+    name_image(&store, &upon[1]);
+    drop(store);
+    let rule = PruneRule {
+        max_used_bytes: Some(1 << 30),
+        ..PruneRule::default()
+    };
+    prune(&root, rule);
+    let store = Store::open(&root).unwrap();
+    let are_there = |layers: &[LayerId]| {
+        let layers = layers.iter();
+        layers
+            .map(|id| store.layers().exists(id))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(are_there(&bases), [true, true, false]);
+    assert_eq!(are_there(&upon), [true, true, false]);
+    let items = store.items().unwrap();
+    let base = items
+        .items
+        .iter()
+        .find(|item| item.id == bases[1].to_string());
+    assert_eq!(
+        base.map(|item| item.state),
+        Some(kiln_disk::ItemState::Named)
+    );
+    // In use by a living process, then not any more.
+    assert!(store.layers().lease(&upon[0]).unwrap());
+    let everything = PruneRule {
+        all: true,
+        ..PruneRule::default()
+    };
+    prune(&root, everything.clone());
+    assert_eq!(
+        are_there(&[bases[0].clone(), upon[0].clone()]),
+        [true, true]
+    );
+    drop(store);
+    prune(&root, everything);
+    let store = Store::open(&root).unwrap();
+    let left = store.layers().list().unwrap();
+    let mut named = [bases[1].clone(), upon[1].clone()];
+    named.sort();
+    assert_eq!(left, named);
+    drop(store);
+    std::fs::remove_dir_all(root).unwrap();
+}

@@ -1,22 +1,24 @@
 //! Capture: one layer directory becomes its canonical archive.
 //!
-//! The directory is the upper one of an overlay mount that nobody writes to any more. It is
-//! walked in lexical order, component by component; memory grows with the depth of the tree, its
+//! The directory is the upper one of an overlay mount that nobody writes to any more, or several
+//! of them that are one layer together. It is walked in lexical order, component by component; memory grows with the depth of the tree, its
 //! largest directory and the number of hard links, never with contents.
 
 mod first_names;
+mod union;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, RawDir, StatxFlags, openat, readlinkat, statx};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, openat, readlinkat, statx};
 use rustix::io::Errno;
 
 use self::first_names::FirstNames;
+use self::union::{Name, Union};
 use crate::archive::{
     ArchiveError, Device, Entry, EntryKind, LayerWriter, OPAQUE_MARKER, WHITEOUT_PREFIX, Xattrs,
     is_portable_xattr,
@@ -84,18 +86,28 @@ pub fn capture(
     sink: impl Write,
     options: &CaptureOptions,
 ) -> Result<CaptureSummary> {
-    let root = rustix::fs::open(upper, OPEN_DIRECTORY, Mode::empty());
-    let root = root.map_err(read_error("open the directory", Path::new("")))?;
+    capture_union(&[upper], format, sink, options)
+}
+
+/// Writes the archive of a layer to `sink` whose content is the union of `directories`, bottom
+/// first. Whiteouts of the lowest one are the layer's; those of the others hide what lies below
+/// them in the layer, and leave nothing.
+pub fn capture_union(
+    directories: &[impl AsRef<Path>],
+    format: WhiteoutFormat,
+    sink: impl Write,
+    options: &CaptureOptions,
+) -> Result<CaptureSummary> {
     let mut walk = Walk {
         writer: LayerWriter::new(sink),
+        union: Union::open(directories, format)?,
         format,
         options: *options,
         first_names: FirstNames::default(),
         summary: CaptureSummary::default(),
-        directory_buffer: Vec::with_capacity(DIRECTORY_BUFFER_BYTES),
         value_buffer: vec![0; XATTR_BUFFER_BYTES],
     };
-    walk.run(root)?;
+    walk.run()?;
     let Walk {
         writer, summary, ..
     } = walk;
@@ -103,15 +115,10 @@ pub fn capture(
     Ok(summary)
 }
 
-const OPEN_DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
 const OPEN_FILE: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK)
     .union(OFlags::CLOEXEC);
-const DIRECTORY_BUFFER_BYTES: usize = 64 << 10;
 // The kernel's own limit for lists and for values.
 const XATTR_BUFFER_BYTES: usize = 64 << 10;
 
@@ -129,83 +136,44 @@ fn read_error<E: Into<io::Error>>(
 
 struct Walk<W: Write> {
     writer: LayerWriter<W>,
+    union: Union,
     format: WhiteoutFormat,
     options: CaptureOptions,
     first_names: FirstNames,
     summary: CaptureSummary,
-    directory_buffer: Vec<u8>,
     value_buffer: Vec<u8>,
 }
 
-/// A directory whose names are being captured.
-struct Level {
-    names: std::vec::IntoIter<OsString>,
-    inode: u64,
-}
-
 impl<W: Write> Walk<W> {
-    /// Captures everything below `directory`.
-    ///
-    /// Only one directory is open at a time, so that trees may be deeper than a process may have
-    /// handles; the way back leads through `..`, and must lead to where it came from.
-    fn run(&mut self, mut directory: OwnedFd) -> Result<()> {
+    /// Captures everything.
+    fn run(&mut self) -> Result<()> {
         let mut path = PathBuf::new();
-        let mut levels = vec![self.level(directory.as_fd(), &path)?];
-        while let Some(level) = levels.last_mut() {
-            let Some(name) = level.names.next() else {
+        let mut levels = vec![self.union.names(&path)?.into_iter()];
+        while let Some(names) = levels.last_mut() {
+            let Some(name) = names.next() else {
                 levels.pop();
-                if let Some(above) = levels.last() {
-                    directory = open_parent(directory.as_fd(), above.inode, &path)?;
-                    path.pop();
-                }
+                self.union.leave(&path)?;
+                path.pop();
                 continue;
             };
-            path.push(&name);
-            match self.capture_name(directory.as_fd(), &name, &path)? {
-                Some(child) => {
-                    directory = child;
-                    levels.push(self.level(directory.as_fd(), &path)?);
-                }
-                None => {
-                    path.pop();
-                }
+            path.push(&name.name);
+            if self.capture_name(&name, &path)? {
+                levels.push(self.union.names(&path)?.into_iter());
+            } else {
+                path.pop();
             }
         }
         Ok(())
     }
 
-    fn level(&mut self, directory: BorrowedFd<'_>, path: &Path) -> Result<Level> {
-        let failed = "read the directory";
-        let inode = stat(directory, OsStr::new(""))
-            .map_err(read_error("look up", path))?
-            .inode;
-        let mut names = Vec::new();
-        let mut entries = RawDir::new(directory, self.directory_buffer.spare_capacity_mut());
-        while let Some(entry) = entries.next() {
-            let entry = entry.map_err(read_error(failed, path))?;
-            let name = entry.file_name().to_bytes();
-            if !matches!(name, b"." | b"..") {
-                names.push(OsString::from_vec(name.to_vec()));
-            }
-        }
-        names.sort_unstable();
-        Ok(Level {
-            names: names.into_iter(),
-            inode,
-        })
-    }
-
-    /// Writes what is at `path` and returns its handle if it is a directory to go into.
-    fn capture_name(
-        &mut self,
-        parent: BorrowedFd<'_>,
-        name: &OsStr,
-        path: &Path,
-    ) -> Result<Option<OwnedFd>> {
-        let metadata = stat(parent, name).map_err(read_error("look up", path))?;
+    /// Writes what is at `path`; whether that is a directory, which it has gone into.
+    fn capture_name(&mut self, Name { name, part }: &Name, path: &Path) -> Result<bool> {
+        let metadata = stat(self.union.part(*part), name).map_err(read_error("look up", path))?;
         if self.format.is_whiteout(&metadata) {
-            self.append_whiteout(&with_prefix(path, name))?;
-            return Ok(None);
+            if self.union.is_bottom(*part) {
+                self.append_whiteout(&with_prefix(path, name))?;
+            }
+            return Ok(false);
         }
         if name.as_bytes().starts_with(WHITEOUT_PREFIX.as_bytes()) {
             return Err(CaptureError::ReservedName {
@@ -213,48 +181,40 @@ impl<W: Write> Walk<W> {
             });
         }
         match metadata.kind {
-            FileKind::Directory => self
-                .capture_directory(parent, name, path, &metadata)
-                .map(Some),
-            FileKind::Socket => {
-                self.summary.skipped_sockets += 1;
-                Ok(None)
+            FileKind::Directory => {
+                self.union.enter(name, *part, path)?;
+                self.capture_directory(path, &metadata)?;
+                return Ok(true);
             }
-            _ => self
-                .capture_file(parent, name, path, &metadata)
-                .map(|()| None),
+            FileKind::Socket => self.summary.skipped_sockets += 1,
+            _ => self.capture_file(*part, name, path, &metadata)?,
         }
+        Ok(false)
     }
 
-    fn capture_directory(
-        &mut self,
-        parent: BorrowedFd<'_>,
-        name: &OsStr,
-        path: &Path,
-        metadata: &Metadata,
-    ) -> Result<OwnedFd> {
-        let handle = openat(parent, name, OPEN_DIRECTORY, Mode::empty())
-            .map_err(read_error("open the directory", path))?;
-        let (xattrs, note) = self.xattrs(handle.as_fd(), path)?;
+    /// Writes the directory at `path`, which the walk has gone into.
+    fn capture_directory(&mut self, path: &Path, metadata: &Metadata) -> Result<()> {
+        let handle = self.union.part(0);
+        let (xattrs, note) = xattrs(self.format, handle, &mut self.value_buffer, path)?;
         let metadata = note.map_or(*metadata, |note| note::applied_to(note, *metadata));
         let entry = self.entry(path, EntryKind::Directory, &metadata, xattrs);
         self.append(&entry, io::empty())?;
-        if self.is_opaque(handle.as_fd()) {
-            self.append_whiteout(&path.join(OPAQUE_MARKER))?;
+        match self.union.is_opaque() {
+            true => self.append_whiteout(&path.join(OPAQUE_MARKER)),
+            false => Ok(()),
         }
-        Ok(handle)
     }
 
     fn capture_file(
         &mut self,
-        parent: BorrowedFd<'_>,
+        part: usize,
         name: &OsStr,
         path: &Path,
         metadata: &Metadata,
     ) -> Result<()> {
         if metadata.links > 1 {
             if let Some(target) = self.first_names.get(metadata.inode) {
-                let metadata = self.noted(parent, name, metadata);
+                let metadata = self.noted(part, name, metadata);
                 let kind = EntryKind::HardLink { target };
                 let entry = self.entry(path, kind, &metadata, Xattrs::new());
                 return self.append(&entry, io::empty());
@@ -262,34 +222,34 @@ impl<W: Write> Walk<W> {
             self.first_names.add(metadata.inode, path);
         }
         let kind = match metadata.kind {
-            FileKind::Regular => return self.capture_regular(parent, name, path, metadata),
+            FileKind::Regular => return self.capture_regular(part, name, path, metadata),
             FileKind::Symlink => EntryKind::Symlink {
-                target: read_link(parent, name, path)?,
+                target: read_link(self.union.part(part), name, path)?,
             },
             _ => device_kind(metadata).unwrap_or(EntryKind::Fifo),
         };
-        let metadata = self.noted(parent, name, metadata);
+        let metadata = self.noted(part, name, metadata);
         let entry = self.entry(path, kind, &metadata, Xattrs::new());
         self.append(&entry, io::empty())
     }
 
-    fn noted(&self, parent: BorrowedFd<'_>, name: &OsStr, metadata: &Metadata) -> Metadata {
+    fn noted(&self, part: usize, name: &OsStr, metadata: &Metadata) -> Metadata {
         match self.format.has_notes() {
-            true => note::noted_name(parent, name, *metadata),
+            true => note::noted_name(self.union.part(part), name, *metadata),
             false => *metadata,
         }
     }
 
     fn capture_regular(
         &mut self,
-        parent: BorrowedFd<'_>,
+        part: usize,
         name: &OsStr,
         path: &Path,
         metadata: &Metadata,
     ) -> Result<()> {
-        let handle =
-            openat(parent, name, OPEN_FILE, Mode::empty()).map_err(read_error("open", path))?;
-        let (xattrs, note) = self.xattrs(handle.as_fd(), path)?;
+        let handle = openat(self.union.part(part), name, OPEN_FILE, Mode::empty())
+            .map_err(read_error("open", path))?;
+        let (xattrs, note) = xattrs(self.format, handle.as_fd(), &mut self.value_buffer, path)?;
         let metadata = note.map_or(*metadata, |note| note::applied_to(note, *metadata));
         if let Some(kind) = device_kind(&metadata) {
             let entry = self.entry(path, kind, &metadata, Xattrs::new());
@@ -330,42 +290,41 @@ impl<W: Write> Walk<W> {
         self.summary.entries += 1;
         Ok(self.writer.append_whiteout(path)?)
     }
+}
 
-    fn is_opaque(&self, directory: BorrowedFd<'_>) -> bool {
-        let mut value = [0; 2];
-        let length = rustix::fs::fgetxattr(directory, self.format.opaque_name(), &mut value);
-        length.is_ok_and(|length| &value[..length] == b"y")
-    }
-
-    /// Returns the extended attributes that belong to an open file, and what is noted of it.
-    fn xattrs(&mut self, handle: BorrowedFd<'_>, path: &Path) -> Result<(Xattrs, Option<Note>)> {
-        let failed = "read the extended attributes of";
-        let length = match rustix::fs::flistxattr(handle, &mut self.value_buffer[..]) {
-            Err(Errno::NOTSUP) => 0,
-            other => other.map_err(read_error(failed, path))?,
-        };
-        let names = self.value_buffer[..length].to_vec();
-        let mut xattrs = Xattrs::new();
-        let mut note = None;
-        for name in names.split(|byte| *byte == 0).map(OsStr::from_bytes) {
-            let is_note = self.format.has_notes() && name == note::FILE_ATTRIBUTE;
-            if !is_portable_xattr(name) && !is_note {
-                continue;
+/// Returns the extended attributes that belong to an open file, and what is noted of it.
+fn xattrs(
+    format: WhiteoutFormat,
+    handle: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    path: &Path,
+) -> Result<(Xattrs, Option<Note>)> {
+    let failed = "read the extended attributes of";
+    let length = match rustix::fs::flistxattr(handle, &mut *buffer) {
+        Err(Errno::NOTSUP) => 0,
+        other => other.map_err(read_error(failed, path))?,
+    };
+    let names = buffer[..length].to_vec();
+    let mut xattrs = Xattrs::new();
+    let mut note = None;
+    for name in names.split(|byte| *byte == 0).map(OsStr::from_bytes) {
+        let is_note = format.has_notes() && name == note::FILE_ATTRIBUTE;
+        if !is_portable_xattr(name) && !is_note {
+            continue;
+        }
+        match rustix::fs::fgetxattr(handle, name, &mut *buffer) {
+            Err(Errno::NODATA) => {}
+            other if is_note => {
+                let length = other.map_err(read_error(failed, path))?;
+                note = note::Carrier::File.note(&buffer[..length]);
             }
-            match rustix::fs::fgetxattr(handle, name, &mut self.value_buffer[..]) {
-                Err(Errno::NODATA) => {}
-                other if is_note => {
-                    let length = other.map_err(read_error(failed, path))?;
-                    note = note::Carrier::File.note(&self.value_buffer[..length]);
-                }
-                other => {
-                    let length = other.map_err(read_error(failed, path))?;
-                    xattrs.insert(name.to_owned(), self.value_buffer[..length].to_vec());
-                }
+            other => {
+                let length = other.map_err(read_error(failed, path))?;
+                xattrs.insert(name.to_owned(), buffer[..length].to_vec());
             }
         }
-        Ok((xattrs, note))
     }
+    Ok((xattrs, note))
 }
 
 fn device_kind(metadata: &Metadata) -> Option<EntryKind> {
@@ -382,19 +341,6 @@ fn with_prefix(path: &Path, name: &OsStr) -> PathBuf {
     let mut prefixed = OsString::from(WHITEOUT_PREFIX);
     prefixed.push(name);
     path.with_file_name(prefixed)
-}
-
-fn open_parent(child: BorrowedFd<'_>, inode: u64, path: &Path) -> Result<OwnedFd> {
-    let failed = "return to the directory above";
-    let parent =
-        openat(child, "..", OPEN_DIRECTORY, Mode::empty()).map_err(read_error(failed, path))?;
-    let found = stat(parent.as_fd(), OsStr::new("")).map_err(read_error(failed, path))?;
-    match found.inode == inode {
-        true => Ok(parent),
-        false => Err(read_error(failed, path)(io::Error::other(
-            "the directory was moved",
-        ))),
-    }
 }
 
 fn read_link(parent: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<PathBuf> {

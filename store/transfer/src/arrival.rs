@@ -230,7 +230,9 @@ pub(crate) fn unpack_archive(
         Lowers::Known(lowers) => (lowers, Below::Known),
         Lowers::Unknown => (&[][..], Below::Unknown),
     };
-    let paths = lowers.iter().map(|layer| store.layers().diff_path(layer));
+    let paths = lowers
+        .iter()
+        .flat_map(|layer| store.layers().directories(layer));
     let paths: Vec<_> = paths.collect();
     let options = UnpackOptions {
         below,

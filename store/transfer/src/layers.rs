@@ -5,7 +5,7 @@ use std::path::Path;
 
 use kiln_disk::{KeyLock, LayerFacts, LayerId, LayerOrigin, Patience, Store};
 use kiln_layer::blob::{LayerBlob, write_layer_blob};
-use kiln_layer::capture::{CaptureOptions, capture};
+use kiln_layer::capture::{CaptureOptions, capture_union};
 use kiln_layer::compress::Compression;
 use kiln_layer::digest::DigestWriter;
 use kiln_oci::{Descriptor, DiffId, MediaFamily};
@@ -217,14 +217,14 @@ fn capture_layer(
     let options = CaptureOptions {
         clamp_mtime_seconds,
     };
-    let path = store.layers().diff_path(layer);
+    let directories = store.layers().directories(layer);
     let sink = Stoppable {
         inner: sink,
         is_stopped,
         // So that it asks before the first byte.
         unasked_bytes: ASK_AFTER_BYTES,
     };
-    let captured = capture(&path, store.whiteout_format(), sink, &options);
+    let captured = capture_union(&directories, store.whiteout_format(), sink, &options);
     captured
         .map(drop)
         .map_err(|source| capture_error(layer, source))

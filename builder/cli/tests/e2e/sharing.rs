@@ -24,6 +24,48 @@ fn write_files(context: &Path) {
     }
 }
 
+/// Enough files for a layer upon another one.
+const MANY_FILES: usize = 600;
+
+fn write_many_files(context: &Path) {
+    for number in 0..MANY_FILES {
+        let directory = context.join(format!("d{}", number % 7));
+        fs::create_dir_all(&directory).expect("a directory");
+        fs::write(directory.join(number.to_string()), format!("file {number}")).expect("a file");
+    }
+}
+
+/// Returns the files of the layers that lie upon others, each layer's sorted.
+fn files_upon(kiln: &Kiln) -> Vec<Vec<String>> {
+    let layers = fs::read_dir(kiln.root().join("layers")).expect("the layers");
+    let directories = layers.flat_map(|layer| {
+        let layer = layer.expect("a layer").path();
+        fs::read_dir(layer)
+            .expect("a layer")
+            .map(|entry| entry.expect("an entry").path())
+    });
+    let is_upon = |path: &std::path::PathBuf| {
+        let name = path.file_name().expect("a name").to_string_lossy();
+        name.starts_with("upon-")
+    };
+    let files = |root: std::path::PathBuf| {
+        let entries = walkdir::WalkDir::new(&root)
+            .min_depth(1)
+            .sort_by_file_name();
+        let entries = entries.into_iter().map(|entry| {
+            let entry = entry.expect("an entry");
+            entry
+                .path()
+                .strip_prefix(&root)
+                .expect("a path")
+                .display()
+                .to_string()
+        });
+        entries.collect()
+    };
+    directories.filter(is_upon).map(files).collect()
+}
+
 /// Returns the inodes that layers have `app/NAME` as, and checks what they hold.
 fn inodes(kiln: &Kiln, name: &str, content: &str) -> BTreeMap<u64, usize> {
     let mut inodes = BTreeMap::new();
@@ -97,4 +139,95 @@ fn steps_do_not_write_through_shared_files() {
     }
     kiln.run(&["prune", "--force", "--all"]);
     kiln.run(&["store", "verify"]);
+}
+
+#[test]
+fn a_changed_copy_of_many_files_is_a_layer_of_what_changed_and_the_image_is_the_same() {
+    if !needs::met(needs::PEERS) {
+        return;
+    }
+    let kiln = Kiln::new();
+    let context = kiln.context(&format!(
+        "{COPY}RUN test $(find . -type f | wc -l) = {} && echo more >>d0/0 && rm d1/1\n",
+        MANY_FILES + 1
+    ));
+    write_many_files(&context);
+    kiln.build(&context, &[EPOCH]);
+    assert_eq!(files_upon(&kiln), Vec::<Vec<String>>::new());
+    let mut images = Vec::new();
+    for content in ["another", "a third"] {
+        fs::write(context.join("d3/3"), content).expect("a file");
+        images.push(image_of(&kiln, &context));
+    }
+    // The second is not laid upon the first, but upon what that lies upon.
+    let changed = ["app", "app/d3", "app/d3/3"].map(String::from).to_vec();
+    assert_eq!(files_upon(&kiln), [changed.clone(), changed]);
+    let other = Kiln::new();
+    assert_eq!(images[1], image_of(&other, &context));
+    assert_eq!(files_upon(&other), Vec::<Vec<String>>::new());
+    check_outputs(&kiln, &other);
+    // Nothing is lost of what a named image needs.
+    kiln.run(&["prune", "--force", "--all"]);
+    kiln.run(&["store", "verify"]);
+    check_outputs(&kiln, &other);
+    let copied = kiln.context("FROM app\nCOPY --from=app /app /copied\nCOPY . .\nRUN true\n");
+    write_many_files(&copied);
+    let files = local_files(&kiln, &copied);
+    assert_eq!(
+        files.get("copied/d3/3").map(String::as_str),
+        Some("a third")
+    );
+    assert_eq!(files.get("app/d3/3").map(String::as_str), Some("file 3"));
+    assert_eq!(
+        files.get("copied/d0/0").map(String::as_str),
+        Some("file 0more\n")
+    );
+}
+
+/// Checks that both have the image `app` with the same archives and the same files.
+fn check_outputs(kiln: &Kiln, other: &Kiln) {
+    let [first, second] = [kiln, other].map(|kiln| {
+        let saved = kiln.path("saved.tar");
+        kiln.run(&["save", "--output", &saved.display().to_string(), "app"]);
+        let exported = kiln.path("exported.tar");
+        kiln.run(&["export", "--output", &exported.display().to_string(), "app"]);
+        (fs::read(saved).expect("an archive"), sizes(&exported))
+    });
+    assert!(first.0 == second.0, "the images are different");
+    assert_eq!(first.1, second.1);
+}
+
+/// Returns the sizes of the files in an archive.
+fn sizes(archive: &Path) -> BTreeMap<String, u64> {
+    let mut archive = tar::Archive::new(fs::File::open(archive).expect("an archive"));
+    let entries = archive.entries().expect("entries");
+    let sizes = entries.map(|entry| {
+        let entry = entry.expect("an entry");
+        (
+            entry.path().expect("a path").display().to_string(),
+            entry.size(),
+        )
+    });
+    sizes.collect()
+}
+
+/// Returns the files of the result of `context` with what they hold.
+fn local_files(kiln: &Kiln, context: &Path) -> BTreeMap<String, String> {
+    let files = kiln.path("files");
+    let output = format!("--output=type=local,dest={}", files.display());
+    kiln.build(context, &[&output]);
+    let entries = walkdir::WalkDir::new(&files).into_iter();
+    let regular = entries
+        .map(|entry| entry.expect("an entry"))
+        .filter(|entry| entry.file_type().is_file());
+    let named = regular.filter_map(|entry| {
+        let name = entry
+            .path()
+            .strip_prefix(&files)
+            .ok()?
+            .display()
+            .to_string();
+        Some((name, fs::read_to_string(entry.path()).ok()?))
+    });
+    named.collect()
 }

@@ -3,27 +3,26 @@
 //! A root is mounted without them. Each layer costs every mount and every name that is looked
 //! up in it, so a build of many steps would grow with the square of their number.
 
-use kiln_disk::LayerId;
 use rustix::io::Errno;
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 /// Which layers are known to be empty. A layer is looked at once in a build.
 #[derive(Default)]
 pub(crate) struct EmptyLayers {
-    known: Mutex<HashMap<LayerId, bool>>,
+    known: Mutex<HashMap<PathBuf, bool>>,
 }
 
 impl EmptyLayers {
-    /// Whether nothing is in the layer `id` at `path`, and it hides nothing either.
+    /// Whether nothing is in the directory of a layer at `path`, and it hides nothing either.
     ///
     /// The permissions of its root do not count: a command sees those of its own new layer.
-    pub fn contains(&self, id: &LayerId, path: &Path) -> bool {
+    pub fn contains(&self, path: &Path) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        match known.get(id) {
+        match known.get(path) {
             Some(is_empty) => *is_empty,
-            None => *known.entry(id.clone()).or_insert(is_empty(path)),
+            None => *known.entry(path.to_path_buf()).or_insert(is_empty(path)),
         }
     }
 }
@@ -52,17 +51,17 @@ mod tests {
         let [empty, full] = ["empty", "full"].map(|name| {
             let path = layers.path().join(name);
             std::fs::create_dir(&path).expect("a layer");
-            (LayerId::random(), path)
+            path
         });
-        std::fs::write(full.1.join("file"), "").expect("a file");
+        std::fs::write(full.join("file"), "").expect("a file");
         let known = EmptyLayers::default();
-        assert!(known.contains(&empty.0, &empty.1));
-        assert!(!known.contains(&full.0, &full.1));
+        assert!(known.contains(&empty));
+        assert!(!known.contains(&full));
         let opaque = rustix::fs::XattrFlags::empty();
-        let set = rustix::fs::setxattr(&empty.1, "user.overlay.opaque", b"y", opaque);
+        let set = rustix::fs::setxattr(&empty, "user.overlay.opaque", b"y", opaque);
         // Not every file system of tests has such attributes.
         if set.is_ok() {
-            assert!(!EmptyLayers::default().contains(&empty.0, &empty.1));
+            assert!(!EmptyLayers::default().contains(&empty));
         }
     }
 }

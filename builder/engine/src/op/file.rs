@@ -4,9 +4,12 @@ use super::earlier::Lineage;
 use super::{adding, content, on_top, stack_of};
 use crate::StepError;
 use crate::worker::{BuildWorker, Product};
-use kiln_disk::LayerId;
+use kiln_disk::{ActiveLayer, LayerId};
 use kiln_layer::archive::{self, UnpackOptions};
-use kiln_layer::copy::{self, CopyRequest, LayerCopy, ModeChange, Selection, Source};
+use kiln_layer::capture::CaptureOptions;
+use kiln_layer::copy::{
+    self, Copied, CopyRequest, Earlier, LayerCopy, ModeChange, Selection, Source, UponCopy, Worth,
+};
 use kiln_layer::tree::{Attributes, Follow, Tree};
 use kiln_layer::users::Accounts;
 use kiln_oci::DiffId;
@@ -54,37 +57,106 @@ fn copy_alone(
     (file, copy): (&FileOp, &Copy),
     inputs: &[Product],
 ) -> Result<Product, StepError> {
-    let stack = stack_of(file.base.and_then(|_| inputs.first()))?;
-    let source = inputs.last().expect("a copy has its input");
-    let layer = worker.store.layers().begin()?;
-    let mut target = Tree::open_for_write(&worker.paths(stack)?, &layer.upper(), worker.whiteouts)?;
-    let request = request(worker, copy, source, &target)?;
-    let lineage = Lineage::of(worker, copy, source);
-    let earlier = lineage.as_ref().and_then(|lineage| lineage.latest(worker));
-    let options = LayerCopy {
+    let copying = Copying {
+        worker,
+        copy,
+        stack: stack_of(file.base.and_then(|_| inputs.first()))?,
+        source: inputs.last().expect("a copy has its input"),
         record: worker.packing.wanted_digest(vertex),
-        earlier: earlier.as_ref().map(|(_, files)| files),
     };
-    let files = worker.files(source)?;
-    let copied = copy::copy_into_layer(files.source(), &mut target, &request, &options)?;
-    target.finish()?;
-    let id = layer.commit(LayerId::random())?;
-    if let (Some(archive), Some(record)) = (&copied.archive, options.record) {
-        let diff_id = DiffId(archive.digest.clone());
+    let lineage = Lineage::of(worker, copy, copying.source);
+    let earlier = lineage.as_ref().and_then(|lineage| lineage.latest(worker));
+    if let Some((base, files)) = &earlier
+        && let Some(layer) = copying.upon(base, files)?
+    {
+        return Ok(on_top(copying.stack, layer));
+    }
+    let files = earlier.as_ref().map(|(_, files)| files);
+    let (layer, copied) = copying.whole(files)?;
+    if let Some(lineage) = lineage {
+        let earlier = earlier.as_ref().map(|(layer, _)| layer);
+        lineage.note(worker, &layer, &copied, earlier);
+    }
+    Ok(on_top(copying.stack, layer))
+}
+
+/// A copy that is all that makes a layer.
+struct Copying<'a> {
+    worker: &'a BuildWorker<'a>,
+    copy: &'a Copy,
+    stack: &'a [LayerId],
+    source: &'a Product,
+    /// How the archive is captured whose digest will be asked for.
+    record: Option<CaptureOptions>,
+}
+
+impl Copying<'_> {
+    /// Copies everything, but for what `earlier` has; returns the layer.
+    fn whole(&self, earlier: Option<&Earlier>) -> Result<(LayerId, Copied), StepError> {
+        let options = LayerCopy {
+            record: self.record,
+            earlier,
+        };
+        let (layer, copied) = self.fill(|source, target, request| {
+            copy::copy_into_layer(source, target, request, &options)
+        })?;
+        let id = layer.commit(LayerId::random())?;
+        self.note_archive(&id, &copied);
+        Ok((id, copied))
+    }
+
+    /// Copies what the layer `base` has not, if that is little; returns the layer of both.
+    fn upon(&self, base: &LayerId, files: &Earlier) -> Result<Option<LayerId>, StepError> {
+        // What is copied onto nothing may come to lie on anything, and no root is mounted of
+        // layers of which one is there twice.
+        let below = self.worker.store.layers().with_bases(self.stack);
+        if below.is_empty() || below.contains(base) {
+            return Ok(None);
+        }
+        let upon = UponCopy {
+            earlier: files,
+            record: self.record,
+            worth: Worth::default(),
+        };
+        let (layer, copied) =
+            self.fill(|source, target, request| copy::copy_upon(source, target, request, &upon))?;
+        let Some(copied) = copied else {
+            return Ok(None);
+        };
+        let id = layer.commit_upon(base)?;
+        self.note_archive(&id, &copied);
+        Ok(Some(id))
+    }
+
+    /// Begins a layer and fills it by `copy`.
+    fn fill<T>(
+        &self,
+        copy: impl FnOnce(Source<'_>, &mut Tree, &CopyRequest) -> Result<T, copy::CopyError>,
+    ) -> Result<(ActiveLayer, T), StepError> {
+        let worker = self.worker;
+        let layer = worker.store.layers().begin()?;
+        let below = worker.paths(self.stack)?;
+        let mut target = Tree::open_for_write(&below, &layer.upper(), worker.whiteouts)?;
+        let request = request(worker, self.copy, self.source, &target)?;
+        let files = worker.files(self.source)?;
+        let copied = copy(files.source(), &mut target, &request)?;
+        target.finish()?;
+        Ok((layer, copied))
+    }
+
+    fn note_archive(&self, layer: &LayerId, copied: &Copied) {
+        let (Some(archive), Some(record)) = (&copied.archive, self.record) else {
+            return;
+        };
         // Without it the layer is read again.
         let _ = layers::note_archive(
-            worker.store,
-            &id,
+            self.worker.store,
+            layer,
             record.clamp_mtime_seconds,
-            diff_id,
+            DiffId(archive.digest.clone()),
             archive.size,
         );
     }
-    if let Some(lineage) = lineage {
-        let earlier = earlier.as_ref().map(|(layer, _)| layer);
-        lineage.note(worker, &id, &copied, earlier);
-    }
-    Ok(on_top(stack, id))
 }
 
 fn copy_files(

@@ -104,7 +104,7 @@ impl<'a> Choice<'a> {
             Candidate::Group(_) | Candidate::Chain(_) => 0,
             _ => item.usage.bytes,
         };
-        for layer in self.layers_of(&candidate).to_vec() {
+        for layer in self.layers_of(&candidate) {
             freed += self.lead_away(&layer);
         }
         self.freed_bytes += freed;
@@ -155,11 +155,11 @@ impl<'a> Choice<'a> {
         !is_named && !layers.iter().any(|layer| self.is_kept(layer))
     }
 
-    fn layers_of<'b>(&'b self, candidate: &'b Candidate) -> &'b [LayerId] {
+    fn layers_of(&self, candidate: &Candidate) -> Vec<LayerId> {
         match candidate {
-            Candidate::Group(number) => &self.inventory.groups[*number].layers,
-            Candidate::Chain(layer) => std::slice::from_ref(layer),
-            _ => &[],
+            Candidate::Group(number) => self.inventory.groups[*number].layers.clone(),
+            Candidate::Chain(layer) => self.inventory.with_bases(std::slice::from_ref(layer)),
+            _ => Vec::new(),
         }
     }
 }
@@ -172,8 +172,10 @@ fn leading(inventory: &Inventory) -> HashMap<LayerId, usize> {
             *leading.entry(layer.clone()).or_default() += 1;
         }
     }
-    for layer in &inventory.chained {
-        *leading.entry(layer.clone()).or_default() += 1;
+    for chained in &inventory.chained {
+        for layer in inventory.with_bases(std::slice::from_ref(chained)) {
+            *leading.entry(layer).or_default() += 1;
+        }
     }
     leading
 }

@@ -49,6 +49,8 @@ pub(crate) struct Group {
 #[derive(Debug, Default)]
 pub(crate) struct Inventory {
     pub(crate) layers: BTreeMap<LayerId, Found>,
+    /// What layers lie upon that are not whole in themselves.
+    bases: HashMap<LayerId, LayerId>,
     pub(crate) blobs: BTreeMap<Digest, Found>,
     pub(crate) facts: HashMap<LayerId, LayerFacts>,
     pub(crate) groups: Vec<Group>,
@@ -90,6 +92,8 @@ impl Inventory {
             };
             // What it takes is counted once it is known what stays.
             let found = look_at(&path, DiskUsage::default())?;
+            let base = store.layers().base(&id);
+            self.bases.extend(base.map(|base| (id.clone(), base)));
             self.layers.extend(found.map(|found| (id, found)));
         }
         for algorithm in ["sha256", "sha512"] {
@@ -155,6 +159,12 @@ impl Inventory {
         Ok(())
     }
 
+    /// Returns the layers of `stack` and those that they lie upon.
+    pub(super) fn with_bases(&self, stack: &[LayerId]) -> Vec<LayerId> {
+        let both = |id| self.bases.get(id).into_iter().chain([id]).cloned();
+        stack.iter().flat_map(both).collect()
+    }
+
     /// A result is used when it is looked up, and when what was built upon it is.
     fn add_record(
         &self,
@@ -168,7 +178,7 @@ impl Inventory {
         let group = groups.entry(record.result.clone()).or_default();
         group.used_seconds = group.used_seconds.max(stamp.used_seconds()).max(top_used);
         group.files.push((path, stamp));
-        group.layers = record.result;
+        group.layers = self.with_bases(&record.result);
         group.description = record.description;
     }
 

@@ -51,7 +51,9 @@ impl Reached {
         };
         let diff_ids = config.rootfs.diff_ids;
         for chain_id in chain_ids(&diff_ids) {
-            self.layers.extend(store.chains().find(&chain_id)?);
+            let layer = store.chains().find(&chain_id)?;
+            self.layers
+                .extend(store.layers().with_bases(layer.as_slice()));
         }
         self.diff_ids.extend(diff_ids);
         Ok(())

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use kiln_layer::archive::unpack;
-use kiln_layer::capture::{CaptureError, CaptureOptions, capture};
+use kiln_layer::capture::{CaptureError, CaptureOptions, capture_union};
 use kiln_layer::compress::{ArchiveCompression, decompressor};
 use kiln_layer::digest::{DigestReader, DigestWriter};
 use kiln_layer::tree::Tree;
@@ -55,17 +55,18 @@ impl Store {
         let is_checked = checked.is_some();
         let expected = self.expected(checked, facts);
         let clamp = expected.as_ref().and_then(|one| one.clamp_mtime_seconds);
-        let path = self.layers().diff_path(layer);
+        let directories = self.layers().directories(layer);
+        let path = directories.last().expect("a layer has a directory");
         let damage = || Damage::Layer(layer.clone());
-        let found = match self.capture_digest(&path, clamp) {
+        let found = match self.capture_digest(&directories, clamp) {
             Ok(found) => found,
-            Err(error) => return report.add_error(damage(), &path, &error),
+            Err(error) => return report.add_error(damage(), path, &error),
         };
         match expected {
             Some(expected) if expected.digest != found => {
                 let expected = expected.digest;
                 let reason = format!("its archive has digest {found}, expected {expected}");
-                return report.add(damage(), &path, reason);
+                return report.add(damage(), path, reason);
             }
             Some(_) => report.layers += 1,
             None => report.layers_unknown += 1,
@@ -122,7 +123,7 @@ impl Store {
         if digest != facts.diff_id.0 {
             return None;
         }
-        self.capture_digest(&active.upper(), None).ok()
+        self.capture_digest(&[active.upper()], None).ok()
     }
 
     /// Returns the directories of the layers below a pulled one, bottom first.
@@ -134,11 +135,15 @@ impl Store {
             ..
         } = origin
         {
-            lowers.push(self.layers().diff_path(&layer));
+            lowers.push(layer.clone());
             origin = self.layers().facts(&layer).ok()??.origin;
         }
-        lowers.reverse();
-        Some(lowers)
+        let bottom_first = lowers.iter().rev();
+        Some(
+            bottom_first
+                .flat_map(|layer| self.layers().directories(layer))
+                .collect(),
+        )
     }
 
     fn remember_checked(&self, path: &Path, capture_digest: Digest) {
@@ -155,12 +160,12 @@ impl Store {
 
     fn capture_digest(
         &self,
-        path: &Path,
+        directories: &[PathBuf],
         clamp_mtime_seconds: Option<i64>,
     ) -> Result<Digest, CaptureError> {
         let mut sink = DigestWriter::new(std::io::sink());
-        capture(
-            path,
+        capture_union(
+            directories,
             self.whiteout_format(),
             &mut sink,
             &CaptureOptions {

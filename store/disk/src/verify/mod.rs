@@ -144,7 +144,7 @@ impl Store {
                 match durable::read_lazy_json::<Record>(&path) {
                     Ok(Some(record)) => {
                         self.verify_record(&path, &record, report);
-                        named.extend(record.result);
+                        named.extend(self.layers().with_bases(&record.result));
                     }
                     // Gone meanwhile, or lost in a power cut.
                     Ok(None) => {}
@@ -158,7 +158,8 @@ impl Store {
     fn verify_chains(&self, report: &mut Report, named: &mut HashSet<LayerId>) -> Result<()> {
         for path in list_files(&self.path("chains"))? {
             let chain = verify_readable::<Chain>(&path, report);
-            named.extend(chain.map(|chain| chain.layer));
+            let layer = chain.map(|chain| chain.layer);
+            named.extend(self.layers().with_bases(layer.as_slice()));
         }
         Ok(())
     }

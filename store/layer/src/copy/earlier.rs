@@ -14,6 +14,8 @@
 //!   hard links finds none.
 //!
 //! What can be seen is the number of links of a file, and its time of last status change.
+//!
+//! Of many files most of which are the same not even names are made: [`super::upon`].
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -45,6 +47,11 @@ impl Earlier {
         let tree = Tree::open(&[layer.to_path_buf()], format).ok()?;
         Some(Earlier { tree })
     }
+
+    /// Returns the directory at `path`, if the layer has it.
+    pub(super) fn directory(&self, path: &Path) -> Option<OpenDirectory> {
+        self.tree.open_directory_seen(path).ok()?
+    }
 }
 
 /// The files of an earlier layer that were not used yet.
@@ -66,6 +73,34 @@ pub(super) struct Same {
     inode: u64,
     /// It, open.
     pub file: File,
+    /// Whether it has extended attributes.
+    pub has_xattrs: bool,
+}
+
+/// Returns the file `name` in `directory` if a new one would be the same. What it holds is
+/// appended to `bytes` if that is little; where it is not the same, anything may be.
+pub(super) fn find(
+    directory: &OpenDirectory,
+    name: &OsStr,
+    wanted: Wanted<'_>,
+    bytes: &mut Vec<u8>,
+) -> Option<Same> {
+    let file = directory.open_seen(name).ok()?;
+    let there = directory.opened(&file).ok()?;
+    if !is_same(&there, wanted) {
+        return None;
+    }
+    let xattrs = xattrs_of(file.as_fd()).ok()?;
+    let hash = ContentHash::new(&xattrs);
+    let found = match wanted.size <= SMALL_FILE_BYTES {
+        true => read_whole(&file, wanted.size, hash, bytes)?,
+        false => read_in_parts(&file, wanted.size, hash)?,
+    };
+    (found == *wanted.content).then_some(Same {
+        inode: there.inode,
+        file,
+        has_xattrs: !xattrs.is_empty(),
+    })
 }
 
 impl<'a> Unused<'a> {
@@ -78,11 +113,10 @@ impl<'a> Unused<'a> {
 
     /// Returns the directory at `path`, if the layer has it.
     pub fn directory(&self, path: &Path) -> Option<OpenDirectory> {
-        self.earlier.tree.open_directory_seen(path).ok()?
+        self.earlier.directory(path)
     }
 
-    /// Returns the file `name` in `directory` if a new one would be the same. What it holds is
-    /// appended to `bytes` if that is little; where it is not the same, anything may be.
+    /// As [`find`], of files that were not used yet.
     pub fn find(
         &self,
         directory: &OpenDirectory,
@@ -90,19 +124,8 @@ impl<'a> Unused<'a> {
         wanted: Wanted<'_>,
         bytes: &mut Vec<u8>,
     ) -> Option<Same> {
-        let file = directory.open_seen(name).ok()?;
-        let there = directory.opened(&file).ok()?;
-        if !is_same(&there, wanted) || self.used().contains(&there.inode) {
-            return None;
-        }
-        let xattrs = xattrs_of(file.as_fd()).ok()?;
-        let hash = ContentHash::new(&xattrs);
-        let found = match wanted.size <= SMALL_FILE_BYTES {
-            true => read_whole(&file, wanted.size, hash, bytes)?,
-            false => read_in_parts(&file, wanted.size, hash)?,
-        };
-        let inode = there.inode;
-        (found == *wanted.content).then_some(Same { inode, file })
+        let found = find(directory, name, wanted, bytes)?;
+        (!self.used().contains(&found.inode)).then_some(found)
     }
 
     /// Takes note that `same` has a name in the new layer.

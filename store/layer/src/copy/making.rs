@@ -1,5 +1,6 @@
 //! Making the regular files of a copy: each becomes a name of one of an earlier layer, or is made
-//! and filled. Any number of threads do that at once.
+//! and filled, or is only compared with one ([`super::comparison`]). Any number of threads do that
+//! at once.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::io::Errno;
 
+use super::comparison::{Differences, RunComparison};
 use super::earlier::{SMALL_FILE_BYTES, Same, Unused, Wanted};
 use super::output::{Output, copy_small, read_parts};
 use super::recording::FileHeaders;
@@ -27,11 +29,13 @@ const HEADER_BYTES: usize = 512;
 
 /// What making files takes.
 pub(super) struct Making<'a> {
-    source: Source<'a>,
+    pub source: Source<'a>,
     request: &'a CopyRequest,
     unused: Option<Unused<'a>>,
     headers: FileHeaders,
     shared_files: AtomicU64,
+    /// What was compared and found to be different.
+    pub different: Differences,
     is_recorded: AtomicBool,
     /// Whether the file system was seen not to share blocks between files.
     clones_nothing: AtomicBool,
@@ -45,23 +49,67 @@ pub(super) struct Task {
     pub copy: NewFile,
 }
 
-/// Files with one name each that are to be made, side by side as they are in their source.
+/// Files with one name each, side by side as they are in their source.
 pub(super) struct Run {
     pub from: Arc<Listed>,
     pub files: Range<usize>,
-    pub into: UpperDirectory,
+    pub purpose: Purpose,
+}
+
+/// What becomes of the files of a run.
+pub(super) enum Purpose {
+    /// They are made there.
+    Make(UpperDirectory),
+    /// They are compared with what an earlier layer has, if it has their directory.
+    Compare {
+        /// Their directory in the target.
+        path: PathBuf,
+        there: Option<OpenDirectory>,
+    },
 }
 
 /// Where a file is read.
 #[derive(Clone, Copy)]
-struct Origin<'a> {
-    directory: &'a Path,
-    name: &'a OsStr,
+pub(super) struct Origin<'a> {
+    pub directory: &'a Path,
+    pub name: &'a OsStr,
 }
 
 impl Origin<'_> {
-    fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         self.directory.join(self.name)
+    }
+}
+
+/// Opens files of one directory of the source.
+pub(super) struct Opening<'a> {
+    source: Source<'a>,
+    /// The directory, once a file of it was opened.
+    directory: Option<OpenDirectory>,
+}
+
+impl<'a> Opening<'a> {
+    pub fn of(source: Source<'a>) -> Self {
+        Opening {
+            source,
+            directory: None,
+        }
+    }
+
+    /// Opens a file. One of a scan is looked at again once it is read, not before.
+    pub fn open(&mut self, origin: Origin<'_>) -> Result<File> {
+        let tree = self.source.tree();
+        if let (Source::Scan(_), None) = (self.source, &self.directory) {
+            let opened = tree.open_directory_seen(origin.directory);
+            self.directory = opened.map_err(CopyError::Source)?;
+        }
+        let opened = match &self.directory {
+            Some(directory) => directory
+                .open_seen(origin.name)
+                .map_err(|error| TreeError::io("open", origin.path())(error)),
+            None => tree.open_exactly(origin.path()).map(|(file, _)| file),
+        };
+        opened.map_err(CopyError::Source)
     }
 }
 
@@ -79,6 +127,7 @@ impl<'a> Making<'a> {
             unused: options.earlier.map(Unused::of),
             headers: FileHeaders::new(options.record.unwrap_or_default()),
             shared_files: AtomicU64::new(0),
+            different: Differences::default(),
             is_recorded: AtomicBool::new(is_recorded),
             clones_nothing: AtomicBool::new(false),
         }
@@ -116,17 +165,27 @@ impl<'a> Making<'a> {
         }
     }
 
-    /// Makes the files of a run.
+    /// Does what is to be done with the files of a run.
     pub fn make_run(&self, run: &Run, output: &mut Output<'_>) -> Result<()> {
+        match &run.purpose {
+            Purpose::Make(into) => self.make_files(run, into, output),
+            Purpose::Compare { path, there } => {
+                RunComparison::of(self, run, path, there.as_ref()).compare(output)
+            }
+        }
+    }
+
+    fn make_files(&self, run: &Run, into: &UpperDirectory, output: &mut Output<'_>) -> Result<()> {
         let mut making = RunMaking {
             making: self,
             run,
-            from: None,
+            into,
+            from: Opening::of(self.source),
             there: self.unused.as_ref().and_then(|unused| {
-                let there = unused.directory(run.into.path())?;
+                let there = unused.directory(into.path())?;
                 Some((unused, there))
             }),
-            path: run.into.path().to_path_buf(),
+            path: into.path().to_path_buf(),
         };
         run.files
             .clone()
@@ -150,7 +209,8 @@ impl<'a> Making<'a> {
         self.fill_from(&content, origin, &task.seen, task.copy, output)
     }
 
-    fn append_header(
+    /// Appends the header of a file of `size` bytes at `path`, or gives the recording up.
+    pub fn append_header(
         &self,
         path: &Path,
         size: u64,
@@ -166,6 +226,49 @@ impl<'a> Making<'a> {
         if !is_told {
             self.stop_recording();
         }
+    }
+
+    /// Appends the header of a file as [`Making::append_header`] does, with room for what follows.
+    pub fn begin_entry(
+        &self,
+        path: &Path,
+        size: u64,
+        attributes: &Attributes,
+        output: &mut Output<'_>,
+    ) {
+        if size <= SMALL_FILE_BYTES {
+            output.make_room(HEADER_BYTES + size as usize + padding(size).len());
+        }
+        self.append_header(path, size, attributes, output);
+    }
+
+    /// Takes note of a file of the earlier layer, which was read to be compared: what it holds, if
+    /// that is little, begins at `start` of the output.
+    pub fn record_same(
+        &self,
+        mut same: Same,
+        size: u64,
+        start: usize,
+        output: &mut Output<'_>,
+    ) -> io::Result<()> {
+        if same.has_xattrs {
+            // The header does not have them.
+            self.stop_recording();
+        }
+        match self.is_recorded() {
+            false => output.chunk.truncate(start),
+            // What was read of a large one to compare it is gone.
+            true if size > SMALL_FILE_BYTES => {
+                same.file.rewind()?;
+                if !read_parts(&same.file, size, output, |_| Ok(()))? {
+                    return Err(io::Error::other("a layer of the store was changed"));
+                }
+            }
+            true => {}
+        }
+        output.append(padding(size));
+        output.flush_if_full();
+        Ok(())
     }
 
     /// Fills `copy` with `content`, which is read at `origin`.
@@ -242,7 +345,7 @@ impl<'a> Making<'a> {
 }
 
 /// Checks that a file of a scan, which was read, is what was seen before.
-fn check_read(content: &File, origin: Origin<'_>, seen: &Metadata) -> Result<()> {
+pub(super) fn check_read(content: &File, origin: Origin<'_>, seen: &Metadata) -> Result<()> {
     let now = opened_metadata(content.as_fd())
         .map_err(|error| CopyError::Source(TreeError::io("look up", origin.path())(error)))?;
     match scan::is_unchanged(seen, &now) {
@@ -255,8 +358,8 @@ fn check_read(content: &File, origin: Origin<'_>, seen: &Metadata) -> Result<()>
 struct RunMaking<'m, 'a> {
     making: &'m Making<'a>,
     run: &'m Run,
-    /// The directory that is read, once a file of it was.
-    from: Option<OpenDirectory>,
+    into: &'m UpperDirectory,
+    from: Opening<'a>,
     /// The directory of the earlier layer.
     there: Option<(&'m Unused<'a>, OpenDirectory)>,
     /// Path of the directory in the target, and for a while that of a file in it.
@@ -269,12 +372,9 @@ impl RunMaking<'_, '_> {
         let (name, entry) = run.from.file(place);
         let attributes = self.making.attributes(&entry.metadata);
         let size = entry.metadata.size;
-        if size <= SMALL_FILE_BYTES {
-            output.make_room(HEADER_BYTES + size as usize + padding(size).len());
-        }
         self.path.push(name);
         let making = self.making;
-        making.append_header(&self.path, size, &attributes, output);
+        making.begin_entry(&self.path, size, &attributes, output);
         self.path.pop();
         if self.share(name, entry, &attributes, output)? {
             return Ok(());
@@ -283,9 +383,9 @@ impl RunMaking<'_, '_> {
             directory: &run.from.path,
             name,
         };
-        let content = self.open(origin)?;
-        let copy = run.into.create_file(name, attributes);
-        let copy = copy.map_err(|error| over_directory(error, origin, &run.into))?;
+        let content = self.from.open(origin)?;
+        let copy = self.into.create_file(name, attributes);
+        let copy = copy.map_err(|error| over_directory(error, origin, self.into))?;
         making.fill_from(&content, origin, &entry.metadata, copy, output)
     }
 
@@ -310,56 +410,20 @@ impl RunMaking<'_, '_> {
         let start = output.chunk.len();
         let found = unused.find(there, name, wanted, &mut output.chunk);
         // Whatever the reason, a copy is as good, or fails and says why.
-        let found = found.filter(|_| self.run.into.adopt(name, there).is_ok());
+        let found = found.filter(|_| self.into.adopt(name, there).is_ok());
         let Some(same) = found else {
             output.chunk.truncate(start);
             return Ok(false);
         };
         unused.use_up(&same);
         self.making.shared_files.fetch_add(1, Ordering::Relaxed);
-        match self.making.is_recorded() {
-            false => output.chunk.truncate(start),
-            true if size > SMALL_FILE_BYTES => self.hash_again(name, size, same, output)?,
-            true => {}
-        }
-        output.append(padding(size));
-        output.flush_if_full();
+        self.making
+            .record_same(same, size, start, output)
+            .map_err(|source| CopyError::Content {
+                path: self.into.path().join(name),
+                source,
+            })?;
         Ok(true)
-    }
-
-    /// Reads a large file for the archive: what was read to compare it is gone.
-    fn hash_again(
-        &self,
-        name: &OsStr,
-        size: u64,
-        mut same: Same,
-        output: &mut Output<'_>,
-    ) -> Result<()> {
-        let failed = |source: io::Error| CopyError::Content {
-            path: self.run.into.path().join(name),
-            source,
-        };
-        same.file.rewind().map_err(failed)?;
-        match read_parts(&same.file, size, output, |_| Ok(())).map_err(failed)? {
-            true => Ok(()),
-            false => Err(failed(io::Error::other("a layer of the store was changed"))),
-        }
-    }
-
-    /// Opens a file. One of a scan is looked at again once it is read, not before.
-    fn open(&mut self, origin: Origin<'_>) -> Result<File> {
-        let tree = self.making.source.tree();
-        if let (Source::Scan(_), None) = (self.making.source, &self.from) {
-            let opened = tree.open_directory_seen(origin.directory);
-            self.from = opened.map_err(CopyError::Source)?;
-        }
-        let opened = match &self.from {
-            Some(from) => from
-                .open_seen(origin.name)
-                .map_err(|error| TreeError::io("open", origin.path())(error)),
-            None => tree.open_exactly(origin.path()).map(|(file, _)| file),
-        };
-        opened.map_err(CopyError::Source)
     }
 }
 

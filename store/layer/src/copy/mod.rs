@@ -5,6 +5,7 @@
 //! resolved list and unpacks them at [`prepare_destination`] itself.
 //! Rules: Dockerfile reference, "COPY" and "ADD"; where it is silent, BuildKit's behaviour.
 
+mod comparison;
 mod digest;
 mod earlier;
 mod making;
@@ -16,6 +17,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod upon;
 mod walk;
 mod writing;
 
@@ -33,6 +35,7 @@ pub use sources::{ResolvedSource, resolve_sources};
 pub use transfer::{
     Copied, LayerCopy, copy_into, copy_into_layer, copy_resolved, prepare_destination,
 };
+pub use upon::{UponCopy, Worth, copy_upon};
 
 type Result<T, E = CopyError> = std::result::Result<T, E>;
 

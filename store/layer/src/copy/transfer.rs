@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::earlier::Earlier;
-use super::making::{Making, Run, Task};
+use super::making::{Making, Purpose, Run, Task};
 use super::recording::{RecordedArchive, Recorder, Unrecordable};
 use super::sources::{ResolvedSource, parents_of};
 use super::walk::{Reached, Walk, Walked};
@@ -153,6 +154,46 @@ fn make_destination(target: &mut Tree, request: &CopyRequest) -> Result<PathBuf>
         .map_err(CopyError::Target)
 }
 
+/// Makes the directory that the content of the one at `source_path` is copied to, as the request
+/// says; returns where it lies.
+pub(super) fn begin_directory(
+    target: &mut Tree,
+    request: &CopyRequest,
+    source_path: &Path,
+) -> Result<PathBuf> {
+    let destination = make_destination(target, request)?;
+    make_content_directory(target, request, source_path, &destination)?;
+    Ok(destination)
+}
+
+fn make_content_directory(
+    target: &mut Tree,
+    request: &CopyRequest,
+    source_path: &Path,
+    destination: &Path,
+) -> Result<()> {
+    if at_target(target, destination)?.is_some_and(|metadata| !metadata.is_directory()) {
+        return Err(directory_over_file(source_path, destination));
+    }
+    let made = target.make_parents(destination, &parent_attributes(request));
+    made.map(drop).map_err(CopyError::Target)
+}
+
+fn at_target(target: &Tree, path: &Path) -> Result<Option<Metadata>> {
+    let node = target.lookup(path, Follow::ParentsOnly);
+    let node = node.map_err(CopyError::Target)?;
+    Ok(node.map(|node| node.metadata))
+}
+
+/// Returns where the walk over a source begins.
+pub(super) fn walk_of(request: &CopyRequest, file: &ResolvedSource) -> Walked {
+    let relative = match &file.pivot {
+        Some(_) => file.name.as_path(),
+        None => Path::new(""),
+    };
+    Walked::start(&request.selection.exclude, &file.path, relative)
+}
+
 /// Attributes of directories that are made only to hold something.
 fn parent_attributes(request: &CopyRequest) -> Attributes {
     let mode = match request.mode {
@@ -177,16 +218,11 @@ struct Copier<'a, 'scope, 'env> {
 
 impl Copier<'_, '_, '_> {
     fn copy(&mut self, file: &ResolvedSource, destination: &Path) -> Result<()> {
-        let existing = self.at_target(destination)?;
         if file.is_content() {
-            if existing.is_some_and(|metadata| !metadata.is_directory()) {
-                return Err(directory_over_file(&file.path, destination));
-            }
-            self.target
-                .make_parents(destination, &parent_attributes(self.request))
-                .map_err(CopyError::Target)?;
-            return self.copy_content(self.start(file), destination);
+            make_content_directory(self.target, self.request, &file.path, destination)?;
+            return self.copy_content(walk_of(self.request, file), destination);
         }
+        let existing = at_target(self.target, destination)?;
         for (from, name) in parents_of(file) {
             self.make_parent(&from, &destination.join(name))?;
         }
@@ -199,7 +235,7 @@ impl Copier<'_, '_, '_> {
             self.make_parents_of(&target_path)?;
         }
         if file.metadata.is_directory() {
-            self.copy_directory(self.start(file), &file.metadata, &target_path)
+            self.copy_directory(walk_of(self.request, file), &file.metadata, &target_path)
         } else {
             self.copy_file(&file.path, &file.metadata, &target_path)
         }
@@ -214,23 +250,9 @@ impl Copier<'_, '_, '_> {
             .map(drop)
     }
 
-    fn start(&self, file: &ResolvedSource) -> Walked {
-        let relative = match &file.pivot {
-            Some(_) => file.name.as_path(),
-            None => Path::new(""),
-        };
-        Walked::start(&self.request.selection.exclude, &file.path, relative)
-    }
-
-    fn at_target(&self, path: &Path) -> Result<Option<Metadata>> {
-        let node = self.target.lookup(path, Follow::ParentsOnly);
-        let node = node.map_err(CopyError::Target)?;
-        Ok(node.map(|node| node.metadata))
-    }
-
     /// Makes a directory above a source that keeps its parents, unless it is there.
     fn make_parent(&mut self, from: &Path, to: &Path) -> Result<()> {
-        match self.at_target(to)? {
+        match at_target(self.target, to)? {
             Some(metadata) if metadata.is_directory() => Ok(()),
             Some(_) => Err(directory_over_file(from, to)),
             None => {
@@ -309,25 +331,17 @@ impl Copier<'_, '_, '_> {
         let Some(into) = into.map_err(CopyError::Target)? else {
             return Ok(false);
         };
-        let (mut files, mut bytes) = (1, entry.metadata.size);
-        let following = walk.next_while(|name, entry| {
-            let is_wanted = files < BATCH_FILES && bytes < BATCH_BYTES && is_plain(name, entry);
-            if is_wanted {
-                files += 1;
-                bytes += entry.metadata.size;
-            }
-            is_wanted
+        let (places, bytes) = run_of(reached, walk);
+        let last = directory.file(places.end - 1).0;
+        self.copied.files += places.len() as u64;
+        self.record(|recorder, tree, bytes| {
+            recorder.advance_over(tree, into.path(), (first, last), bytes)
         });
         let run = Run {
             from: directory.clone(),
-            files: reached.place..following.end.max(reached.place + 1),
-            into,
+            files: places,
+            purpose: Purpose::Make(into),
         };
-        let last = directory.file(run.files.end - 1).0;
-        self.record(|recorder, tree, bytes| {
-            recorder.advance_over(tree, run.into.path(), (first, last), bytes)
-        });
-        self.copied.files += files as u64;
         self.hands.make(run, bytes)?;
         Ok(true)
     }
@@ -415,9 +429,23 @@ impl Copier<'_, '_, '_> {
     }
 }
 
+/// Returns the plain files from `reached` on, as many as are handed on at once, and their bytes.
+pub(super) fn run_of(reached: &Reached, walk: &mut Walk<'_>) -> (Range<usize>, u64) {
+    let (mut files, mut bytes) = (1, reached.entry().metadata.size);
+    let following = walk.next_while(|name, entry| {
+        let is_wanted = files < BATCH_FILES && bytes < BATCH_BYTES && is_plain(name, entry);
+        if is_wanted {
+            files += 1;
+            bytes += entry.metadata.size;
+        }
+        is_wanted
+    });
+    (reached.place..following.end.max(reached.place + 1), bytes)
+}
+
 /// Whether a file is made by no more than its directory: a regular one that has no other name,
 /// and none that means a deletion.
-fn is_plain(name: &OsStr, entry: &ScannedEntry) -> bool {
+pub(super) fn is_plain(name: &OsStr, entry: &ScannedEntry) -> bool {
     entry.metadata.kind == FileKind::Regular
         && entry.metadata.links == 1
         && !name.as_bytes().starts_with(WHITEOUT_PREFIX.as_bytes())

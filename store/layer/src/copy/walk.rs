@@ -32,7 +32,9 @@ pub(super) struct Listed {
     pub path: PathBuf,
     /// Path below the directory where the walk began.
     pub below: PathBuf,
-    listing: Arc<Scanned>,
+    pub listing: Arc<Scanned>,
+    /// Which file of which directory it is; none where the walk began.
+    pub above: Option<(Arc<Listed>, usize)>,
 }
 
 impl Listed {
@@ -77,21 +79,33 @@ impl<'a> Walk<'a> {
             open: Vec::new(),
         };
         let listing = start.listing(source, exclude, None)?;
-        walk.push(start, PathBuf::new(), listing);
+        walk.push(start, PathBuf::new(), listing, None);
         Ok(walk)
     }
 
-    fn push(&mut self, directory: Walked, below: PathBuf, listing: Arc<Scanned>) {
+    fn push(
+        &mut self,
+        directory: Walked,
+        below: PathBuf,
+        listing: Arc<Scanned>,
+        above: Option<(Arc<Listed>, usize)>,
+    ) {
         let listed = Arc::new(Listed {
             path: directory.path.clone(),
             below,
             listing,
+            above,
         });
         self.open.push(Level {
             directory,
             listed,
             next: 0,
         });
+    }
+
+    /// Returns where the walk began.
+    pub fn start(&self) -> Option<Arc<Listed>> {
+        self.open.first().map(|level| level.listed.clone())
     }
 
     /// Returns the next file; a directory's content comes next.
@@ -110,7 +124,8 @@ impl<'a> Walk<'a> {
                 let walked = level.directory.enter(self.exclude, name);
                 let listing = walked.listing(self.source, self.exclude, Some(entry))?;
                 inside = Some(listing.clone());
-                self.push(walked, directory.below.join(name), listing);
+                let above = (directory.clone(), place);
+                self.push(walked, directory.below.join(name), listing, Some(above));
             }
             return Ok(Some(Reached {
                 directory,

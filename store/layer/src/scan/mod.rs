@@ -129,7 +129,8 @@ impl Scanned {
         &self.names[start as usize..(start + length) as usize]
     }
 
-    fn find(&self, name: &[u8]) -> Option<&ScannedEntry> {
+    /// Returns what it shows under `name`.
+    pub fn find(&self, name: &[u8]) -> Option<&ScannedEntry> {
         let compare = |entry: &ScannedEntry| self.name(entry).cmp(name);
         let found = self.entries.binary_search_by(compare).ok()?;
         self.entries.get(found)

@@ -6,11 +6,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, OFlags, linkat, openat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, linkat, openat};
 use rustix::io::Errno;
 
 use super::directory::{self, Directory, Flavor};
-use super::{Attributes, Metadata, NewFile, Result, Tree, TreeError, note};
+use super::resolve::read_link_at;
+use super::{Attributes, Metadata, NewFile, Result, Tree, TreeError, note, xattr};
 
 /// A directory of a tree of one directory.
 #[derive(Clone, Debug)]
@@ -66,6 +67,36 @@ impl OpenDirectory {
     pub fn opened(&self, file: &File) -> Result<Metadata, Errno> {
         let metadata = directory::stat_handle(file.as_fd())?;
         Ok(note::noted_handle(self.flavor, file.as_fd(), metadata))
+    }
+
+    /// Returns its metadata; none if it hides what lies below it or has extended attributes.
+    pub fn plain_metadata(&self) -> Option<Metadata> {
+        let handle = self.handle();
+        let is_opaque = match self.flavor {
+            Flavor::Layers(format) => xattr::is_opaque(format, handle),
+            Flavor::Host | Flavor::NotedHost => false,
+        };
+        if is_opaque || !xattr::read_handle(handle).ok()?.is_empty() {
+            return None;
+        }
+        let metadata = directory::stat_handle(handle).ok()?;
+        Some(note::noted_handle(self.flavor, handle, metadata))
+    }
+
+    /// Calls `visit` for each name in it, in no order, with whether that is a directory.
+    pub fn for_each_name(&self, mut visit: impl FnMut(&[u8], bool)) -> Result<(), Errno> {
+        directory::for_each_name(self.handle(), |name, kind| {
+            visit(name, kind == FileType::Directory);
+            Ok(())
+        })
+    }
+
+    /// Returns the symbolic link `name`: what is known of it and what it says.
+    pub fn link(&self, name: &OsStr) -> Result<(Metadata, PathBuf), Errno> {
+        let metadata = directory::stat(self.handle(), name)?;
+        let metadata = note::noted(self.flavor, self.handle(), name, metadata);
+        let says = read_link_at(&self.directory, name, 0)?;
+        Ok((metadata, says))
     }
 
     fn handle(&self) -> BorrowedFd<'_> {

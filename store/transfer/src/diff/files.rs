@@ -38,10 +38,9 @@ struct Side {
 
 impl Side {
     fn open(store: &Store, stack: &[StackLayer]) -> Result<Self> {
-        let paths = stack.iter().map(|one| store.layers().diff_path(&one.layer));
-        let paths: Vec<_> = paths.collect();
+        let mut paths = Vec::with_capacity(stack.len());
         let mut clamped = Vec::with_capacity(stack.len());
-        for (one, path) in stack.iter().zip(&paths).rev() {
+        for one in stack {
             let facts = layers::facts_of(store, &one.layer, &one.diff_id)?;
             let clamp = facts.and_then(|facts| match facts.origin {
                 LayerOrigin::Captured {
@@ -49,8 +48,12 @@ impl Side {
                 } => clamp_mtime_seconds,
                 LayerOrigin::Unpacked { .. } => None,
             });
-            clamped.push((path.clone(), clamp));
+            for path in store.layers().directories(&one.layer) {
+                clamped.push((path.clone(), clamp));
+                paths.push(path);
+            }
         }
+        clamped.reverse();
         Ok(Side {
             tree: Tree::open(&paths, store.whiteout_format())?,
             clamped,

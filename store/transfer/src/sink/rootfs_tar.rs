@@ -55,7 +55,7 @@ pub fn write(
 pub(super) fn open_stack(store: &Store, stack: &[LayerId]) -> Result<Tree> {
     let paths: Vec<_> = stack
         .iter()
-        .map(|layer| store.layers().diff_path(layer))
+        .flat_map(|layer| store.layers().directories(layer))
         .collect();
     Ok(Tree::open(&paths, store.whiteout_format())?)
 }

@@ -1,117 +1,18 @@
 //! Copies into layers: the archive that is told while the layer is made, and files of earlier
 //! layers.
 
-use std::collections::BTreeMap;
+mod support;
+mod upon;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
-use kiln_layer::capture::{CaptureOptions, capture};
-use kiln_layer::copy::{
-    Copied, CopyRequest, DigestOptions, Earlier, LayerCopy, Selection, content_digest,
-    copy_into_layer,
-};
-use kiln_layer::digest::DigestWriter;
+use kiln_layer::copy::{LayerCopy, copy_into_layer};
 use kiln_layer::scan::{Index, Scan};
-use kiln_layer::tree::{Tree, WhiteoutFormat};
-use kiln_oci::Digest;
+use kiln_layer::tree::Tree;
 use proptest::prelude::*;
 
-/// One that anybody can write.
-const FORMAT: WhiteoutFormat = WhiteoutFormat::User;
-
-fn options() -> CaptureOptions {
-    CaptureOptions {
-        clamp_mtime_seconds: Some(2_000_000_000),
-    }
-}
-
-/// A context, an image and the layers that copies make.
-struct Place {
-    directory: tempfile::TempDir,
-}
-
-impl Place {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        for name in ["context", "image"] {
-            fs::create_dir(directory.path().join(name)).unwrap();
-        }
-        Place { directory }
-    }
-
-    fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
-        self.directory.path().join(relative)
-    }
-
-    /// Writes files, which then are old enough to be trusted.
-    fn write(&self, files: &[(&str, &str)]) {
-        for (path, content) in files {
-            let path = self.path(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, content).unwrap();
-            set_time(&path, 1_000_000_000);
-        }
-    }
-
-    /// Copies the context to `layer` as a build does; returns what is told of it.
-    fn copy(&self, layer: &str, earlier: Option<&str>, request: &CopyRequest) -> Copied {
-        let scan = Scan::new(Tree::host(&self.path("context")).unwrap(), Index::default());
-        let digest = DigestOptions::default();
-        content_digest(&scan, &request.selection, &digest).unwrap();
-        let upper = self.path(layer);
-        fs::create_dir(&upper).unwrap();
-        fs::set_permissions(&upper, fs::Permissions::from_mode(0o755)).unwrap();
-        let mut target = Tree::open_for_write(&[self.path("image")], &upper, FORMAT).unwrap();
-        let earlier = earlier.map(|layer| Earlier::open(&self.path(layer), FORMAT).unwrap());
-        let options = LayerCopy {
-            record: Some(options()),
-            earlier: earlier.as_ref(),
-        };
-        let copied = copy_into_layer(&scan, &mut target, request, &options).unwrap();
-        target.finish().unwrap();
-        copied
-    }
-
-    fn inode(&self, path: &str) -> u64 {
-        fs::symlink_metadata(self.path(path)).unwrap().ino()
-    }
-
-    /// Returns the digest and size of the archive of a layer.
-    fn captured(&self, layer: &str) -> (Digest, u64) {
-        let mut digest = DigestWriter::new(std::io::sink());
-        capture(&self.path(layer), FORMAT, &mut digest, &options()).unwrap();
-        let (_, digest, size) = digest.finish();
-        (digest, size)
-    }
-
-    /// Returns what is told of the archive, which must be right.
-    fn told(&self, layer: &str, copied: &Copied) -> Option<(Digest, u64)> {
-        let archive = copied.archive.as_ref()?;
-        let told = (archive.digest.clone(), archive.size);
-        assert_eq!(told, self.captured(layer), "of {layer}");
-        Some(told)
-    }
-}
-
-fn set_time(path: &Path, seconds: u64) {
-    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    let file = fs::File::open(path).unwrap();
-    file.set_modified(time).unwrap();
-}
-
-fn request(sources: &[&str], destination: &str) -> CopyRequest {
-    CopyRequest {
-        selection: Selection {
-            sources: sources.iter().map(ToString::to_string).collect(),
-            ..Selection::default()
-        },
-        destination: destination.to_owned(),
-        default_owner: None,
-        ..CopyRequest::default()
-    }
-}
+use support::{FORMAT, Place, any_tree, make, options, request, set_time};
 
 #[test]
 fn the_archive_of_usual_copies_is_told_without_reading_the_layer() {
@@ -189,35 +90,6 @@ fn no_archive_is_told_where_it_is_not_sure() {
         prepare(&place);
         let copied = place.copy("layer", None, &request(sources, "/x/"));
         assert_eq!(copied.archive, None, "{name}");
-    }
-}
-
-/// Names whose order as paths is another than their order as bytes.
-const NAMES: [&str; 5] = ["a", "a-", "a.b", "b", "c"];
-
-fn any_path() -> impl Strategy<Value = PathBuf> {
-    prop::collection::vec(prop::sample::select(&NAMES[..]), 1..4)
-        .prop_map(|names| names.iter().collect())
-}
-
-/// Paths with what is there: a file's size, a link, or an empty directory.
-fn any_tree() -> impl Strategy<Value = BTreeMap<PathBuf, Option<usize>>> {
-    let size = prop::option::weighted(0.8, prop::sample::select(&[0, 1, 511, 512, 70_000][..]));
-    prop::collection::btree_map(any_path(), size, 0..12)
-}
-
-fn make(root: &Path, tree: &BTreeMap<PathBuf, Option<usize>>) {
-    for (path, size) in tree {
-        let path = root.join(path);
-        // What is in the way of another path is left out.
-        let Ok(()) = fs::create_dir_all(path.parent().unwrap()) else {
-            continue;
-        };
-        let _ = match size {
-            Some(1) => symlink("a", &path),
-            Some(size) => fs::write(&path, vec![b'x'; *size]),
-            None => fs::create_dir_all(&path),
-        };
     }
 }
 
