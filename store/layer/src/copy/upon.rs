@@ -61,7 +61,7 @@ impl Default for Worth {
     fn default() -> Self {
         Worth {
             files: 500,
-            entries_per_difference: 8,
+            entries_per_difference: 32,
         }
     }
 }
