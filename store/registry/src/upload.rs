@@ -15,7 +15,6 @@ use reqwest::{Method, StatusCode, Url};
 
 use crate::endpoint::Endpoint;
 use crate::error::{Cause, Error, Result};
-use crate::growing::{GrowingBlob, Growth};
 use crate::http::{Open, Payload, location};
 use crate::retry::{Attempts, Fault};
 use crate::stream::Outcome;
@@ -40,25 +39,23 @@ pub(crate) struct Upload<'a> {
 }
 
 /// What is larger goes in several requests, so that a broken one costs no more than this.
-const LARGEST_REQUEST_BYTES: u64 = 64 << 20;
-/// What is sent at once of a blob that is being made.
-const GROWN_REQUEST_BYTES: u64 = 16 << 20;
-/// How often is looked whether a blob has grown.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+pub(crate) const LARGEST_REQUEST_BYTES: u64 = 64 << 20;
+/// How long a registry has to take note that an upload has failed.
+const LONGEST_FAREWELL: Duration = Duration::from_secs(2);
 
 /// How far an upload has come, and where it goes on.
-struct Session {
+pub(crate) struct Session {
     location: Url,
     position: u64,
     /// How much goes into the next request.
-    chunk_bytes: u64,
+    pub chunk_bytes: u64,
     /// What the registry wants in one request at least.
-    least_bytes: u64,
+    pub least_bytes: u64,
 }
 
 /// What is there of a blob.
 #[derive(Clone, Copy)]
-enum Extent<'a> {
+pub(crate) enum Extent<'a> {
     /// So many bytes and more.
     Beyond(u64),
     Whole(&'a Descriptor),
@@ -66,7 +63,7 @@ enum Extent<'a> {
 
 impl Extent<'_> {
     /// Returns the error of a blob that cannot be read.
-    fn unreadable(self, source: io::Error) -> Error {
+    pub fn unreadable(self, source: io::Error) -> Error {
         let blob = match self {
             Extent::Beyond(_) => "a layer that is being compressed".to_owned(),
             Extent::Whole(descriptor) => format!("blob {}", descriptor.digest),
@@ -77,7 +74,7 @@ impl Extent<'_> {
 
 impl Session {
     /// Returns up to where the next request can bring the blob.
-    fn next_end(&self) -> u64 {
+    pub fn next_end(&self) -> u64 {
         self.position.saturating_add(self.chunk_bytes)
     }
 
@@ -111,41 +108,27 @@ impl Upload<'_> {
             return Ok(Pushed::Mounted);
         }
         let mut session = self.begin(&scopes).await?;
+        let sent = self.send(&mut session, descriptor, &scopes).await;
+        if sent.is_err() {
+            self.give_up(&session, &scopes).await;
+        }
+        sent.map(|()| Pushed::Uploaded)
+    }
+
+    /// Sends what is still to be sent of a whole blob.
+    pub async fn send(
+        &self,
+        session: &mut Session,
+        descriptor: &Descriptor,
+        scopes: &[String],
+    ) -> Result<()> {
         let whole = Extent::Whole(descriptor);
-        while !self.advance(&mut session, whole, &scopes).await? {}
-        Ok(Pushed::Uploaded)
+        while !self.advance(session, whole, scopes).await? {}
+        Ok(())
     }
 
-    /// Sends `blob` while it is made. Where the registry turns out to have it once it is whole,
-    /// the rest is not sent.
-    pub async fn push_growing(&self, blob: &dyn GrowingBlob) -> Result<(Descriptor, Pushed)> {
-        if let Some(descriptor) = grown_beyond(blob, GROWN_REQUEST_BYTES).await? {
-            let pushed = self.push(&descriptor, None).await?;
-            return Ok((descriptor, pushed));
-        }
-        let scopes = [self.endpoint.scope("pull,push")];
-        let mut session = self.begin(&scopes).await?;
-        session.chunk_bytes = session.least_bytes.max(GROWN_REQUEST_BYTES);
-        loop {
-            // More than one part must be there: the last goes with the digest.
-            let end = session.next_end();
-            let Some(descriptor) = grown_beyond(blob, end).await? else {
-                let grown = Extent::Beyond(end);
-                self.advance(&mut session, grown, &scopes).await?;
-                continue;
-            };
-            if self.exists(&descriptor, &scopes).await? {
-                self.give_up(&session, &scopes).await;
-                return Ok((descriptor, Pushed::Existed));
-            }
-            session.chunk_bytes = session.chunk_bytes.max(LARGEST_REQUEST_BYTES);
-            let whole = Extent::Whole(&descriptor);
-            while !self.advance(&mut session, whole, &scopes).await? {}
-            return Ok((descriptor, Pushed::Uploaded));
-        }
-    }
-
-    async fn exists(&self, descriptor: &Descriptor, scopes: &[String]) -> Result<bool> {
+    /// Whether the registry has the blob.
+    pub async fn exists(&self, descriptor: &Descriptor, scopes: &[String]) -> Result<bool> {
         let url = self.endpoint.url(&format!("blobs/{}", descriptor.digest));
         let mut call = Call::new(self.endpoint, Method::HEAD, url, scopes);
         call.accepted = Some(StatusCode::NOT_FOUND);
@@ -167,15 +150,24 @@ impl Upload<'_> {
         response.is_ok_and(|response| response.status() == StatusCode::CREATED)
     }
 
-    /// Tells the registry that an upload is not wanted any more; it would find out by itself.
-    async fn give_up(&self, session: &Session, scopes: &[String]) {
-        let url = session.location.clone();
-        let call = Call::new(self.endpoint, Method::DELETE, url, scopes);
-        let _ = self.transport.attempt(&call).await;
+    /// Tells the registry that an upload is not wanted any more; it would find out by itself, but
+    /// in days.
+    pub async fn give_up(&self, session: &Session, scopes: &[String]) {
+        let told = async {
+            // What was cut off has moved it on, and some registries want to be told where it is.
+            let url = session.location.clone();
+            let call = Call::new(self.endpoint, Method::GET, url.clone(), scopes);
+            let answer = self.transport.attempt(&call).await.ok();
+            let moved = answer.and_then(|it| location(it.url(), it.headers()).ok());
+            let url = moved.unwrap_or(url);
+            let call = Call::new(self.endpoint, Method::DELETE, url, scopes);
+            let _ = self.transport.attempt(&call).await;
+        };
+        let _ = tokio::time::timeout(LONGEST_FAREWELL, told).await;
     }
 
     /// Sends the next part, again if need be; whether it was the last.
-    async fn advance(
+    pub async fn advance(
         &self,
         session: &mut Session,
         extent: Extent<'_>,
@@ -204,7 +196,7 @@ impl Upload<'_> {
     }
 
     /// Begins an upload.
-    async fn begin(&self, scopes: &[String]) -> Result<Session> {
+    pub async fn begin(&self, scopes: &[String]) -> Result<Session> {
         let url = self.endpoint.url("blobs/uploads/");
         let call = Call::new(self.endpoint, Method::POST, url, scopes);
         let response = self.transport.send(&call).await?;
@@ -313,18 +305,6 @@ fn finish(call: &mut Call<'_>, part: &Range<u64>, extent: Extent<'_>) -> bool {
         call.headers.remove(CONTENT_RANGE);
     }
     true
-}
-
-/// Waits until `blob` has more than `bytes` or is whole; returns its descriptor in that case.
-async fn grown_beyond(blob: &dyn GrowingBlob, bytes: u64) -> Result<Option<Descriptor>> {
-    loop {
-        let growth = blob.growth();
-        match growth.map_err(|source| Extent::Beyond(bytes).unreadable(source))? {
-            Growth::Whole(descriptor) => return Ok(Some(*descriptor)),
-            Growth::Bytes(there) if there > bytes => return Ok(None),
-            Growth::Bytes(_) => tokio::time::sleep(LOOK_AGAIN_AFTER).await,
-        }
-    }
 }
 
 /// Whether a registry that answers so may take the blob in one request.

@@ -50,6 +50,10 @@ impl GrowingBlob for Steps {
         }
     }
 
+    fn check(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn open(&self, position: u64) -> io::Result<Box<dyn Read + Send>> {
         let looks = self.looks.load(Ordering::Relaxed);
         let there = self.sizes.get(looks - 1).copied();
@@ -66,14 +70,18 @@ struct Bench {
 }
 
 fn bench(fault: Fault) -> Bench {
-    let registry = FakeRegistry::start();
-    registry.set_fault(fault);
     let retries = RetryPolicy {
         attempts: 4,
         first_pause: Duration::from_millis(1),
         longest_pause: Duration::from_millis(5),
         longest_wait: Duration::from_secs(1),
     };
+    bench_with(fault, retries)
+}
+
+fn bench_with(fault: Fault, retries: RetryPolicy) -> Bench {
+    let registry = FakeRegistry::start();
+    registry.set_fault(fault);
     // Many bytes take their time.
     let timeouts = Timeouts {
         idle: Duration::from_secs(60),
@@ -173,5 +181,73 @@ fn blobs_that_are_never_whole_are_told() {
     assert!(
         matches!(&error, Error::Source { source, .. } if source.to_string() == "no more paper")
     );
-    assert_eq!(bench.registry.count("PUT", ""), 0);
+    let counts = ["PUT", "DELETE"].map(|method| bench.registry.count(method, "/uploads/"));
+    assert_eq!(counts, [0, 1]);
+}
+
+/// A blob of which a part is there, until nobody wants it any more.
+struct Unwanted<'a> {
+    registry: &'a FakeRegistry,
+}
+
+impl GrowingBlob for Unwanted<'_> {
+    fn growth(&self) -> io::Result<Growth> {
+        Ok(Growth::Bytes(PART_BYTES as u64 + 1))
+    }
+
+    fn check(&self) -> io::Result<()> {
+        match self.registry.count("PATCH", "/uploads/") {
+            0 => Ok(()),
+            _ => Err(io::Error::other("the build has failed")),
+        }
+    }
+
+    fn open(&self, _: u64) -> io::Result<Box<dyn Read + Send>> {
+        let part = io::repeat(0).take(PART_BYTES as u64);
+        Ok(Box::new(part))
+    }
+}
+
+#[test]
+fn uploads_that_nobody_wants_any_more_end_at_once() {
+    // The next attempt would be in an hour.
+    let hour = Duration::from_secs(3600);
+    let bench = bench_with(
+        Fault::CutUploads { times: 1 },
+        RetryPolicy {
+            attempts: 4,
+            first_pause: hour,
+            longest_pause: hour,
+            longest_wait: 4 * hour,
+        },
+    );
+    let blob = Unwanted {
+        registry: &bench.registry,
+    };
+    let error = bench.client.push_growing(&bench.name, &blob).unwrap_err();
+    let Error::Source { source, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(source.to_string(), "the build has failed");
+    assert_eq!(bench.registry.count("DELETE", "/uploads/"), 1);
+}
+
+#[test]
+fn registries_are_told_of_uploads_that_failed() {
+    let bench = bench(Fault::RefuseUploads {
+        code: 507,
+        times: u32::MAX,
+    });
+    let growing = Steps::new(&[PART_BYTES + 1, PART_BYTES + 1], PART_BYTES + 100);
+    bench
+        .client
+        .push_growing(&bench.name, &growing)
+        .unwrap_err();
+    assert_eq!(bench.registry.count("DELETE", "/uploads/"), 1);
+    let content = b"whole".as_slice();
+    let blob = Descriptor::of_bytes(LAYER, content);
+    let open = |from| Ok(Box::new(&content[from as usize..]) as Box<dyn Read + Send>);
+    let pushed = bench.client.push_blob(&bench.name, &blob, open, None);
+    pushed.unwrap_err();
+    assert_eq!(bench.registry.count("DELETE", "/uploads/"), 2);
 }

@@ -51,6 +51,10 @@ impl GrowingBlob for GrowingLayer {
         }
     }
 
+    fn check(&self) -> io::Result<()> {
+        self.growth().map(drop)
+    }
+
     fn open(&self, position: u64) -> io::Result<Box<dyn Read + Send>> {
         let shared = self.0.clone();
         Ok(Box::new(Reading { shared, position }))
