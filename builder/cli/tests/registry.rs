@@ -497,6 +497,24 @@ fn second_pull_takes_over_from_one_that_is_killed() {
 
 #[test]
 fn layers_are_sent_while_they_are_compressed() {
+    assert_sent_while_compressed(|place, name, context| {
+        place.run(&["build", "--tag", name, context]).succeeded();
+        place.run(&["push", name]).succeeded();
+    });
+}
+
+#[test]
+fn builds_send_layers_while_they_are_compressed() {
+    assert_sent_while_compressed(|place, name, context| {
+        let ran = place.run(&["build", "--push", "--tag", name, context]);
+        let text = ran.succeeded().stderr();
+        // Of the layer and the configuration.
+        assert_eq!(text.matches(" pushed sha256:").count(), 2, "{text}");
+    });
+}
+
+/// Checks that what `push` pushes is on its way before its digest is known.
+fn assert_sent_while_compressed(push: impl Fn(&Place, &str, &str)) {
     let place = Place::new();
     let context = place.path("context");
     place.write("context/Dockerfile", "FROM scratch\nCOPY noise /\n");
@@ -505,10 +523,7 @@ fn layers_are_sent_while_they_are_compressed() {
         let (registry, noise) = (FakeRegistry::start(), noise(seed, 40 << 20));
         fs::write(place.path("context/noise"), &noise).unwrap();
         let name = format!("{}/noise:1", registry.address());
-        place
-            .run(&["build", "--tag", &name, context.to_str().unwrap()])
-            .succeeded();
-        place.run(&["push", &name]).succeeded();
+        push(&place, &name, context.to_str().unwrap());
         let requests = registry.requests().into_iter();
         let mut methods = requests.map(|request| request.method);
         // The digest is asked for as soon as it is known.

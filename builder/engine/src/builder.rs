@@ -194,6 +194,7 @@ impl<'store> Builder<'store> {
             request,
             &images,
             &outcome.target,
+            worker.packing,
             worker.observer,
         )?;
         Ok(outcome)

@@ -1,6 +1,7 @@
 //! Hands finished images to the store's names and to the outputs.
 
 use crate::cache::{self, CacheError, CacheTarget, OnError};
+use crate::packing::TakeLayers;
 use crate::worker::{BuildWorker, Product};
 use crate::{BuildError, BuildRequest, Destination, Event, ImageFormat, Output, TaskId, load};
 use kiln_disk::{LayerId, Store};
@@ -9,7 +10,7 @@ use kiln_registry::{Client, Pushed};
 use kiln_transfer::arrival;
 use kiln_transfer::image::{Image, Listing};
 use kiln_transfer::pack::{Absent, Packing, Progress};
-use kiln_transfer::push::{self, Naming, PushEvent};
+use kiln_transfer::push::{self, Naming, PushEvent, PushTarget};
 use kiln_transfer::sink::local::Ownership;
 use kiln_transfer::sink::rootfs_tar::RootFs;
 use kiln_transfer::sink::{self, ArchiveOptions};
@@ -102,19 +103,20 @@ pub(crate) fn caches(
     outcome
 }
 
-/// Names the images in the store and writes every output. Returns what went to a registry, or
-/// else to the first output that has manifests.
+/// Names the images in the store and writes every output; `layers` has what is on its way to
+/// registries. Returns what went to a registry, or else to the first output that has manifests.
 pub(crate) fn export(
     store: &Store,
     client: &Client,
     request: &BuildRequest,
     images: &[Image],
     target: &Descriptor,
+    layers: &dyn TakeLayers,
     observer: &(dyn Fn(Event) + Sync),
 ) -> Result<Option<Descriptor>, BuildError> {
     // A name stands for an image that is here; one that was only pushed need not be.
-    let mut layers = images.iter().flat_map(|image| &image.layers);
-    if layers.all(|layer| layer.layer.is_some()) {
+    let mut all = images.iter().flat_map(|image| &image.layers);
+    if all.all(|layer| layer.layer.is_some()) {
         let task = Task {
             id: TaskId(request.outputs.len() as u32),
             observer,
@@ -135,6 +137,7 @@ pub(crate) fn export(
             request,
             images,
             output,
+            layers,
             task: &task,
         };
         let exported = task.run(export.describe(), || export.run())?;
@@ -189,6 +192,7 @@ struct Export<'a> {
     request: &'a BuildRequest,
     images: &'a [Image],
     output: &'a Output,
+    layers: &'a dyn TakeLayers,
     task: &'a Task<'a>,
 }
 
@@ -285,24 +289,13 @@ impl Export<'_> {
             index: None,
             receiver_has: BTreeSet::new(),
         };
-        let names = match self.output.names.is_empty() {
-            true => self.request.names.clone(),
-            false => self.output_names()?,
-        };
+        let names = self.output.image_names(&self.request.names)?;
         let created = self.request.times.of_export().and_then(kiln_oci::timestamp);
         Ok(ArchiveOptions {
             names,
             packing,
             created,
         })
-    }
-
-    fn output_names(&self) -> Result<Vec<Reference>, BuildError> {
-        let names = self.output.names.iter().map(|name| {
-            name.parse()
-                .map_err(|error| self.misfit(format!("invalid name `{name}`: {error}")))
-        });
-        names.collect()
     }
 
     fn files(&self, directory: &Path) -> Result<(), BuildError> {
@@ -333,20 +326,20 @@ impl Export<'_> {
             ..options.packing
         };
         if options.names.is_empty() {
-            return Err(self.misfit("the image has no name: give it one with --tag".to_owned()));
+            return Err(self
+                .output
+                .misfit("the image has no name: give it one with --tag".to_owned()));
         }
         let mut first = None;
         for name in &options.names {
             let observe = |event| self.task.pushed(&event);
-            let pushed = push::push(
-                self.store,
-                self.client,
-                self.images,
+            let target = PushTarget {
                 name,
-                &packing,
                 naming,
-                &observe,
-            )?;
+                packing: &packing,
+                ahead: self.layers.ahead(name),
+            };
+            let pushed = push::push(self.store, self.client, self.images, target, &observe)?;
             first = first.or(Some(pushed));
         }
         Ok(first)
@@ -357,7 +350,7 @@ impl Export<'_> {
         let is_split = self.output.split.unwrap_or(self.images.len() > 1);
         if !is_split && self.images.len() > 1 {
             let reason = "files of several platforms lie in a directory each".to_owned();
-            return Err(self.misfit(reason));
+            return Err(self.output.misfit(reason));
         }
         let root = |image: &Image| {
             let layers = image.layers.iter().map(|layer| layer.layer.clone());
@@ -367,17 +360,10 @@ impl Export<'_> {
                     true => image.platform.to_string().replace('/', "_").into(),
                     false => PathBuf::new(),
                 },
-                stack: stack.ok_or_else(|| self.misfit("layers are missing".to_owned()))?,
+                stack: stack.ok_or_else(|| self.output.misfit("layers are missing".to_owned()))?,
             })
         };
         self.images.iter().map(root).collect()
-    }
-
-    fn misfit(&self, reason: String) -> BuildError {
-        BuildError::Output {
-            output: self.output.specification.clone(),
-            reason,
-        }
     }
 }
 

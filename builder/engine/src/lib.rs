@@ -24,6 +24,7 @@ mod request;
 mod retry;
 mod scene;
 mod secrets;
+mod sending;
 mod settle;
 mod source;
 mod step_sandbox;

@@ -1,7 +1,8 @@
 //! Where images go besides the store.
 
+use crate::BuildError;
 use kiln_layer::compress::Compression;
-use kiln_oci::{Annotations, MediaFamily};
+use kiln_oci::{Annotations, MediaFamily, Reference};
 use kiln_transfer::push::Naming;
 use std::path::PathBuf;
 
@@ -22,6 +23,29 @@ pub struct Output {
     pub family: Option<MediaFamily>,
     /// Whether files lie in a directory per platform; they do for several when absent.
     pub split: Option<bool>,
+}
+
+impl Output {
+    /// Returns the names that images get there: its own, else those of the build. Errors: one of
+    /// its own is none.
+    pub(crate) fn image_names(&self, of_build: &[Reference]) -> Result<Vec<Reference>, BuildError> {
+        if self.names.is_empty() {
+            return Ok(of_build.to_vec());
+        }
+        let parse = |name: &String| {
+            name.parse()
+                .map_err(|error| self.misfit(format!("invalid name `{name}`: {error}")))
+        };
+        self.names.iter().map(parse).collect()
+    }
+
+    /// Returns the error of an output that does not suit the build.
+    pub(crate) fn misfit(&self, reason: String) -> BuildError {
+        BuildError::Output {
+            output: self.specification.clone(),
+            reason,
+        }
+    }
 }
 
 /// Where an output goes.

@@ -2,18 +2,23 @@
 //!
 //! What an image says of a layer takes reading all of it, and so does its blob. A layer that was
 //! just made and that an image will have is read at once, by few threads of little hurry; what is
-//! not done when the last step ends is done then, by whoever needs it.
+//! not done when the last step ends is done then, by whoever needs it. Where the image is to be
+//! pushed, the blob goes to the registry meanwhile.
 
 use crate::cache::{CacheMode, kept};
+use crate::sending::Sending;
 use crate::worker::Product;
 use crate::{BuildRequest, Destination};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use kiln_disk::{LayerId, Store};
 use kiln_layer::capture::CaptureOptions;
 use kiln_layer::compress::Compression;
+use kiln_oci::Reference;
 use kiln_plan::{Op, VertexId};
+use kiln_registry::Client;
 use kiln_sandbox::Cancellation;
-use kiln_transfer::layers;
+use kiln_transfer::layers::{self, Watch};
+use kiln_transfer::push::Ahead;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::Scope;
 
@@ -31,12 +36,15 @@ pub(crate) trait TakeLayers: Sync {
 
     /// Hands in what `vertex` made just now.
     fn offer(&self, vertex: VertexId, product: &Product);
+
+    /// Returns what is sent ahead to the repository of `target`.
+    fn ahead(&self, target: &Reference) -> Option<&Ahead<'_>>;
 }
 
 /// Makes ready what the images will need of new layers.
 pub(crate) struct Packing<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
-    work: Work<'scope>,
+    work: Work<'scope, 'env>,
     is_kept: Vec<bool>,
     queue: (Sender<LayerId>, Receiver<LayerId>),
     threads: AtomicUsize,
@@ -46,10 +54,11 @@ pub(crate) struct Packing<'scope, 'env> {
 
 /// What is done with each layer.
 #[derive(Clone)]
-struct Work<'a> {
-    store: &'a Store,
+struct Work<'scope, 'env> {
+    store: &'scope Store,
     compressions: Vec<Compression>,
     epoch: Option<i64>,
+    sending: Sending<'scope, 'env>,
 }
 
 impl<'scope, 'env> Packing<'scope, 'env> {
@@ -57,12 +66,13 @@ impl<'scope, 'env> Packing<'scope, 'env> {
     /// done what was handed in, or at once when the build is cancelled or `is_stopped` is set.
     pub fn new(
         scope: &'scope Scope<'scope, 'env>,
-        store: &'scope Store,
+        (store, client): (&'scope Store, &'scope Client),
         request: &BuildRequest,
         targets: &[VertexId],
         cancellation: &'scope Cancellation,
         is_stopped: &'scope AtomicBool,
     ) -> Self {
+        let stop = || is_stopped.load(Ordering::Relaxed) || cancellation.is_cancelled();
         let mut is_kept = vec![false; request.plan.len()];
         // Without images somebody only wants the files of a step.
         if !request.images.is_empty() {
@@ -77,6 +87,7 @@ impl<'scope, 'env> Packing<'scope, 'env> {
                 store,
                 compressions: compressions(request),
                 epoch: request.times.latest_in_layers(),
+                sending: Sending::new(scope, client, request, stop),
             },
             is_kept,
             queue: unbounded(),
@@ -87,7 +98,7 @@ impl<'scope, 'env> Packing<'scope, 'env> {
     }
 }
 
-impl TakeLayers for Packing<'_, '_> {
+impl<'scope> TakeLayers for Packing<'scope, '_> {
     fn wants(&self, vertex: VertexId) -> bool {
         self.is_kept[vertex.index()]
     }
@@ -119,14 +130,23 @@ impl TakeLayers for Packing<'_, '_> {
         // Both ends are here.
         let _ = self.queue.0.send(layer.clone());
     }
+
+    fn ahead(&self, target: &Reference) -> Option<&Ahead<'_>> {
+        self.work.sending.ahead(target)
+    }
 }
 
-impl Work<'_> {
+impl Work<'_, '_> {
     fn prepare(&self, layer: &LayerId, stop: layers::Stop<'_>) {
-        if !stop() {
-            // Whoever needs it tries again, and has a use for the error.
-            let _ = layers::prepare(self.store, layer, self.epoch, &self.compressions, stop);
+        if stop() {
+            return;
         }
+        let watch = Watch {
+            is_stopped: stop,
+            begun: &|compression, layer| self.sending.send(compression, &layer),
+        };
+        // Whoever needs it tries again, and has a use for the error.
+        let _ = layers::prepare(self.store, layer, self.epoch, &self.compressions, watch);
     }
 }
 

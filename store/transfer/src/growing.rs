@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kiln_disk::BlobWriter;
-use kiln_oci::Descriptor;
+use kiln_oci::{Descriptor, Digest};
 use kiln_registry::{GrowingBlob, Growth};
 
 /// The blob of a layer that is being compressed.
@@ -39,6 +39,11 @@ impl GrowingLayer {
     /// Whether it will never be whole.
     pub(crate) fn has_failed(&self) -> bool {
         matches!(*self.0.state(), State::Failed)
+    }
+
+    /// Whether it has become the blob `digest`.
+    pub(crate) fn is(&self, digest: &Digest) -> bool {
+        matches!(&*self.0.state(), State::Whole(descriptor) if descriptor.digest == *digest)
     }
 }
 

@@ -11,7 +11,7 @@ use kiln_layer::digest::DigestWriter;
 use kiln_oci::{Descriptor, DiffId, MediaFamily};
 
 use crate::error::{Error, Result};
-use crate::growing::{Begun, LayerBlobWriter};
+use crate::growing::{Begun, GrowingLayer, LayerBlobWriter};
 use crate::image::{self, ImageLayer};
 
 /// The name under which the index of compressed layers has the blob that a layer was pulled
@@ -50,25 +50,45 @@ fn lock_capture(store: &Store, layer: &LayerId) -> Result<KeyLock> {
 /// Makes what an image of the layer will need: what is known about it and its blobs, by each of
 /// `compressions`. The files are read once for the first of them.
 ///
-/// For whoever has time for it before the image is made: `is_stopped` is asked again and again,
-/// and when it says so, this ends with an error.
+/// For whoever has time for it before the image is made.
 pub fn prepare(
     store: &Store,
     layer: &LayerId,
     clamp_mtime_seconds: Option<i64>,
     compressions: &[Compression],
-    is_stopped: Stop<'_>,
+    watch: Watch<'_>,
 ) -> Result<()> {
-    prepare_facts(store, layer, clamp_mtime_seconds, compressions, is_stopped)?;
+    prepare_facts(store, layer, clamp_mtime_seconds, compressions, watch)?;
     if compressions.is_empty() {
         return Ok(());
     }
     let described = image::describe(store, layer, None, clamp_mtime_seconds)?;
     for compression in compressions {
-        let making = unwatched(*compression, is_stopped);
-        ensure(store, &described, making)?;
+        watch.making(*compression, |making| {
+            ensure(store, &described, making).map(drop)
+        })?;
     }
     Ok(())
+}
+
+/// Who has layers prepared.
+#[derive(Clone, Copy)]
+pub struct Watch<'a> {
+    /// Asked again and again: when it says so, the work ends with an error.
+    pub is_stopped: Stop<'a>,
+    /// Told of each blob as soon as it is being made.
+    pub begun: &'a dyn Fn(Compression, GrowingLayer),
+}
+
+impl Watch<'_> {
+    fn making<T>(self, compression: Compression, make: impl FnOnce(Making<'_>) -> T) -> T {
+        let begun = |layer| (self.begun)(compression, layer);
+        make(Making {
+            compression,
+            is_stopped: self.is_stopped,
+            begun: &begun,
+        })
+    }
 }
 
 fn prepare_facts(
@@ -76,17 +96,18 @@ fn prepare_facts(
     layer: &LayerId,
     clamp_mtime_seconds: Option<i64>,
     compressions: &[Compression],
-    is_stopped: Stop<'_>,
+    watch: Watch<'_>,
 ) -> Result<()> {
     let _lock = lock_capture(store, layer)?;
     if known_facts(store, layer, clamp_mtime_seconds)?.is_some() {
         return Ok(());
     }
     let Some(compression) = compressions.first() else {
-        return captured_facts(store, layer, clamp_mtime_seconds, is_stopped).map(drop);
+        return captured_facts(store, layer, clamp_mtime_seconds, watch.is_stopped).map(drop);
     };
-    let making = unwatched(*compression, is_stopped);
-    let (writer, blob) = write_blob(store, layer, clamp_mtime_seconds, making)?;
+    let (writer, blob) = watch.making(*compression, |making| {
+        write_blob(store, layer, clamp_mtime_seconds, making)
+    })?;
     keep_blob(store, writer, &blob, *compression)?;
     let (diff_id, size) = (blob.diff_id, blob.uncompressed_size);
     keep_facts(store, layer, clamp_mtime_seconds, diff_id, size).map(drop)
@@ -274,14 +295,6 @@ struct Making<'a> {
     compression: Compression,
     is_stopped: Stop<'a>,
     begun: Begun<'a>,
-}
-
-fn unwatched(compression: Compression, is_stopped: Stop<'_>) -> Making<'_> {
-    Making {
-        compression,
-        is_stopped,
-        begun: &|_| (),
-    }
 }
 
 fn ensure(store: &Store, layer: &ImageLayer, making: Making<'_>) -> Result<Descriptor> {

@@ -11,7 +11,7 @@ use kiln_testdata::registry::{FakeRegistry, Fault, Layer, digest_of};
 use kiln_transfer::image::Listing;
 use kiln_transfer::pack::{Absent, Packing};
 use kiln_transfer::pull::{PullError, PullPolicy, pull, resolve, unpack_layers};
-use kiln_transfer::push::{Naming, push};
+use kiln_transfer::push::{Naming, PushTarget, push};
 use tempfile::TempDir;
 
 struct Bench {
@@ -237,16 +237,13 @@ fn pushed_images_are_mounted_where_they_were_pulled_and_sent_elsewhere() {
         ..Packing::standard()
     };
     let send = |target: &Reference| {
-        push(
-            &bench.store,
-            &bench.client,
-            &images,
-            target,
-            &packing,
-            Naming::Reference,
-            &|_| {},
-        )
-        .unwrap()
+        let target = PushTarget {
+            name: target,
+            naming: Naming::Reference,
+            packing: &packing,
+            ahead: None,
+        };
+        push(&bench.store, &bench.client, &images, target, &|_| {}).unwrap()
     };
     let pushed = send(&bench.name("copy:2"));
     assert_eq!(

@@ -132,10 +132,17 @@ fn layer_prepared_in_one_pass_is_the_one_that_is_made_in_two() {
     let (early, late) = (Fixture::new("early"), Fixture::new("late"));
     let id = &early.stack()[0];
     let compressions = [Compression::GZIP, Compression::ZSTD];
-    let stopped = layers::prepare(&early.store, id, Some(9), &compressions, &|| true);
+    let prepare = |is_stopped: layers::Stop<'_>| {
+        let watch = layers::Watch {
+            is_stopped,
+            begun: &|_, _| (),
+        };
+        layers::prepare(&early.store, id, Some(9), &compressions, watch)
+    };
+    let stopped = prepare(&|| true);
     assert!(matches!(stopped, Err(Error::Capture { .. })), "{stopped:?}");
     assert_eq!(early.store.layers().facts(id).unwrap(), None);
-    layers::prepare(&early.store, id, Some(9), &compressions, &|| false).unwrap();
+    prepare(&|| false).unwrap();
     let known = early.store.layers().facts(id).unwrap().unwrap();
     let found = layers::facts(&late.store, &late.stack()[0], Some(9)).unwrap();
     assert_eq!(known.diff_id, found.diff_id);

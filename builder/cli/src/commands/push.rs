@@ -8,7 +8,7 @@ use crate::session::{Session, optional_platform, parse_reference};
 use kiln_engine::Compression;
 use kiln_oci::{Platform, Reference};
 use kiln_transfer::pack::{Absent, Packing};
-use kiln_transfer::push::Naming;
+use kiln_transfer::push::{Naming, PushTarget, push};
 
 pub fn run(global: &GlobalArguments, arguments: &PushArguments) -> Result<(), Failure> {
     let compression = compression(&arguments.compression)?;
@@ -89,16 +89,14 @@ impl Pushing<'_> {
                 crate::output::tell!("{event}");
             }
         };
-        let pushed = kiln_transfer::push::push(
-            store,
-            &self.session.client,
-            &images,
-            reference,
-            &packing,
-            Naming::Reference,
-            &tell,
-        )
-        .map_err(|error| Failure::from_error(Class::Image, &error))?;
+        let target = PushTarget {
+            name: reference,
+            naming: Naming::Reference,
+            packing: &packing,
+            ahead: None,
+        };
+        let pushed = push(store, &self.session.client, &images, target, &tell);
+        let pushed = pushed.map_err(|error| Failure::from_error(Class::Image, &error))?;
         match self.quiet {
             true => crate::output::say!("{}", pushed.digest),
             false => crate::output::say!("{reference} {}", pushed.digest),

@@ -72,7 +72,8 @@ impl Builder<'_> {
                 Exporter::start(scope, context, caches, &request.plan, targets);
             let (settler, notes) = (Settler::new(self.store), Notes::default());
             let cancellation = attempt.cancellation;
-            let packing = Packing::new(scope, self.store, request, targets, cancellation, &is_over);
+            let places = (self.store, self.client);
+            let packing = Packing::new(scope, places, request, targets, cancellation, &is_over);
             let worker = self.worker(attempt, &settler, &notes, &offers, &packing);
             let products = self.solve(&worker, targets);
             if let Some(sandbox) = self.sandbox.made()

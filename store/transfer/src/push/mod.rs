@@ -4,14 +4,15 @@
 //! A blob is sent only if the registry lacks it and cannot take it from the repository that
 //! it was pulled from. The tag moves last: it never names something incomplete.
 
+mod ahead;
+mod queue;
+
 use std::cell::RefCell;
-use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use kiln_disk::Store;
-use kiln_oci::{Descriptor, DiffId, Digest, Reference};
+use kiln_oci::{Descriptor, Reference};
 use kiln_registry::{Client, Pushed};
 
 use crate::arrival::source_of;
@@ -19,6 +20,9 @@ use crate::error::{Error, Result};
 use crate::growing::GrowingLayer;
 use crate::image::Image;
 use crate::pack::{self, PackedImage, Packing, Progress};
+
+pub use ahead::Ahead;
+use queue::{Blob, Content, Part, Queue};
 
 const PARALLEL_UPLOADS: usize = 4;
 
@@ -79,17 +83,27 @@ pub enum Naming {
 /// Who is told of the progress; called from several threads.
 pub type PushObserver<'a> = &'a (dyn Fn(PushEvent) + Sync);
 
-/// Pushes `images` (the platforms of one image) under the name `target`; returns what the
-/// name leads to then: the manifest of a single image, else an index.
-///
-/// Layers that were built are compressed as `packing` asks, pulled ones go as they came.
+/// Where images go, and how.
+#[derive(Clone, Copy)]
+pub struct PushTarget<'a> {
+    /// The name that they get there.
+    pub name: &'a Reference,
+    /// What leads to them.
+    pub naming: Naming,
+    /// How they are made ready: layers that were built are compressed so, pulled ones go as they
+    /// came.
+    pub packing: &'a Packing,
+    /// What is on its way to that repository already.
+    pub ahead: Option<&'a Ahead<'a>>,
+}
+
+/// Pushes `images` (the platforms of one image) to `target`; returns what the name leads to
+/// then: the manifest of a single image, else an index.
 pub fn push(
     store: &Store,
     client: &Client,
     images: &[Image],
-    target: &Reference,
-    packing: &Packing,
-    naming: Naming,
+    target: PushTarget<'_>,
     observer: PushObserver<'_>,
 ) -> Result<Descriptor> {
     let pushing = Pushing {
@@ -97,110 +111,16 @@ pub fn push(
         client,
         target,
         observer,
-        packing,
-        naming,
     };
     let packed = pushing.pack_and_push(images)?;
     pushing.manifests(&packed)
 }
 
-/// What is to be pushed.
-enum Part {
-    Blob(Box<Blob>),
-    Growing(GrowingLayer),
-}
-
-/// A blob to be pushed.
-struct Blob {
-    descriptor: Descriptor,
-    content: Content,
-}
-
-enum Content {
-    Bytes(Vec<u8>),
-    Layer(DiffId),
-}
-
-/// Blobs that are ready, each once, for those who push them.
-#[derive(Default)]
-struct Queue {
-    state: Mutex<QueueState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct QueueState {
-    parts: VecDeque<Part>,
-    known: HashSet<Digest>,
-    is_complete: bool,
-    failure: Option<Error>,
-}
-
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, QueueState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn add(&self, descriptor: &Descriptor, content: Content) {
-        let mut state = self.lock();
-        if state.known.insert(descriptor.digest.clone()) {
-            let descriptor = descriptor.clone();
-            let blob = Blob {
-                descriptor,
-                content,
-            };
-            state.parts.push_back(Part::Blob(Box::new(blob)));
-            self.changed.notify_one();
-        }
-    }
-
-    fn add_growing(&self, layer: GrowingLayer) {
-        self.lock().parts.push_back(Part::Growing(layer));
-        self.changed.notify_one();
-    }
-
-    /// Says that nothing more is added.
-    fn complete(&self) {
-        self.lock().is_complete = true;
-        self.changed.notify_all();
-    }
-
-    /// Keeps further blobs from being begun; the first failure counts.
-    fn fail(&self, error: Error) {
-        self.lock().failure.get_or_insert(error);
-        self.changed.notify_all();
-    }
-
-    fn has_failed(&self) -> bool {
-        self.lock().failure.is_some()
-    }
-
-    /// Waits for a blob; nothing at the end and after a failure.
-    fn next(&self) -> Option<Part> {
-        let mut state = self.lock();
-        loop {
-            if state.failure.is_some() {
-                return None;
-            }
-            if let Some(part) = state.parts.pop_front() {
-                return Some(part);
-            }
-            if state.is_complete {
-                return None;
-            }
-            let woken = self.changed.wait(state);
-            state = woken.unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
-
 struct Pushing<'a> {
     store: &'a Store,
     client: &'a Client,
-    target: &'a Reference,
+    target: PushTarget<'a>,
     observer: PushObserver<'a>,
-    packing: &'a Packing,
-    naming: Naming,
 }
 
 impl Pushing<'_> {
@@ -215,8 +135,7 @@ impl Pushing<'_> {
             queue.complete();
             packed
         });
-        let failure = queue.lock().failure.take();
-        match failure {
+        match queue.take_failure() {
             Some(error) => Err(error),
             None => packed,
         }
@@ -246,7 +165,7 @@ impl Pushing<'_> {
             if queue.has_failed() {
                 break;
             }
-            match pack::pack(self.store, image, self.packing, &observe) {
+            match pack::pack(self.store, image, self.target.packing, &observe) {
                 Ok(image) => {
                     queue.add(&image.config, Content::Bytes(image.config_bytes.clone()));
                     packed.push(image);
@@ -273,7 +192,7 @@ impl Pushing<'_> {
     }
 
     fn growing(&self, layer: &GrowingLayer) -> Result<()> {
-        match self.client.push_growing(self.target, layer) {
+        match self.client.push_growing(self.target.name, layer) {
             Ok((blob, outcome)) => {
                 (self.observer)(PushEvent::Blob { blob, outcome });
                 Ok(())
@@ -286,6 +205,22 @@ impl Pushing<'_> {
 
     fn blob(&self, part: &Blob) -> Result<()> {
         let blob = &part.descriptor;
+        (self.observer)(PushEvent::Pushing(blob.clone()));
+        let ahead = self.target.ahead;
+        let outcome = match ahead.and_then(|ahead| ahead.outcome(&blob.digest)) {
+            Some(outcome) => outcome,
+            None => self.send(part)?,
+        };
+        (self.observer)(PushEvent::Blob {
+            blob: blob.clone(),
+            outcome,
+        });
+        Ok(())
+    }
+
+    /// Sends a blob, unless it is there or can be taken from where it was pulled.
+    fn send(&self, part: &Blob) -> Result<Pushed> {
+        let blob = &part.descriptor;
         let source = match &part.content {
             Content::Layer(diff_id) => source_of(self.store, diff_id)?,
             Content::Bytes(_) => None,
@@ -294,17 +229,11 @@ impl Pushing<'_> {
         let source = source
             .filter(|(_, pulled)| pulled.digest == blob.digest)
             .map(|(name, _)| name);
-        (self.observer)(PushEvent::Pushing(blob.clone()));
         let open = |position| self.open(part, source.as_ref(), position);
         let outcome = self
             .client
-            .push_blob(self.target, blob, open, source.as_ref());
-        let outcome = outcome.map_err(|source| self.blob_failure(part, source))?;
-        (self.observer)(PushEvent::Blob {
-            blob: blob.clone(),
-            outcome,
-        });
-        Ok(())
+            .push_blob(self.target.name, blob, open, source.as_ref());
+        outcome.map_err(|source| self.blob_failure(part, source))
     }
 
     /// Opens the blob from `position` on: in memory, in the store, or where it was pulled from.
@@ -335,23 +264,23 @@ impl Pushing<'_> {
     }
 
     fn manifests(&self, images: &[PackedImage]) -> Result<Descriptor> {
-        let Some((index, bytes)) = pack::pack_index(images, self.packing) else {
+        let Some((index, bytes)) = pack::pack_index(images, self.target.packing) else {
             // There is exactly one image if it needs no index.
             let image = &images[0];
             let name = self.name(&image.manifest);
             return self.manifest(&name, &image.manifest, &image.manifest_bytes);
         };
         for image in images {
-            let untagged = self.target.with_digest(image.manifest.digest.clone());
+            let untagged = self.target.name.with_digest(image.manifest.digest.clone());
             self.manifest(&untagged, &image.manifest, &image.manifest_bytes)?;
         }
         self.manifest(&self.name(&index), &index, &bytes)
     }
 
     fn name(&self, descriptor: &Descriptor) -> Reference {
-        match self.naming {
-            Naming::Reference => self.target.clone(),
-            Naming::Digest => self.target.with_digest(descriptor.digest.clone()),
+        match self.target.naming {
+            Naming::Reference => self.target.name.clone(),
+            Naming::Digest => self.target.name.with_digest(descriptor.digest.clone()),
         }
     }
 
@@ -380,7 +309,7 @@ impl Pushing<'_> {
 
     fn failure(&self, source: kiln_registry::Error) -> Error {
         Error::Push {
-            image: self.target.familiar(),
+            image: self.target.name.familiar(),
             source: Box::new(source),
         }
     }
