@@ -1,6 +1,5 @@
 //! Users of the command's own: the namespace, and what is mounted before it is entered.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -10,7 +9,7 @@ use kiln_runspec::{MountAttributes, MountSource, RootMount, Stub};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::process::{Pid, Signal, WaitOptions};
 
-use super::perform::Context;
+use super::perform::{self, Context};
 use super::{failed, mount, procfs, root};
 use crate::error::StepFailure;
 use crate::syscall::{self, Fork};
@@ -126,9 +125,8 @@ pub(super) fn open_control_group(
     directory: &Path,
     context: &mut Context,
 ) -> Result<(), StepFailure> {
-    let path = directory.join("cgroup.procs");
     let action = format!("open control group {}", directory.display());
-    let opened = File::options().write(true).open(path);
+    let opened = perform::open_control_group(directory);
     context.groups.push(opened.map_err(failed(action))?);
     Ok(())
 }
