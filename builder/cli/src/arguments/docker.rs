@@ -7,7 +7,8 @@ use super::build::boolean;
 use crate::error::Failure;
 use clap::{ArgAction, Args};
 
-/// Flags of `docker build` that builds don't look at.
+// Flags of `docker build` that builds don't look at. (As a description this would be that of the
+// command that has them.)
 #[derive(Clone, Debug, Default, Args)]
 pub struct DockerArguments {
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",

@@ -78,7 +78,9 @@ pub struct GlobalArguments {
     pub config: Option<PathBuf>,
 }
 
+// The flags of a command are made only when it is the one, or somebody asks for all.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Command {
     /// Build an image from a Dockerfile
     Build(Box<BuildArguments>),
@@ -210,4 +212,33 @@ pub enum StoreCommand {
         #[arg(long, default_value = "text", value_name = "FORMAT")]
         format: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn commands_are_described_as_they_are_listed() {
+        let described = |command: &clap::Command| {
+            let commands = command
+                .get_subcommands()
+                .filter(|one| one.get_name() != "help");
+            let described = commands.map(|one| {
+                let about = one.get_about().map(ToString::to_string);
+                (one.get_name().to_owned(), about)
+            });
+            described.collect::<Vec<_>>()
+        };
+        let mut all = Arguments::command();
+        let listed = described(&all);
+        // The flags of each are made now.
+        all.build();
+        assert_eq!(described(&all), listed);
+        assert!(
+            listed.iter().all(|(_, about)| about.is_some()),
+            "{listed:?}"
+        );
+    }
 }
