@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::earlier::{self, Wanted};
-use super::making::{Making, Opening, Origin, Run, check_read};
+use super::making::{Making, Opening, Origin, Run};
 use super::output::{Output, read_parts};
 use super::walk::Listed;
-use super::{CopyError, Result, Source};
-use crate::archive::padding;
+use super::{CopyError, Result};
 use crate::scan::{self, ScannedEntry};
 use crate::tree::handles::OpenDirectory;
 
@@ -132,11 +131,7 @@ impl<'m, 'a> RunComparison<'m, 'a> {
         if !is_whole {
             return Err(scan::changed(&origin.path()));
         }
-        output.append(padding(size));
-        output.flush_if_full();
-        match self.making.source {
-            Source::Tree(_) => Ok(()),
-            Source::Scan(_) => check_read(&content, origin, &entry.metadata),
-        }
+        self.making
+            .end_entry(&content, origin, &entry.metadata, output)
     }
 }

@@ -303,10 +303,21 @@ impl<'a> Making<'a> {
         if !is_whole {
             return Err(scan::changed(&origin.path()));
         }
-        output.append(padding(size));
-        output.flush_if_full();
         copy.set_xattrs(xattrs);
         copy.finish().map_err(CopyError::Target)?;
+        self.end_entry(content, origin, seen, output)
+    }
+
+    /// Ends the archive's part of a file that was read, once it is seen to be what was seen before.
+    pub fn end_entry(
+        &self,
+        content: &File,
+        origin: Origin<'_>,
+        seen: &Metadata,
+        output: &mut Output<'_>,
+    ) -> Result<()> {
+        output.append(padding(seen.size));
+        output.flush_if_full();
         match self.source {
             Source::Tree(_) => Ok(()),
             Source::Scan(_) => check_read(content, origin, seen),
@@ -345,7 +356,7 @@ impl<'a> Making<'a> {
 }
 
 /// Checks that a file of a scan, which was read, is what was seen before.
-pub(super) fn check_read(content: &File, origin: Origin<'_>, seen: &Metadata) -> Result<()> {
+fn check_read(content: &File, origin: Origin<'_>, seen: &Metadata) -> Result<()> {
     let now = opened_metadata(content.as_fd())
         .map_err(|error| CopyError::Source(TreeError::io("look up", origin.path())(error)))?;
     match scan::is_unchanged(seen, &now) {

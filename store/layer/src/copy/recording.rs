@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use kiln_oci::Digest;
 
+use super::making::Making;
 use crate::archive::{self, ArchiveError, Entry, EntryKind, LayerWriter, Xattrs};
 use crate::capture::CaptureOptions;
 use crate::digest::DigestWriter;
@@ -54,6 +55,34 @@ pub(super) struct Recorder {
     options: CaptureOptions,
     /// The latest entry; all directories above it have one.
     last: PathBuf,
+}
+
+/// The recording of a copy, until it is given up.
+pub(super) struct Recording<'a> {
+    recorder: Option<Recorder>,
+    making: &'a Making<'a>,
+}
+
+impl<'a> Recording<'a> {
+    pub fn new(recorder: Option<Recorder>, making: &'a Making<'a>) -> Self {
+        Recording { recorder, making }
+    }
+
+    /// Lets the recorder take note of something in `target`, and append to `bytes`, unless the
+    /// recording was given up.
+    pub fn note(
+        &mut self,
+        target: &Tree,
+        bytes: &mut Vec<u8>,
+        note: impl FnOnce(&mut Recorder, &Tree, &mut Vec<u8>) -> Result<(), Unrecordable>,
+    ) {
+        let recorder = self.recorder.as_mut().filter(|_| self.making.is_recorded());
+        if let Some(recorder) = recorder
+            && note(recorder, target, bytes).is_err()
+        {
+            self.making.stop_recording();
+        }
+    }
 }
 
 /// The recording cannot go on.

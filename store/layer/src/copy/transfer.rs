@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::earlier::Earlier;
 use super::making::{Making, Purpose, Run, Task};
-use super::recording::{RecordedArchive, Recorder, Unrecordable};
+use super::recording::{RecordedArchive, Recorder, Recording, Unrecordable};
 use super::sources::{ResolvedSource, parents_of};
 use super::walk::{Reached, Walk, Walked};
 use super::writing::{BATCH_BYTES, BATCH_FILES, Hands, Writing};
@@ -99,7 +99,7 @@ fn copy_with(
             target,
             request,
             links: HashMap::new(),
-            recorder,
+            recording: Recording::new(recorder, &making),
             copied: Copied::default(),
             making: &making,
             hands: writing.hands(scope),
@@ -210,7 +210,7 @@ struct Copier<'a, 'scope, 'env> {
     request: &'a CopyRequest,
     /// Where files with several names were copied to, by device and inode.
     links: HashMap<(u64, u64), PathBuf>,
-    recorder: Option<Recorder>,
+    recording: Recording<'env>,
     copied: Copied,
     making: &'env Making<'env>,
     hands: Hands<'scope, 'env>,
@@ -403,17 +403,11 @@ impl Copier<'_, '_, '_> {
         })
     }
 
-    /// Lets the recorder take note of something, unless the recording was given up.
     fn record(
         &mut self,
         note: impl FnOnce(&mut Recorder, &Tree, &mut Vec<u8>) -> Result<(), Unrecordable>,
     ) {
-        let recorder = self.recorder.as_mut().filter(|_| self.making.is_recorded());
-        if let Some(recorder) = recorder
-            && note(recorder, self.target, self.hands.archive()).is_err()
-        {
-            self.making.stop_recording();
-        }
+        self.recording.note(self.target, self.hands.archive(), note);
     }
 
     fn record_directory(&mut self, path: &Path) {
