@@ -103,9 +103,9 @@ impl<'a> Walk<'a> {
         });
     }
 
-    /// Returns where the walk began.
-    pub fn start(&self) -> Option<Arc<Listed>> {
-        self.open.first().map(|level| level.listed.clone())
+    /// Returns the directory in which the walk is; none once it is over.
+    pub fn directory(&self) -> Option<Arc<Listed>> {
+        self.open.last().map(|level| level.listed.clone())
     }
 
     /// Returns the next file; a directory's content comes next.

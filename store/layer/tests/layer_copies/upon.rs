@@ -156,11 +156,12 @@ fn a_file_that_is_another_than_it_seems_is_copied() {
 type Change<'a> = (&'a str, &'a dyn Fn(&Place));
 
 #[test]
-fn what_only_whiteouts_could_express_is_copied_as_a_whole() {
+fn what_is_gone_or_of_another_kind_is_hidden() {
     let remove = |place: &Place, path| fs::remove_file(place.path(path)).unwrap();
-    let cases: [Change<'_>; 9] = [
-        ("a file is gone", &|place| remove(place, "context/d/b")),
-        ("a directory is gone", &|place| {
+    let cases: [Change<'_>; 5] = [
+        ("a file", &|place| remove(place, "context/d/b")),
+        ("a link", &|place| remove(place, "context/link")),
+        ("a directory", &|place| {
             fs::remove_dir_all(place.path("context/d/deep")).unwrap();
         }),
         ("a file is a directory now", &|place| {
@@ -168,11 +169,31 @@ fn what_only_whiteouts_could_express_is_copied_as_a_whole() {
             place.write(&[("context/a/x", "x")]);
         }),
         ("a directory is a file now", &|place| {
-            fs::remove_dir_all(place.path("context/d/deep")).unwrap();
-            place.write(&[("context/d/deep", "x")]);
+            fs::remove_dir_all(place.path("context/d")).unwrap();
+            place.write(&[("context/d", "x")]);
         }),
-        ("the earlier layer has more", &|place| {
-            place.write(&[("first/app/d/more", "x")])
+    ];
+    for (name, change) in cases {
+        let (place, request) = begun();
+        change(&place);
+        let copied = place.copy_upon("second", "first", &request).expect(name);
+        place.check_like_whole("second", "first", &request, &copied);
+    }
+}
+
+#[test]
+fn what_would_hide_layers_below_is_copied_as_a_whole() {
+    let cases: [Change<'_>; 7] = [
+        ("a file is gone that the image has", &|place| {
+            fs::remove_file(place.path("context/e/f")).unwrap();
+            place.write(&[("image/app/e/f", "below")]);
+        }),
+        ("a directory is gone that the image has", &|place| {
+            fs::remove_dir_all(place.path("context/e")).unwrap();
+        }),
+        ("a directory of the image is a file now", &|place| {
+            fs::remove_dir_all(place.path("context/e")).unwrap();
+            place.write(&[("context/e", "x")]);
         }),
         ("the earlier layer has more elsewhere", &|place| {
             place.write(&[("first/more", "x")])

@@ -1,10 +1,12 @@
 //! The first half: everything is compared, and nothing made but what the layers below show.
 
 use std::collections::HashSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::{Ended, check_names};
+use super::Ended;
 use crate::copy::earlier::Earlier;
 use crate::copy::making::{Making, Purpose, Run};
 use crate::copy::recording::{Recorder, Recording, Unrecordable};
@@ -12,9 +14,11 @@ use crate::copy::transfer::{is_plain, run_of};
 use crate::copy::walk::{Listed, Reached, Walk};
 use crate::copy::writing::Hands;
 use crate::copy::{CopyError, Source};
-use crate::scan::{Scanned, ScannedEntry};
 use crate::tree::handles::OpenDirectory;
 use crate::tree::{Attributes, FileKind, Follow, Metadata, Tree};
+
+/// A name that is gone, in its directory.
+pub(super) type Gone = (Arc<Listed>, OsString);
 
 /// What compares.
 pub(super) struct Comparer<'a, 'scope, 'env> {
@@ -24,6 +28,8 @@ pub(super) struct Comparer<'a, 'scope, 'env> {
     pub destination: &'a Path,
     /// Directories of the target that are there before anything is copied.
     pub shown: HashSet<PathBuf>,
+    /// What the earlier layer has too much.
+    pub gone: Vec<Gone>,
     pub most_differences: usize,
     pub recording: Recording<'env>,
     pub making: &'env Making<'env>,
@@ -33,15 +39,14 @@ pub(super) struct Comparer<'a, 'scope, 'env> {
 impl Comparer<'_, '_, '_> {
     /// Compares all that is walked over.
     pub fn compare(&mut self, mut walk: Walk<'_>) -> Result<(), Ended> {
-        let start = walk.start().ok_or(Ended::Unlike)?;
         let there = self.earlier.directory(self.destination);
-        check_listing(&there.ok_or(Ended::Unlike)?, &start.listing)?;
+        self.compare_names(&there.ok_or(Ended::Unlike)?, walk.directory())?;
         while let Some(reached) = walk.next()? {
-            match &reached.inside {
-                Some(inside) => self.compare_directory(&reached, inside)?,
-                None => self.compare_file(&reached, &mut walk)?,
+            match reached.entry().metadata.is_directory() {
+                true => self.compare_directory(&reached, walk.directory())?,
+                false => self.compare_file(&reached, &mut walk)?,
             }
-            if self.making.different.count() > self.most_differences {
+            if self.making.different.count() + self.gone.len() > self.most_differences {
                 return Err(Ended::Unlike);
             }
         }
@@ -50,10 +55,16 @@ impl Comparer<'_, '_, '_> {
         Ok(())
     }
 
-    fn compare_directory(&mut self, reached: &Reached, inside: &Scanned) -> Result<(), Ended> {
-        let path = self.destination.join(reached.below());
+    /// Compares the directory that was `reached`, in which the walk is now: `inside`.
+    fn compare_directory(
+        &mut self,
+        reached: &Reached,
+        inside: Option<Arc<Listed>>,
+    ) -> Result<(), Ended> {
+        let inside = inside.ok_or(Ended::Unlike)?;
+        let path = self.destination.join(&inside.below);
         let attributes = Attributes {
-            xattrs: inside.xattrs.clone(),
+            xattrs: inside.listing.xattrs.clone(),
             ..self.making.attributes(&reached.entry().metadata)
         };
         let is_made = self.make_shown(&reached.directory, &path, &attributes)?;
@@ -68,10 +79,39 @@ impl Comparer<'_, '_, '_> {
             return Ok(());
         };
         let metadata = there.plain_metadata().ok_or(Ended::Unlike)?;
-        check_listing(&there, inside)?;
+        self.compare_names(&there, Some(inside))?;
         let is_same = metadata.mode == attributes.mode && has_attributes(&metadata, &attributes);
         if !is_made && !is_same {
             self.note_difference(reached);
+        }
+        Ok(())
+    }
+
+    /// Finds out what the earlier layer has too much in a directory. Where it has a file for a
+    /// directory, or the other way round, it is hidden by what is made; but neither that nor a
+    /// whiteout may hide what layers below show.
+    fn compare_names(
+        &mut self,
+        there: &OpenDirectory,
+        directory: Option<Arc<Listed>>,
+    ) -> Result<(), Ended> {
+        let directory = directory.ok_or(Ended::Unlike)?;
+        let path = self.destination.join(&directory.below);
+        let mut other = Vec::new();
+        let visited = there.for_each_name(|name, was_directory| {
+            let entry = directory.listing.find(name);
+            if entry.is_none_or(|entry| entry.metadata.is_directory() != was_directory) {
+                other.push((OsStr::from_bytes(name).to_owned(), entry.is_none()));
+            }
+        });
+        visited.map_err(|_| Ended::Unlike)?;
+        for (name, is_gone) in other {
+            if self.seen_below(&directory, &path.join(&name))?.is_some() {
+                return Err(Ended::Unlike);
+            }
+            if is_gone {
+                self.gone.push((directory.clone(), name));
+            }
         }
         Ok(())
     }
@@ -200,12 +240,6 @@ impl Comparer<'_, '_, '_> {
     ) {
         self.recording.note(self.target, self.hands.archive(), note);
     }
-}
-
-/// Checks that each name in `there` is one that is to be made.
-fn check_listing(there: &OpenDirectory, listing: &Scanned) -> Result<(), Ended> {
-    let is_directory = |entry: &ScannedEntry| entry.metadata.is_directory();
-    check_names(there, |name| listing.find(name).map(is_directory))
 }
 
 /// Whether what is `there` has the attributes that are wanted.

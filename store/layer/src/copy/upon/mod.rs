@@ -8,11 +8,11 @@
 //! What both show together must be what a copy of everything would have made:
 //! - A file that is left to the earlier layer is what the copy would be, as [`super::earlier`]
 //!   says; so are directories and links.
-//! - The earlier layer shows nothing else. Whiteouts could not remove what it has too much: they
-//!   would hide what lies below both.
-//! - Where it has a directory there is one now, and none elsewhere, for the same reason; and none
-//!   of its directories hides what lies below.
-//! - What the layers below have does not matter to any of it: a directory that they show is made.
+//! - What the earlier layer has too much is hidden by whiteouts. They would hide what layers below
+//!   both show there too: so these show nothing there, and the layer is never laid on others.
+//! - The same holds for a directory in place of a file, and the other way round.
+//! - None of the earlier layer's directories hides what lies below.
+//! - A directory that the layers below show is made, whatever the earlier layer has.
 //!
 //! A copy of which that is not true is made as a whole, as ever, and so is one of which much has
 //! changed: it is the next to be built upon.
@@ -34,7 +34,6 @@ use super::walk::Walk;
 use super::writing::Writing;
 use super::{Copied, CopyError, CopyRequest, LayerCopy, Result, Source};
 use crate::capture::CaptureOptions;
-use crate::tree::handles::OpenDirectory;
 use crate::tree::{FileKind, Tree};
 
 /// Upon what a copy becomes a layer.
@@ -71,7 +70,7 @@ impl Default for Worth {
 /// made. The archive told is that of both. Call [`Tree::finish`] on the target afterwards.
 ///
 /// Returns nothing where that cannot be done or is not worth it: then the layer is of no use. The
-/// layers below must not have the earlier one among them.
+/// layers below must not have the earlier one among them, and both must always lie upon these.
 pub fn copy_upon<'a>(
     source: impl Into<Source<'a>>,
     target: &mut Tree,
@@ -135,13 +134,14 @@ fn try_copy(
             earlier,
             shown: HashSet::from([destination.clone()]),
             destination: &destination,
+            gone: Vec::new(),
             most_differences,
             recording: Recording::new(recorder, &making),
             making: &making,
             hands: writing.hands(scope),
         };
         comparer.compare(walk()?)?;
-        Ok(comparer.hands.finish()?)
+        Ok((comparer.hands.finish()?, comparer.gone))
         // The hands end when there is no comparer that gives them work.
     });
     if let Err(Ended::Unlike) = compared {
@@ -151,8 +151,8 @@ fn try_copy(
     if let Some(failure) = writing.failure() {
         return Err(failure.into());
     }
-    let archive = compared?;
-    if making.different.count() > most_differences {
+    let (archive, gone) = compared?;
+    if making.different.count() + gone.len() > most_differences {
         return Err(Ended::Unlike);
     }
     let mut writer = Writer {
@@ -160,6 +160,7 @@ fn try_copy(
         making: &making,
         destination: &destination,
     };
+    writer.hide(&gone)?;
     writer.write(&making.different.sorted())?;
     Ok(copied(&making, files, archive))
 }
@@ -199,23 +200,11 @@ fn check_way(target: &mut Tree, earlier: &Earlier, destination: &Path) -> Result
             return Ok(());
         };
         let there = earlier.directory(above).ok_or(Ended::Unlike)?;
-        check_names(&there, |other| (other == name.as_bytes()).then_some(true))?;
+        let mut is_alone = true;
+        let visited = there.for_each_name(|other, _| is_alone &= other == name.as_bytes());
+        if visited.is_err() || !is_alone {
+            return Err(Ended::Unlike);
+        }
         below = above;
-    }
-}
-
-/// Checks that each name in `there` is that of a file that is to be made, and of a directory if
-/// that is one: `is_directory` tells whether, if there is one.
-fn check_names(
-    there: &OpenDirectory,
-    is_directory: impl Fn(&[u8]) -> Option<bool>,
-) -> Result<(), Ended> {
-    let mut is_like = true;
-    let visited = there.for_each_name(|name, was_directory| {
-        is_like &= is_directory(name) == Some(was_directory);
-    });
-    match visited.is_ok() && is_like {
-        true => Ok(()),
-        false => Err(Ended::Unlike),
     }
 }

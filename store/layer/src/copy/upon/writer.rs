@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::comparer::Gone;
 use crate::copy::comparison::Found;
 use crate::copy::making::{Making, Task};
 use crate::copy::output::{Drain, Output};
@@ -30,6 +31,16 @@ impl Writer<'_> {
                 FileKind::Symlink => self.make_link(&from, &entry.metadata, &to)?,
                 _ => self.copy_file(from, &entry.metadata, &to)?,
             }
+        }
+        Ok(())
+    }
+
+    /// Hides what is `gone`.
+    pub fn hide(&mut self, gone: &[Gone]) -> Result<()> {
+        for (directory, name) in gone {
+            self.make_way(directory)?;
+            let path = self.destination.join(&directory.below).join(name);
+            self.target.whiteout(path).map_err(CopyError::Target)?;
         }
         Ok(())
     }
