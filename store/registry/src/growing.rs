@@ -17,8 +17,8 @@ pub trait GrowingBlob: Sync {
     /// Returns how far it is. Errors: it will never be whole.
     fn growth(&self) -> io::Result<Growth>;
 
-    /// Errors: it will never be whole, or is not wanted any more. That ends an upload, whatever
-    /// it waits for.
+    /// Errors: it will never be whole, or is not wanted any more. That ends an upload within
+    /// about a second, whatever it waits for.
     fn check(&self) -> io::Result<()>;
 
     /// Opens it from a position on, up to which it is there.
@@ -40,6 +40,9 @@ const GROWN_REQUEST_BYTES: u64 = 16 << 20;
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 /// How often is looked whether a blob is still wanted while it is sent.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// How long a request may still take of a blob that is not wanted any more: many registries let
+/// nobody take back an upload whose last request was cut off.
+const LONGEST_REST: Duration = Duration::from_secs(1);
 
 impl Upload<'_> {
     /// Sends `blob` while it is made. Where the registry turns out to have it once it is whole,
@@ -76,7 +79,10 @@ impl Upload<'_> {
             Some(session) => session,
             None => session.insert(self.begin(scopes).await?),
         };
-        self.send(session, &descriptor, scopes).await?;
+        let whole = Extent::Whole(&descriptor);
+        while !self.advance(session, whole, scopes).await? {
+            blob.check().map_err(|source| whole.unreadable(source))?;
+        }
         Ok((descriptor, Pushed::Uploaded))
     }
 
@@ -113,7 +119,7 @@ async fn grown_beyond(blob: &dyn GrowingBlob, bytes: u64) -> Result<Option<Descr
     }
 }
 
-/// Returns what `sending` returns, unless `blob` is not wanted any more.
+/// Returns what `sending` returns; ends it when `blob` is not wanted any more, soon after that.
 async fn while_wanted<T>(
     blob: &dyn GrowingBlob,
     sending: impl Future<Output = Result<T>>,
@@ -122,6 +128,7 @@ async fn while_wanted<T>(
         loop {
             tokio::time::sleep(ASK_AGAIN_AFTER).await;
             if let Err(source) = blob.check() {
+                tokio::time::sleep(LONGEST_REST).await;
                 return Extent::Beyond(0).unreadable(source);
             }
         }

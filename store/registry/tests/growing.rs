@@ -204,12 +204,28 @@ impl GrowingBlob for Unwanted<'_> {
 
     fn open(&self, _: u64) -> io::Result<Box<dyn Read + Send>> {
         let part = io::repeat(0).take(PART_BYTES as u64);
-        Ok(Box::new(part))
+        Ok(Box::new(Hesitating(part)))
+    }
+}
+
+/// Reads with a pause that is longer than it takes to notice that nobody wants a blob.
+struct Hesitating(io::Take<io::Repeat>);
+
+impl Read for Hesitating {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.0.limit() == PART_BYTES as u64 / 2 {
+            std::thread::sleep(Duration::from_millis(400));
+        }
+        // In halves.
+        let left = self.0.limit() as usize;
+        let half = left.checked_sub(PART_BYTES / 2).filter(|rest| *rest > 0);
+        let most = half.unwrap_or(left).min(buffer.len());
+        self.0.read(&mut buffer[..most])
     }
 }
 
 #[test]
-fn uploads_that_nobody_wants_any_more_end_at_once() {
+fn uploads_that_nobody_wants_any_more_end_although_they_wait() {
     // The next attempt would be in an hour.
     let hour = Duration::from_secs(3600);
     let bench = bench_with(
@@ -230,6 +246,21 @@ fn uploads_that_nobody_wants_any_more_end_at_once() {
     };
     assert_eq!(source.to_string(), "the build has failed");
     assert_eq!(bench.registry.count("DELETE", "/uploads/"), 1);
+}
+
+#[test]
+fn requests_of_uploads_that_nobody_wants_any_more_are_not_cut_off() {
+    let bench = bench(Fault::None);
+    let blob = Unwanted {
+        registry: &bench.registry,
+    };
+    bench.client.push_growing(&bench.name, &blob).unwrap_err();
+    // All of the part came before the upload was taken back.
+    let requests = bench.registry.requests();
+    let last = requests.last().unwrap();
+    assert_eq!(last.method, "DELETE");
+    let come = format!("state={PART_BYTES}");
+    assert!(last.path.ends_with(&come), "{}", last.path);
 }
 
 #[test]
