@@ -111,14 +111,42 @@ impl<'store> Blobs<'store> {
 
     /// Stores `bytes`, unless they are there, and returns their digest.
     pub fn put(&self, bytes: &[u8]) -> Result<Digest> {
-        let digest = Digest::sha256(bytes);
-        if self.has(&digest) && self.holds(&digest, bytes)? {
-            return Ok(digest);
+        self.put_all(&[bytes])?;
+        Ok(Digest::sha256(bytes))
+    }
+
+    /// Stores each of `contents`, unless it is there: all of them durable when this returns, in the
+    /// order given. Together they wait for the disk about as long as one.
+    pub fn put_all(&self, contents: &[&[u8]]) -> Result<()> {
+        let mut written = Vec::new();
+        for bytes in contents {
+            let digest = Digest::sha256(bytes);
+            if !(self.has(&digest) && self.holds(&digest, bytes)?) {
+                written.push(self.written(&digest, bytes)?);
+            }
         }
+        for blob in &written {
+            blob.temporary.sync()?;
+        }
+        let Some(first) = written.first() else {
+            return Ok(());
+        };
+        // All are of one algorithm, and so in one directory.
+        let path = self.path(&first.digest);
+        for blob in written {
+            blob.temporary.rename(&self.path(&blob.digest))?;
+            self.store.made_blobs().insert(blob.digest);
+        }
+        path.parent().map_or(Ok(()), durable::sync_directory)
+    }
+
+    /// Writes a small blob, which has no name yet; the disk begins to take it.
+    fn written(&self, digest: &Digest, bytes: &[u8]) -> Result<Unnamed> {
         let mut writer = self.ingest()?;
         let path = writer.path();
         writer.write_all(bytes).at("write", &path)?;
-        writer.commit(Some((&digest, bytes.len() as u64)))
+        durable::begin_writing(&writer.temporary.file, &mut writer.begun, writer.size);
+        writer.checked(Some((digest, bytes.len() as u64)))
     }
 
     /// Whether the blob, if it is there, still has the content `bytes`.
@@ -168,6 +196,12 @@ pub struct BlobWriter {
     begun: u64,
 }
 
+/// A blob that is complete and has no name yet.
+struct Unnamed {
+    temporary: Temporary,
+    digest: Digest,
+}
+
 /// After how many bytes the kernel is told to write them to disk.
 const BEGUN_BYTES: u64 = 16 << 20;
 
@@ -195,18 +229,24 @@ impl BlobWriter {
     /// Takes the place of a blob that was there: a damaged one is healed. Nobody removes the
     /// blob while this store is open.
     pub fn commit(self, expected: Option<(&Digest, u64)>) -> Result<Digest> {
-        let digest = self.checked_digest(expected)?;
-        let read_only = Permissions::from_mode(0o444);
-        self.temporary
-            .file
-            .set_permissions(read_only)
-            .at("protect", self.temporary.path())?;
-        let path = self.store.blobs().path(&digest);
-        let file = self.temporary.file.try_clone().at("open", &path)?;
-        self.store.leases().take_file(file, &path)?;
-        durable::publish(self.temporary, &path)?;
-        self.store.made_blobs().insert(digest.clone());
+        let store = self.store.clone();
+        let Unnamed { temporary, digest } = self.checked(expected)?;
+        durable::publish(temporary, &store.blobs().path(&digest))?;
+        store.made_blobs().insert(digest.clone());
         Ok(digest)
+    }
+
+    /// Checks the blob as [`BlobWriter::commit`] says, and leases it before it has its name.
+    fn checked(self, expected: Option<(&Digest, u64)>) -> Result<Unnamed> {
+        let digest = self.checked_digest(expected)?;
+        let temporary = self.temporary;
+        let read_only = Permissions::from_mode(0o444);
+        let protected = temporary.file.set_permissions(read_only);
+        protected.at("protect", temporary.path())?;
+        let path = self.store.blobs().path(&digest);
+        let file = temporary.file.try_clone().at("open", &path)?;
+        self.store.leases().take_file(file, &path)?;
+        Ok(Unnamed { temporary, digest })
     }
 
     fn checked_digest(&self, expected: Option<(&Digest, u64)>) -> Result<Digest> {

@@ -98,7 +98,7 @@ impl<'store> Layers<'store> {
             store,
             directory,
             removal: Removal::Now,
-            _session: session,
+            session,
         };
         for path in [layer.directory.clone(), layer.upper(), layer.work()] {
             session::make_directory(&path)?;
@@ -271,14 +271,14 @@ pub struct ActiveLayer {
     store: Store,
     directory: PathBuf,
     removal: Removal,
-    _session: Arc<Session>,
+    session: Arc<Session>,
 }
 
 /// When what is left of an active layer is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Removal {
     Now,
-    WithSession,
+    Later,
 }
 
 impl ActiveLayer {
@@ -309,12 +309,12 @@ impl ActiveLayer {
     }
 
     /// Commits as [`ActiveLayer::commit`] does what was mounted. The empty directories that overlayfs
-    /// left stay until this store is closed: what builds on the layer need not wait for their removal,
-    /// which may last while others write to the disk.
+    /// left stay until [`Store::remove_discarded`], or until this store is closed: what builds on the
+    /// layer need not wait for their removal, which may last while others write to the disk.
     pub fn commit_mounted(mut self, id: LayerId) -> Result<LayerId> {
         let id = self.commit_as(id)?;
         if !self.upper().exists() {
-            self.removal = Removal::WithSession;
+            self.removal = Removal::Later;
         }
         Ok(id)
     }
@@ -377,8 +377,9 @@ impl ActiveLayer {
 impl Drop for ActiveLayer {
     fn drop(&mut self) {
         // What resists is removed with the session, or by the next one who opens the store.
-        if self.removal == Removal::Now {
-            let _ = session::remove_tree(&self.directory);
+        match self.removal {
+            Removal::Now => drop(session::remove_tree(&self.directory)),
+            Removal::Later => self.session.discard(std::mem::take(&mut self.directory)),
         }
     }
 }

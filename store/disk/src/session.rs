@@ -8,6 +8,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::FlockOperation;
 
@@ -21,6 +22,8 @@ const LOCK_NAME: &str = "lock";
 #[derive(Debug)]
 pub(crate) struct Session {
     directory: PathBuf,
+    /// What nobody needs any more and can be removed when there is time.
+    discarded: Mutex<Vec<PathBuf>>,
     _lock: Lock,
 }
 
@@ -36,8 +39,29 @@ impl Session {
         })?;
         Ok(Self {
             directory,
+            discarded: Mutex::default(),
             _lock: held,
         })
+    }
+
+    /// Has `path`, which lies in the session, removed when there is time, at its end at the latest.
+    pub(crate) fn discard(&self, path: PathBuf) {
+        self.discarded().push(path);
+    }
+
+    /// Removes what was discarded.
+    pub(crate) fn remove_discarded(&self) {
+        let discarded = std::mem::take(&mut *self.discarded());
+        for path in discarded {
+            // What resists is removed with the session, or by the next one who opens the store.
+            let _ = remove_tree(&path);
+        }
+    }
+
+    fn discarded(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        self.discarded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns a path in the session that nothing has yet.

@@ -278,19 +278,29 @@ impl Store {
         &self.inner.leases
     }
 
+    /// Removes what this process needs no more, and would otherwise remove when it closes the
+    /// store: for when there is time, beside other work.
+    pub fn remove_discarded(&self) {
+        let session = self.session_cell().clone();
+        if let Some(session) = session {
+            session.remove_discarded();
+        }
+    }
+
     /// Returns the session, begun now if it was not.
     pub(crate) fn session(&self) -> Result<Arc<Session>> {
-        let mut session = self
-            .inner
-            .session
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut session = self.session_cell();
         if let Some(session) = &*session {
             return Ok(session.clone());
         }
         let begun = Arc::new(Session::begin(&self.path("active"))?);
         *session = Some(begun.clone());
         Ok(begun)
+    }
+
+    fn session_cell(&self) -> MutexGuard<'_, Option<Arc<Session>>> {
+        let session = self.inner.session.lock();
+        session.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns a new empty file that is removed unless it gets its final name.

@@ -216,17 +216,43 @@ fn unfinished_work_is_removed_when_dropped() {
 }
 
 #[test]
-fn what_overlayfs_left_of_a_committed_layer_goes_when_the_store_is_closed() {
+fn what_overlayfs_left_of_a_committed_layer_goes_when_there_is_time() {
     let mut fixture = Fixture::new("mounted");
-    let layer = fixture.store.layers().begin().unwrap();
-    let directory = layer.directory().to_owned();
-    let id = layer.commit_mounted(LayerId::random()).unwrap();
-    assert!(fixture.store.layers().exists(&id));
-    assert!(directory.join("work").exists() && !directory.join("upper").exists());
+    let commit = |store: &Store| {
+        let layer = store.layers().begin().unwrap();
+        let directory = layer.directory().to_owned();
+        let id = layer.commit_mounted(LayerId::random()).unwrap();
+        assert!(store.layers().exists(&id));
+        assert!(directory.join("work").exists() && !directory.join("upper").exists());
+        directory
+    };
+    let directory = commit(&fixture.store);
+    fixture.store.remove_discarded();
+    assert!(!directory.exists());
+    // Else when the store is closed.
+    let directory = commit(&fixture.store);
     let other = std::env::temp_dir().join(format!("kiln-disk-other-{}", std::process::id()));
     fixture.store = Store::open(&other).unwrap();
     assert!(!directory.exists());
     let _ = std::fs::remove_dir_all(&other);
+}
+
+#[test]
+fn blobs_that_are_put_together_are_all_there() {
+    let fixture = Fixture::new("together");
+    let blobs = fixture.store.blobs();
+    let contents: [&[u8]; 3] = [b"one", b"two", b"one"];
+    // One of them is there already.
+    blobs.put(b"two").unwrap();
+    blobs.put_all(&contents).unwrap();
+    for content in contents {
+        let digest = Digest::sha256(content);
+        assert_eq!(blobs.read(&digest, 10).unwrap(), content);
+        assert!(blobs.was_made_here(&digest));
+    }
+    blobs.put_all(&[]).unwrap();
+    let problems = fixture.store.verify(&mut |_| {}).unwrap().problems;
+    assert_eq!(problems, vec![]);
 }
 
 #[test]

@@ -85,8 +85,7 @@ pub fn assemble_layers(
     let mut manifest = Manifest::new(MediaFamily::Oci, config_descriptor.clone(), descriptors);
     manifest.annotations = annotations.at(AnnotationLevel::Manifest, &platform);
     let manifest_bytes = json::indented(&manifest);
-    store.blobs().put(&config_bytes)?;
-    store.blobs().put(&manifest_bytes)?;
+    store.blobs().put_all(&[&config_bytes, &manifest_bytes])?;
     name_chains(store, &config.rootfs.diff_ids, &layers)?;
     let mut descriptor = Descriptor::of_bytes(manifest.media_type, &manifest_bytes);
     descriptor.platform = Some(platform.clone());

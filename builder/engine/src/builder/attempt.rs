@@ -76,6 +76,8 @@ impl Builder<'_> {
             let packing = Packing::new(scope, places, request, targets, cancellation, &is_over);
             let worker = self.worker(attempt, &settler, &notes, &offers, &packing);
             let products = self.solve(&worker, targets);
+            // While the main thread waits for the disk.
+            scope.spawn(|| self.store.remove_discarded());
             if let Some(sandbox) = self.sandbox.made()
                 && sandbox.keeps_networks()
             {
