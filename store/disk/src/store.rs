@@ -257,10 +257,17 @@ impl Store {
     /// all, without waiting for the disk. `path` must be in the store's file system.
     pub fn replace_file(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         use std::io::Write;
-        let temporary = self.temporary()?;
-        (&temporary.file)
-            .write_all(bytes)
-            .at("write", temporary.path())?;
+        self.replace_file_with(path, |file| file.write_all(bytes))
+    }
+
+    /// As [`Store::replace_file`], with what `write` writes.
+    pub fn replace_file_with(
+        &self,
+        path: &Path,
+        write: impl FnOnce(&mut File) -> std::io::Result<()>,
+    ) -> Result<()> {
+        let mut temporary = self.temporary()?;
+        write(&mut temporary.file).at("write", temporary.path())?;
         temporary.rename(path)
     }
 

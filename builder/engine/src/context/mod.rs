@@ -5,6 +5,7 @@ use kiln_disk::Store;
 use kiln_layer::scan::{Index, Scan};
 use kiln_layer::tree::Tree;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -58,13 +59,13 @@ impl<'build> Contexts<'build> {
     /// Keeps what was learned for the next build. What cannot be kept only costs time later.
     pub fn save(&self) {
         for (name, scan) in self.lock().iter() {
-            let Some((bytes, directory)) = scan.updated_index().zip(self.directory(name).ok())
-            else {
+            let Some(directory) = self.directory(name).ok().filter(|_| scan.has_learned()) else {
                 continue;
             };
             let path = self.store.index_path(&index_name(&directory.path));
             if let (Ok(path), true) = (path, is_lasting(directory)) {
-                let _ = self.store.replace_file(&path, &bytes);
+                let write = |file: &mut File| scan.write_index(file);
+                let _ = self.store.replace_file_with(&path, write);
             }
         }
     }
@@ -95,11 +96,11 @@ impl<'build> Contexts<'build> {
     /// index is none.
     fn index(&self, root: &Path, note: impl FnOnce(String)) -> Index {
         let path = self.store.index_path(&index_name(root)).ok();
-        let bytes = path.and_then(|path| std::fs::read(path).ok());
-        let Some(bytes) = bytes else {
+        let file = path.and_then(|path| File::open(path).ok());
+        let Some(Ok(read)) = file.map(Index::read) else {
             return Index::default();
         };
-        Index::decode(bytes).unwrap_or_else(|damage| {
+        read.unwrap_or_else(|damage| {
             note(format!("{damage}: its files are read again"));
             Index::default()
         })

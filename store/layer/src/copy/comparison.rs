@@ -11,7 +11,7 @@ use super::making::{Making, Opening, Origin, Run};
 use super::output::{Output, read_parts};
 use super::walk::Listed;
 use super::{CopyError, Result};
-use crate::scan::{self, ScannedEntry};
+use crate::scan::{self, ScannedFile};
 use crate::tree::handles::OpenDirectory;
 
 /// A file, by its place in its directory.
@@ -33,7 +33,7 @@ impl Differences {
     /// Returns them all, in the order of archives.
     pub fn sorted(&self) -> Vec<Found> {
         let mut files = std::mem::take(&mut *self.files());
-        let path = |(directory, place): &Found| directory.below.join(directory.file(*place).0);
+        let path = |(directory, place): &Found| directory.below.join(directory.file(*place).name());
         files.sort_by_cached_key(path);
         files
     }
@@ -78,15 +78,16 @@ impl<'m, 'a> RunComparison<'m, 'a> {
     }
 
     fn compare_file(&mut self, place: usize, output: &mut Output<'_>) -> Result<()> {
-        let (name, entry) = self.run.from.file(place);
-        let attributes = self.making.attributes(&entry.metadata);
-        let size = entry.metadata.size;
+        let file = self.run.from.file(place);
+        let (name, metadata) = (file.name(), file.metadata());
+        let attributes = self.making.attributes(&metadata);
+        let size = metadata.size;
         self.path.push(name);
         self.making
             .begin_entry(&self.path, size, &attributes, output);
         self.path.pop();
         let start = output.chunk.len();
-        let same = self.there.zip(entry.content.get()).and_then(|found| {
+        let same = self.there.zip(file.content()).and_then(|found| {
             let wanted = Wanted {
                 attributes: &attributes,
                 size,
@@ -97,7 +98,7 @@ impl<'m, 'a> RunComparison<'m, 'a> {
         let Some(same) = same else {
             output.chunk.truncate(start);
             self.making.different.add((self.run.from.clone(), place));
-            return self.record_source(place, entry, output);
+            return self.record_source(file, output);
         };
         self.making
             .record_same(same, size, start, output)
@@ -108,22 +109,17 @@ impl<'m, 'a> RunComparison<'m, 'a> {
     }
 
     /// Reads a file that is to be copied later, for the archive.
-    fn record_source(
-        &mut self,
-        place: usize,
-        entry: &ScannedEntry,
-        output: &mut Output<'_>,
-    ) -> Result<()> {
+    fn record_source(&mut self, file: ScannedFile<'_>, output: &mut Output<'_>) -> Result<()> {
         if !self.making.is_recorded() {
             return Ok(());
         }
-        let size = entry.metadata.size;
+        let metadata = file.metadata();
         let origin = Origin {
             directory: &self.run.from.path,
-            name: self.run.from.file(place).0,
+            name: file.name(),
         };
         let content = self.from.open(origin)?;
-        let is_whole = read_parts(&content, size, output, |_| Ok(()));
+        let is_whole = read_parts(&content, metadata.size, output, |_| Ok(()));
         let is_whole = is_whole.map_err(|source| CopyError::Content {
             path: origin.path(),
             source,
@@ -131,7 +127,6 @@ impl<'m, 'a> RunComparison<'m, 'a> {
         if !is_whole {
             return Err(scan::changed(&origin.path()));
         }
-        self.making
-            .end_entry(&content, origin, &entry.metadata, output)
+        self.making.end_entry(&content, origin, &metadata, output)
     }
 }

@@ -23,7 +23,7 @@ use super::sources::{ResolvedSource, parents_of};
 use super::walk::{Walk, Walked};
 use super::{CopyError, Result, Selection, Source};
 use crate::processors;
-use crate::scan::{self, Content, Scan, Scanned, ScannedEntry};
+use crate::scan::{self, Content, Scan, Scanned, ScannedFile};
 use crate::tree::{FileKind, Follow, Metadata};
 
 /// Changes whenever the bytes below change, so that old keys match nothing.
@@ -31,6 +31,8 @@ const FORMAT: &[u8] = b"kiln content 3\n";
 const READ_BUFFER_BYTES: usize = 128 * 1024;
 /// Files that wait to be read together, by several threads.
 const BATCH_FILES: usize = 1024;
+/// Files of a scan that are read together: enough that nobody waits long for the last of them.
+const SCANNED_BATCH_FILES: usize = 4096;
 /// Bytes that are hashed at once.
 const HASH_BATCH_BYTES: usize = 64 * 1024;
 
@@ -230,7 +232,7 @@ impl Digester<'_> {
         let mut walk = Walk::new(self.source, &self.selection.exclude, walked)?;
         while let Some(reached) = walk.next()? {
             let (path, name) = (reached.path(), relative.join(reached.below()));
-            self.add(&path, &name, &reached.entry().metadata)?;
+            self.add(&path, &name, &reached.file().metadata())?;
         }
         Ok(())
     }
@@ -304,32 +306,35 @@ impl Digester<'_> {
 /// made of those whose content is known.
 fn add_scanned(scan: &Scan, start: &Path, relative: &Path, output: &mut Output) -> Result<()> {
     let mut unread = Vec::new();
-    each_scanned(scan, start, &mut |below, directory, place| {
-        let entry = &directory.entries[place];
-        if !entry.metadata.is_directory() && entry.content.get().is_none() {
+    each_scanned(scan, start, &mut |below, directory, file| {
+        if !file.is_directory() && file.content().is_none() {
             let path = start.join(std::ffi::OsStr::from_bytes(below));
-            unread.push((path, directory.clone(), place));
+            unread.push((path, directory.clone(), file.place()));
+        }
+        if unread.len() == SCANNED_BATCH_FILES {
+            scan.read_all(&unread)?;
+            unread.clear();
         }
         Ok(())
     })?;
     scan.read_all(&unread)?;
+    drop(unread);
     let mut prefix = relative.as_os_str().as_bytes().to_vec();
     if !prefix.is_empty() {
         prefix.push(b'/');
     }
-    each_scanned(scan, start, &mut |below, directory, place| {
-        let entry = &directory.entries[place];
-        let content = match entry.content.get() {
+    each_scanned(scan, start, &mut |below, _, file| {
+        let content = match file.content() {
             Some(content) => *content,
-            None => scan::attributes_content(&inside(scan, start, below, entry)?.xattrs),
+            None => scan::attributes_content(inside(scan, start, below, file)?.xattrs()),
         };
-        output.file([&prefix, below], &entry.metadata, &content);
+        output.file([&prefix, below], &file.metadata(), &content);
         Ok(())
     })
 }
 
-/// Takes the path below the start, the directory, and the place of the file in it.
-type Visit<'v> = dyn FnMut(&[u8], &Arc<Scanned>, usize) -> Result<()> + 'v;
+/// Takes the path below the start, the directory, and a file in it.
+type Visit<'v> = dyn FnMut(&[u8], &Arc<Scanned>, ScannedFile<'_>) -> Result<()> + 'v;
 
 /// Calls `visit` for all that is in the scanned directory at `start`, a directory before its
 /// content, each sorted by name.
@@ -338,27 +343,27 @@ fn each_scanned(scan: &Scan, start: &Path, visit: &mut Visit<'_>) -> Result<()> 
     let mut below: Vec<u8> = Vec::new();
     while let Some((directory, place, length)) = open.last_mut() {
         below.truncate(*length);
-        let Some(entry) = directory.entries.get(*place) else {
+        let Some(file) = directory.get(*place) else {
             open.pop();
             continue;
         };
         if !below.is_empty() {
             below.push(b'/');
         }
-        below.extend_from_slice(directory.name(entry));
-        visit(&below, directory, *place)?;
+        below.extend_from_slice(file.name().as_bytes());
+        visit(&below, directory, file)?;
         *place += 1;
-        if entry.metadata.is_directory() {
-            let inside = inside(scan, start, &below, entry)?;
+        if file.is_directory() {
+            let inside = inside(scan, start, &below, file)?;
             open.push((inside, 0, below.len()));
         }
     }
     Ok(())
 }
 
-/// Returns the directory that `entry` is, at `below` from `start` on.
-fn inside(scan: &Scan, start: &Path, below: &[u8], entry: &ScannedEntry) -> Result<Arc<Scanned>> {
-    match entry.inside.get() {
+/// Returns the directory that `file` is, at `below` from `start` on.
+fn inside(scan: &Scan, start: &Path, below: &[u8], file: ScannedFile<'_>) -> Result<Arc<Scanned>> {
+    match file.inside() {
         Some(inside) => Ok(inside.clone()),
         None => scan.directory(&start.join(std::ffi::OsStr::from_bytes(below))),
     }

@@ -20,7 +20,7 @@ use super::recording::FileHeaders;
 use super::walk::Listed;
 use super::{CopyError, CopyRequest, LayerCopy, Result, Source};
 use crate::archive::padding;
-use crate::scan::{self, ScannedEntry};
+use crate::scan::{self, ScannedFile};
 use crate::tree::handles::{OpenDirectory, UpperDirectory};
 use crate::tree::{Attributes, FileKind, Metadata, NewFile, TreeError, opened_metadata, xattrs_of};
 
@@ -380,14 +380,15 @@ struct RunMaking<'m, 'a> {
 impl RunMaking<'_, '_> {
     fn make(&mut self, place: usize, output: &mut Output<'_>) -> Result<()> {
         let run = self.run;
-        let (name, entry) = run.from.file(place);
-        let attributes = self.making.attributes(&entry.metadata);
-        let size = entry.metadata.size;
+        let file = run.from.file(place);
+        let (name, metadata) = (file.name(), file.metadata());
+        let attributes = self.making.attributes(&metadata);
+        let size = metadata.size;
         self.path.push(name);
         let making = self.making;
         making.begin_entry(&self.path, size, &attributes, output);
         self.path.pop();
-        if self.share(name, entry, &attributes, output)? {
+        if self.share(file, &attributes, output)? {
             return Ok(());
         }
         let origin = Origin {
@@ -397,22 +398,21 @@ impl RunMaking<'_, '_> {
         let content = self.from.open(origin)?;
         let copy = self.into.create_file(name, attributes);
         let copy = copy.map_err(|error| over_directory(error, origin, self.into))?;
-        making.fill_from(&content, origin, &entry.metadata, copy, output)
+        making.fill_from(&content, origin, &metadata, copy, output)
     }
 
     /// Makes a file a name of the one that the earlier layer has there, if it is the same;
     /// whether it is.
     fn share(
         &self,
-        name: &OsStr,
-        entry: &ScannedEntry,
+        wanted: ScannedFile<'_>,
         attributes: &Attributes,
         output: &mut Output<'_>,
     ) -> Result<bool> {
-        let (Some((unused, there)), Some(content)) = (&self.there, entry.content.get()) else {
+        let (Some((unused, there)), Some(content)) = (&self.there, wanted.content()) else {
             return Ok(false);
         };
-        let size = entry.metadata.size;
+        let (name, size) = (wanted.name(), wanted.metadata().size);
         let wanted = Wanted {
             attributes,
             size,

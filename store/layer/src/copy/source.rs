@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::sources::{ResolvedSource, resolve_sources};
 use super::{CopyError, Result, Selection};
-use crate::scan::{self, Scan, Scanned, ScannedEntry};
+use crate::scan::{self, Scan, Scanned, ScannedFile};
 use crate::tree::{Metadata, Tree};
 
 /// Where files are copied from.
@@ -47,17 +47,21 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Returns what the directory at `path` shows. `entry` is what the directory above shows of
+    /// Returns what the directory at `path` shows. `file` is what the directory above shows of
     /// it, where that is known.
-    pub(super) fn listing(self, path: &Path, entry: Option<&ScannedEntry>) -> Result<Arc<Scanned>> {
+    pub(super) fn listing(
+        self,
+        path: &Path,
+        file: Option<ScannedFile<'_>>,
+    ) -> Result<Arc<Scanned>> {
         match self {
             Source::Tree(tree) => {
                 let xattrs = tree.xattrs(path).map_err(CopyError::Source)?;
                 let entries = tree.read_dir(path).map_err(CopyError::Source)?;
                 Ok(Arc::new(Scanned::of(&entries, xattrs)))
             }
-            Source::Scan(scan) => match entry.and_then(|entry| entry.inside.get()) {
-                Some(inside) => Ok(inside.clone()),
+            Source::Scan(scan) => match file.and_then(|file| file.inside().cloned()) {
+                Some(inside) => Ok(inside),
                 None => scan.directory(path),
             },
         }

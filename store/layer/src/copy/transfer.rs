@@ -15,7 +15,6 @@ use super::writing::{BATCH_BYTES, BATCH_FILES, Hands, Writing};
 use super::{CopyError, CopyRequest, ModeChange, Result, Source};
 use crate::archive::WHITEOUT_PREFIX;
 use crate::capture::CaptureOptions;
-use crate::scan::ScannedEntry;
 use crate::tree::{Attributes, FileKind, Follow, Metadata, Tree, TreeError, Xattr};
 
 const PARENT_MODE: u32 = 0o755;
@@ -306,10 +305,10 @@ impl Copier<'_, '_, '_> {
         let exclude = &self.request.selection.exclude;
         let mut walk = Walk::new(self.source, exclude, from)?;
         while let Some(reached) = walk.next()? {
-            let metadata = reached.entry().metadata;
+            let metadata = reached.file().metadata();
             if let Some(inside) = &reached.inside {
                 let target_path = to.join(reached.below());
-                let xattrs = inside.xattrs.clone();
+                let xattrs = inside.xattrs().to_vec();
                 self.make_copy_of_directory(&reached.path(), &metadata, xattrs, &target_path)?;
             } else if !self.copy_run(&reached, &mut walk, to)? {
                 let target_path = to.join(reached.below());
@@ -323,8 +322,9 @@ impl Copier<'_, '_, '_> {
     /// directory; whether it did.
     fn copy_run(&mut self, reached: &Reached, walk: &mut Walk<'_>, to: &Path) -> Result<bool> {
         let directory = &reached.directory;
-        let (first, entry) = directory.file(reached.place);
-        if !is_plain(first, entry) {
+        let first = reached.file().name();
+        let metadata = reached.file().metadata();
+        if !is_plain(first, &metadata) {
             return Ok(false);
         }
         let into = self.target.upper_directory(&to.join(&directory.below));
@@ -332,7 +332,7 @@ impl Copier<'_, '_, '_> {
             return Ok(false);
         };
         let (places, bytes) = run_of(reached, walk);
-        let last = directory.file(places.end - 1).0;
+        let last = directory.file(places.end - 1).name();
         self.copied.files += places.len() as u64;
         self.record(|recorder, tree, bytes| {
             recorder.advance_over(tree, into.path(), (first, last), bytes)
@@ -425,12 +425,13 @@ impl Copier<'_, '_, '_> {
 
 /// Returns the plain files from `reached` on, as many as are handed on at once, and their bytes.
 pub(super) fn run_of(reached: &Reached, walk: &mut Walk<'_>) -> (Range<usize>, u64) {
-    let (mut files, mut bytes) = (1, reached.entry().metadata.size);
-    let following = walk.next_while(|name, entry| {
-        let is_wanted = files < BATCH_FILES && bytes < BATCH_BYTES && is_plain(name, entry);
+    let (mut files, mut bytes) = (1, reached.file().metadata().size);
+    let following = walk.next_while(|file| {
+        let (name, metadata) = (file.name(), file.metadata());
+        let is_wanted = files < BATCH_FILES && bytes < BATCH_BYTES && is_plain(name, &metadata);
         if is_wanted {
             files += 1;
-            bytes += entry.metadata.size;
+            bytes += metadata.size;
         }
         is_wanted
     });
@@ -439,9 +440,9 @@ pub(super) fn run_of(reached: &Reached, walk: &mut Walk<'_>) -> (Range<usize>, u
 
 /// Whether a file is made by no more than its directory: a regular one that has no other name,
 /// and none that means a deletion.
-pub(super) fn is_plain(name: &OsStr, entry: &ScannedEntry) -> bool {
-    entry.metadata.kind == FileKind::Regular
-        && entry.metadata.links == 1
+pub(super) fn is_plain(name: &OsStr, metadata: &Metadata) -> bool {
+    metadata.kind == FileKind::Regular
+        && metadata.links == 1
         && !name.as_bytes().starts_with(WHITEOUT_PREFIX.as_bytes())
 }
 

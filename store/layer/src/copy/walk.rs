@@ -2,13 +2,12 @@
 
 use std::ffi::OsStr;
 use std::ops::Range;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Result, Source};
 use crate::pattern::{IgnorePatterns, ParentMatch};
-use crate::scan::{Scanned, ScannedEntry};
+use crate::scan::{Scanned, ScannedFile};
 
 /// A walk over all that is below a directory, in which a directory comes before its content.
 ///
@@ -38,10 +37,9 @@ pub(super) struct Listed {
 }
 
 impl Listed {
-    /// Returns the file at `place`, with its name.
-    pub fn file(&self, place: usize) -> (&OsStr, &ScannedEntry) {
-        let entry = &self.listing.entries[place];
-        (OsStr::from_bytes(self.listing.name(entry)), entry)
+    /// Returns the file at `place`.
+    pub fn file(&self, place: usize) -> ScannedFile<'_> {
+        self.listing.file(place)
     }
 }
 
@@ -56,18 +54,19 @@ pub(super) struct Reached {
 }
 
 impl Reached {
-    pub fn entry(&self) -> &ScannedEntry {
-        self.directory.file(self.place).1
+    /// Returns it.
+    pub fn file(&self) -> ScannedFile<'_> {
+        self.directory.file(self.place)
     }
 
     /// Returns its path in the source.
     pub fn path(&self) -> PathBuf {
-        self.directory.path.join(self.directory.file(self.place).0)
+        self.directory.path.join(self.file().name())
     }
 
     /// Returns its path below the directory where the walk began.
     pub fn below(&self) -> PathBuf {
-        self.directory.below.join(self.directory.file(self.place).0)
+        self.directory.below.join(self.file().name())
     }
 }
 
@@ -112,20 +111,21 @@ impl<'a> Walk<'a> {
     pub fn next(&mut self) -> Result<Option<Reached>> {
         while let Some(level) = self.open.last_mut() {
             let place = level.next;
-            if place == level.listed.listing.entries.len() {
+            if place == level.listed.listing.len() {
                 self.open.pop();
                 continue;
             }
             level.next += 1;
             let directory = level.listed.clone();
-            let (name, entry) = directory.file(place);
+            let file = directory.file(place);
             let mut inside = None;
-            if entry.metadata.is_directory() {
-                let walked = level.directory.enter(self.exclude, name);
-                let listing = walked.listing(self.source, self.exclude, Some(entry))?;
+            if file.is_directory() {
+                let walked = level.directory.enter(self.exclude, file.name());
+                let listing = walked.listing(self.source, self.exclude, Some(file))?;
                 inside = Some(listing.clone());
                 let above = (directory.clone(), place);
-                self.push(walked, directory.below.join(name), listing, Some(above));
+                let below = directory.below.join(file.name());
+                self.push(walked, below, listing, Some(above));
             }
             return Ok(Some(Reached {
                 directory,
@@ -138,19 +138,13 @@ impl<'a> Walk<'a> {
 
     /// Goes on over the files that follow in the directory of the latest one, which is none, as
     /// long as they are `wanted`; returns their places.
-    pub fn next_while(
-        &mut self,
-        mut wanted: impl FnMut(&OsStr, &ScannedEntry) -> bool,
-    ) -> Range<usize> {
+    pub fn next_while(&mut self, mut wanted: impl FnMut(ScannedFile<'_>) -> bool) -> Range<usize> {
         let Some(level) = self.open.last_mut() else {
             return 0..0;
         };
         let start = level.next;
-        while level.next < level.listed.listing.entries.len() {
-            let (name, entry) = level.listed.file(level.next);
-            if !wanted(name, entry) {
-                break;
-            }
+        let files = level.listed.listing.len();
+        while level.next < files && wanted(level.listed.file(level.next)) {
             level.next += 1;
         }
         start..level.next
@@ -197,40 +191,36 @@ impl Walked {
     }
 
     /// Returns the files in the directory that are not excluded, sorted by name. An excluded
-    /// directory counts if something in it is included again. `entry` is what is known of it.
+    /// directory counts if something in it is included again. `file` is what is known of it.
     fn listing(
         &self,
         source: Source<'_>,
         exclude: &IgnorePatterns,
-        entry: Option<&ScannedEntry>,
+        file: Option<ScannedFile<'_>>,
     ) -> Result<Arc<Scanned>> {
-        let listing = source.listing(&self.path, entry)?;
+        let listing = source.listing(&self.path, file)?;
         if exclude.is_empty() {
             return Ok(listing);
         }
-        let shows = |entry: &ScannedEntry| {
-            let name = OsStr::from_bytes(listing.name(entry));
-            self.shows(source, exclude, name, entry)
-        };
-        listing.filtered(shows).map(Arc::new)
+        let shown = listing.filtered(|file| self.shows(source, exclude, file));
+        shown.map(Arc::new)
     }
 
     fn shows(
         &self,
         source: Source<'_>,
         exclude: &IgnorePatterns,
-        name: &OsStr,
-        entry: &ScannedEntry,
+        file: ScannedFile<'_>,
     ) -> Result<bool> {
-        let relative = self.relative.join(name);
+        let relative = self.relative.join(file.name());
         if !exclude.excludes(&relative, &self.matched) {
             return Ok(true);
         }
-        if !entry.metadata.is_directory() || exclude.can_prune(&relative) {
+        if !file.is_directory() || exclude.can_prune(&relative) {
             return Ok(false);
         }
-        let inside = self.enter(exclude, name);
-        let listing = inside.listing(source, exclude, Some(entry))?;
-        Ok(!listing.entries.is_empty())
+        let inside = self.enter(exclude, file.name());
+        let listing = inside.listing(source, exclude, Some(file))?;
+        Ok(!listing.is_empty())
     }
 }

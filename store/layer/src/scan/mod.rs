@@ -13,21 +13,24 @@
 
 mod index;
 mod read;
+mod scanned;
 mod stamp;
 #[cfg(test)]
 mod tests;
 mod walk;
 
 use std::collections::HashMap;
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::copy::{CopyError, ResolvedSource, Selection, resolve_sources};
-use crate::tree::{Entry, Metadata, Tree, TreeError, Xattr};
+use crate::tree::{Metadata, Tree, TreeError};
 
 pub use index::{DamagedIndex, Index};
 pub(crate) use read::{Content, ContentHash, attributes_content, content};
+pub(crate) use scanned::{Scanned, ScannedFile};
 pub(crate) use stamp::Stamp;
 
 type Result<T, E = CopyError> = std::result::Result<T, E>;
@@ -44,9 +47,8 @@ pub struct Scan {
 
 #[derive(Debug, Default)]
 struct State {
-    directories: HashMap<PathBuf, Arc<Scanned>>,
-    /// Directories that were walked with all that is in them.
-    roots: Vec<PathBuf>,
+    /// Directories that were walked with all that is in them; none lies in another.
+    roots: Vec<walk::Root>,
     /// Files that were read without their directory being walked.
     singles: HashMap<PathBuf, (Stamp, Content)>,
     /// What the index knows of directories of which single files are asked for.
@@ -57,83 +59,16 @@ struct State {
     sources: HashMap<(Vec<String>, bool), Arc<Vec<ResolvedSource>>>,
 }
 
-/// A directory that was walked: what it shows, sorted by name.
-#[derive(Debug, Default)]
-pub(crate) struct Scanned {
-    names: Vec<u8>,
-    pub entries: Vec<ScannedEntry>,
-    pub xattrs: Vec<Xattr>,
-}
-
-/// What a walked directory shows under one name.
-#[derive(Clone, Debug)]
-pub(crate) struct ScannedEntry {
-    name: (u32, u32),
-    pub metadata: Metadata,
-    visibility: Visibility,
-    /// The digest of its content, once it is known. Directories have none.
-    pub content: OnceLock<Content>,
-    /// What it shows, if it is a directory.
-    pub inside: OnceLock<Arc<Scanned>>,
-}
-
-/// Whether something is seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Visibility {
-    Shown,
-    /// An ignored directory: seen if something in it is not ignored.
-    ByContent,
-}
-
-impl Scanned {
-    /// Returns what a directory shows that was listed by other means, of which no content is known.
-    pub fn of(entries: &[Entry], xattrs: Vec<Xattr>) -> Self {
-        use std::os::unix::ffi::OsStrExt;
-        let mut scanned = Scanned {
-            xattrs,
-            ..Scanned::default()
-        };
-        for entry in entries {
-            let name = entry.name.as_bytes();
-            let start = scanned.names.len() as u32;
-            scanned.names.extend_from_slice(name);
-            scanned.entries.push(ScannedEntry {
-                name: (start, name.len() as u32),
-                metadata: entry.metadata,
-                visibility: Visibility::Shown,
-                content: OnceLock::new(),
-                inside: OnceLock::new(),
-            });
-        }
-        scanned
+impl State {
+    /// Returns the directory at `path`, if it was walked.
+    fn directory(&self, path: &Path) -> Option<Arc<Scanned>> {
+        let below = |(root, scanned): &walk::Root| scanned.descend(path.strip_prefix(root).ok()?);
+        self.roots.iter().find_map(below)
     }
 
-    /// Returns the same with only those entries that `shows` lets through.
-    pub fn filtered(&self, mut shows: impl FnMut(&ScannedEntry) -> Result<bool>) -> Result<Self> {
-        let mut entries = Vec::new();
-        for entry in &self.entries {
-            if shows(entry)? {
-                entries.push(entry.clone());
-            }
-        }
-        Ok(Scanned {
-            names: self.names.clone(),
-            entries,
-            xattrs: self.xattrs.clone(),
-        })
-    }
-
-    /// Returns the name of `entry`, which is one of this directory's.
-    pub fn name(&self, entry: &ScannedEntry) -> &[u8] {
-        let (start, length) = entry.name;
-        &self.names[start as usize..(start + length) as usize]
-    }
-
-    /// Returns what it shows under `name`.
-    pub fn find(&self, name: &[u8]) -> Option<&ScannedEntry> {
-        let compare = |entry: &ScannedEntry| self.name(entry).cmp(name);
-        let found = self.entries.binary_search_by(compare).ok()?;
-        self.entries.get(found)
+    /// Whether the directory at `path` was walked, or would have been if it were there.
+    fn covers(&self, path: &Path) -> bool {
+        self.roots.iter().any(|(root, _)| path.starts_with(root))
     }
 }
 
@@ -153,11 +88,15 @@ impl Scan {
         &self.tree
     }
 
-    /// Returns the bytes of an index of what was seen, if it knows more than that of before.
-    pub fn updated_index(&self) -> Option<Vec<u8>> {
+    /// Whether more was seen than the index of before knows.
+    pub fn has_learned(&self) -> bool {
+        self.learned.load(Ordering::Relaxed)
+    }
+
+    /// Writes an index of what was seen, from the start of `out` on.
+    pub fn write_index(&self, out: &mut (impl Write + Seek)) -> io::Result<()> {
         let state = self.lock();
-        let is_new = self.learned.load(Ordering::Relaxed);
-        is_new.then(|| self.index.updated(&state.directories, &state.singles))
+        self.index.write_updated(&state.roots, &state.singles, out)
     }
 
     /// Returns what `selection` names: the same whenever it is asked for.
@@ -167,7 +106,7 @@ impl Scan {
             return Ok(known.clone());
         }
         let mut resolved = resolve_sources(&self.tree, selection)?;
-        if stamp::wait_until_settled(resolved.iter().map(|file| &file.metadata)) {
+        if stamp::wait_until_settled(resolved.iter().map(|file| file.metadata.changed)) {
             resolved = resolve_sources(&self.tree, selection)?;
         }
         let mut state = self.lock();
@@ -189,54 +128,63 @@ impl Scan {
     /// that is in it.
     pub(crate) fn directory(&self, path: &Path) -> Result<Arc<Scanned>> {
         let mut state = self.lock();
-        if !state.roots.iter().any(|root| path.starts_with(root)) {
-            let found = walk::walk(&self.tree, path, &state.directories, &self.index)?;
-            link(&found, &state.directories);
-            state.directories.extend(found);
-            state.roots.retain(|root| !root.starts_with(path));
-            state.roots.push(path.to_path_buf());
+        if !state.covers(path) {
+            let found = walk::walk(&self.tree, path, &state.roots, &self.index)?;
+            state.roots.retain(|(root, _)| !root.starts_with(path));
+            state.roots.push((path.to_path_buf(), found));
         }
         let gone = || CopyError::Source(TreeError::NotFound(path.to_path_buf()));
-        state.directories.get(path).cloned().ok_or_else(gone)
+        state.directory(path).ok_or_else(gone)
     }
 
     /// Returns the digest of what the file at `path` holds. `metadata` is what was seen of it.
     pub(crate) fn content(&self, path: &Path, metadata: &Metadata) -> Result<Content> {
-        use std::os::unix::ffi::OsStrExt;
-        let name = path.file_name().unwrap_or_default().as_bytes();
+        let name = path.file_name().unwrap_or_default();
         let above = path.parent().unwrap_or(Path::new(""));
         let stamp = Stamp::of(metadata);
-        let known = {
-            let mut state = self.lock();
-            if !state.indexed.contains_key(above) {
-                let indexed = self.index.known(above);
-                state.indexed.insert(above.to_path_buf(), indexed);
-            }
-            let directory = state.directories.get(above);
-            let entry = directory.and_then(|directory| directory.find(name));
-            let single = state.singles.get(path).filter(|(seen, _)| *seen == stamp);
-            let known = entry.and_then(|entry| entry.content.get());
-            let indexed = state.indexed.get(above).and_then(|known| known.get(name));
-            let indexed = indexed.filter(|(seen, _)| *seen == stamp);
-            let content = |(_, content): &(Stamp, Content)| *content;
-            (known.copied())
-                .or(single.map(content))
-                .or(indexed.map(content))
+        let directory = self.lock().directory(above);
+        let file = directory
+            .as_ref()
+            .and_then(|above| above.find(name.as_encoded_bytes()));
+        let file = file.filter(|file| file.stamp() == stamp);
+        let known = match &file {
+            Some(file) => file.content().copied(),
+            None => self.known_single(above, path, &stamp),
         };
         if let Some(known) = known {
             return Ok(known);
         }
         let content = read::content(&self.tree, path, metadata, &mut read::buffer())?;
         self.note_learned(&stamp);
-        let single = (stamp, content);
-        self.lock().singles.insert(path.to_path_buf(), single);
+        match &file {
+            Some(file) => file.learn(content),
+            None => drop(
+                self.lock()
+                    .singles
+                    .insert(path.to_path_buf(), (stamp, content)),
+            ),
+        }
         Ok(content)
+    }
+
+    /// Returns what is known of a file whose directory, `above`, was not walked.
+    fn known_single(&self, above: &Path, path: &Path, stamp: &Stamp) -> Option<Content> {
+        use std::os::unix::ffi::OsStrExt;
+        let name = path.file_name().unwrap_or_default().as_bytes();
+        let mut state = self.lock();
+        if !state.indexed.contains_key(above) {
+            let indexed = self.index.known(above);
+            state.indexed.insert(above.to_path_buf(), indexed);
+        }
+        let indexed = state.indexed.get(above).and_then(|known| known.get(name));
+        let known = [state.singles.get(path), indexed];
+        let known = known.into_iter().flatten().find(|(seen, _)| seen == stamp);
+        known.map(|(_, content)| *content)
     }
 
     /// Reads those of `files` whose content is not known, several at once.
     pub(crate) fn read_all(&self, files: &[(PathBuf, Arc<Scanned>, usize)]) -> Result<()> {
-        let learn = |entry: &ScannedEntry| self.note_learned(&Stamp::of(&entry.metadata));
-        read::read_all(&self.tree, files, &learn)
+        read::read_all(&self.tree, files, &|file| self.note_learned(&file.stamp()))
     }
 
     fn note_learned(&self, stamp: &Stamp) {
@@ -247,23 +195,6 @@ impl Scan {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Lets each of the directories that were `found` know those in it.
-fn link(found: &HashMap<PathBuf, Arc<Scanned>>, known: &HashMap<PathBuf, Arc<Scanned>>) {
-    use std::os::unix::ffi::OsStrExt;
-    for (path, scanned) in found {
-        for entry in scanned
-            .entries
-            .iter()
-            .filter(|entry| entry.metadata.is_directory())
-        {
-            let inside = path.join(std::ffi::OsStr::from_bytes(scanned.name(entry)));
-            if let Some(inside) = found.get(&inside).or_else(|| known.get(&inside)) {
-                let _ = entry.inside.set(inside.clone());
-            }
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::{Result, Scanned, ScannedEntry, check_unchanged};
+use super::{Result, Scanned, ScannedFile, check_unchanged};
 use crate::copy::CopyError;
 use crate::processors;
 use crate::tree::{FileKind, Metadata, Tree, Xattr};
@@ -77,7 +77,7 @@ pub(super) fn buffer() -> Vec<u8> {
 pub(super) fn read_all(
     tree: &Tree,
     files: &[(PathBuf, Arc<Scanned>, usize)],
-    learned: &(dyn Fn(&ScannedEntry) + Sync),
+    learned: &(dyn Fn(ScannedFile<'_>) + Sync),
 ) -> Result<()> {
     if files.is_empty() {
         return Ok(());
@@ -87,15 +87,14 @@ pub(super) fn read_all(
     let work = || {
         let mut buffer = buffer();
         while let Some((path, directory, place)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let entry = &directory.entries[*place];
-            if entry.content.get().is_some() {
+            let unread = directory.get(*place);
+            let Some(file) = unread.filter(|file| file.content().is_none()) else {
                 continue;
-            }
-            match content(tree, path, &entry.metadata, &mut buffer) {
+            };
+            match content(tree, path, &file.metadata(), &mut buffer) {
                 Ok(content) => {
-                    // Somebody else may have read it meanwhile: what they found is the same.
-                    let _ = entry.content.set(content);
-                    learned(entry);
+                    file.learn(content);
+                    learned(file);
                 }
                 Err(error) => {
                     *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);

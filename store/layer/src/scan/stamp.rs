@@ -41,11 +41,11 @@ impl Stamp {
     }
 }
 
-/// Waits until none of the files is racily clean; whether it had to. A file of the future will
+/// Waits until no file that was `changed` then is racily clean; whether it had to. A file of the future will
 /// not be settled soon: it is not waited for.
-pub(super) fn wait_until_settled<'a>(files: impl Iterator<Item = &'a Metadata>) -> bool {
+pub(super) fn wait_until_settled(changed: impl Iterator<Item = Timestamp>) -> bool {
     let now = now();
-    let waits = files.filter_map(|metadata| unsettled_for(metadata.changed, now));
+    let waits = changed.filter_map(|changed| unsettled_for(changed, now));
     match waits.filter(|wait| *wait <= SETTLED).max() {
         None => false,
         Some(wait) => {

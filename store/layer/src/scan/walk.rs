@@ -1,19 +1,19 @@
 //! Walking a directory of this machine on several threads.
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope};
 
 use rustix::fs::{FileType, RawDir};
 use rustix::io::Errno;
 
 use super::index::Index;
-use super::{Result, Scanned, ScannedEntry, Stamp, Visibility, changed, stamp};
+use super::scanned::{SharedTraits, Visibility};
+use super::{Result, Scanned, changed, stamp};
 use crate::copy::CopyError;
 use crate::pattern::ParentMatch;
 use crate::processors;
@@ -25,14 +25,21 @@ const WAITING_PER_THREAD: usize = 4;
 const MOST_THREADS: usize = 8;
 const DIRECTORY_BUFFER_BYTES: usize = 32 * 1024;
 
-type Found = HashMap<PathBuf, Arc<Scanned>>;
+/// A directory that was walked with all that is in it, and its path.
+pub(super) type Root = (PathBuf, Arc<Scanned>);
 
-/// Returns the directory at `start`, which is free of links, and all directories in it, apart
-/// from those that are `known`, with what they show.
-pub(super) fn walk(tree: &Tree, start: &Path, known: &Found, index: &Index) -> Result<Found> {
+/// Returns what the directory at `start`, which is free of links, shows, with all directories in
+/// it. Those that are `known` are not read again.
+pub(super) fn walk(
+    tree: &Tree,
+    start: &Path,
+    known: &[Root],
+    index: &Index,
+) -> Result<Arc<Scanned>> {
     let (handle, parent_match) = scanning::open(tree, start).map_err(CopyError::Source)?;
     let first = Job {
         path: start.to_path_buf(),
+        above: (0, 0),
         place: Place::Open(handle),
         parent_match,
     };
@@ -56,19 +63,54 @@ pub(super) fn walk(tree: &Tree, start: &Path, known: &Found, index: &Index) -> R
         return Err(failure);
     }
     let mut found = state.found;
-    look_again_at_racy(tree, &mut found, index)?;
-    if tree.ignore().is_some() {
-        hide_empty(&mut found, known);
+    look_again_at_racy(tree, start, &mut found, index)?;
+    Ok(assemble(found))
+}
+
+/// What was found: a directory comes after the one that it is in.
+struct Found {
+    /// Which of those found it is in, and which of the files there it is.
+    above: (u32, u32),
+    /// Nobody else has it until all is found.
+    scanned: Arc<Scanned>,
+}
+
+/// Lets each directory know those in it, the deepest first; returns the first.
+fn assemble(mut found: Vec<Found>) -> Arc<Scanned> {
+    let mut latest = Arc::default();
+    while let Some(Found { above, mut scanned }) = found.pop() {
+        if let Some(scanned) = Arc::get_mut(&mut scanned) {
+            scanned.settle();
+        }
+        latest = scanned;
+        let parent = found.get_mut(above.0 as usize);
+        if let Some(parent) = parent.and_then(|parent| Arc::get_mut(&mut parent.scanned)) {
+            parent.enter(above.1, latest.clone());
+        }
     }
-    Ok(found
-        .into_iter()
-        .map(|(path, scanned)| (path, Arc::new(scanned)))
-        .collect())
+    latest
+}
+
+/// Returns the path of one of those found below `start`.
+fn path_of(found: &[Found], start: &Path, number: usize) -> PathBuf {
+    let mut names = Vec::new();
+    let mut at = number;
+    while at > 0 {
+        let (above, place) = found[at].above;
+        at = above as usize;
+        let file = found[at].scanned.get(place as usize);
+        names.extend(file.map(|file| file.name()));
+    }
+    let mut path = start.to_path_buf();
+    path.extend(names.into_iter().rev());
+    path
 }
 
 /// A directory to be read.
 struct Job {
     path: PathBuf,
+    /// As in [`Found`].
+    above: (u32, u32),
     place: Place,
     parent_match: ParentMatch,
 }
@@ -86,13 +128,13 @@ struct State {
     /// Threads that wait: waking nobody takes a system call too.
     idle: usize,
     threads: usize,
-    found: Vec<(PathBuf, Scanned)>,
+    found: Vec<Found>,
     failure: Option<CopyError>,
 }
 
 struct Walker<'a> {
     tree: &'a Tree,
-    known: &'a Found,
+    known: &'a [Root],
     index: &'a Index,
     state: Mutex<State>,
     changed: Condvar,
@@ -127,9 +169,11 @@ impl Walker<'_> {
                 Err(error) => {
                     state.failure.get_or_insert(error);
                 }
-                Ok((path, scanned, children)) => {
-                    state.found.push((path, scanned));
-                    state.waiting.extend(children);
+                Ok((found, mut children)) => {
+                    let number = state.found.len() as u32;
+                    children.iter_mut().for_each(|job| job.above.0 = number);
+                    state.found.push(found);
+                    state.waiting.append(&mut children);
                 }
             }
             let is_worth_it = state.waiting.len() >= WAITING_PER_THREAD * (state.threads + 1);
@@ -149,7 +193,7 @@ impl Walker<'_> {
     }
 
     /// Returns what a directory shows, and the directories in it.
-    fn read(&self, job: Job, buffers: &mut Buffers) -> Result<(PathBuf, Scanned, Vec<Job>)> {
+    fn read(&self, job: Job, buffers: &mut Buffers) -> Result<(Found, Vec<Job>)> {
         let failed = |action| TreeError::io(action, &job.path);
         let handle = match job.place {
             Place::Open(handle) => handle,
@@ -169,53 +213,64 @@ impl Walker<'_> {
         };
         list(&handle, buffers)
             .map_err(|error| CopyError::Source(failed("read the directory")(error)))?;
-        let mut scanned = Scanned {
-            names: buffers.names.clone(),
-            ..Scanned::default()
-        };
+        let mut scanned = Scanned::with_names(buffers.names.clone(), buffers.listed.len());
+        scanned.share_traits(&buffers.traits);
         let see = Seeing {
             tree: self.tree,
             path: &job.path,
             handle: &handle,
             parent_match: &job.parent_match,
         };
-        see.all(&buffers.listed, &mut scanned)
-            .map_err(CopyError::Source)?;
-        scanned.xattrs = scanning::xattrs(handle.as_fd(), &job.path).map_err(CopyError::Source)?;
+        see.all(buffers, &mut scanned).map_err(CopyError::Source)?;
+        buffers.traits = scanned.traits().clone();
+        let xattrs = scanning::xattrs(handle.as_fd(), &job.path);
+        scanned.set_xattrs(xattrs.map_err(CopyError::Source)?);
         self.index.fill(&job.path, &scanned);
         let handle = Arc::new(handle);
-        let children = self.children(&job.path, &scanned, &handle, &job.parent_match);
-        Ok((job.path, scanned, children))
+        let children = self.children(&job.path, &mut scanned, &handle, &job.parent_match);
+        let found = Found {
+            above: job.above,
+            scanned: Arc::new(scanned),
+        };
+        Ok((found, children))
     }
 
+    /// Returns what must be done for the directories in one that was read.
     fn children(
         &self,
         path: &Path,
-        scanned: &Scanned,
+        scanned: &mut Scanned,
         handle: &Arc<OwnedFd>,
         parent_match: &ParentMatch,
     ) -> Vec<Job> {
-        let directories = scanned
-            .entries
-            .iter()
-            .filter(|entry| entry.metadata.is_directory());
-        let paths = directories.map(|entry| path.join(OsStr::from_bytes(scanned.name(entry))));
-        paths
-            .filter(|path| !self.known.contains_key(path))
-            .map(|path| Job {
+        let (mut known, mut jobs) = (Vec::new(), Vec::new());
+        for file in scanned.files().filter(|file| file.is_directory()) {
+            let path = path.join(file.name());
+            let place = file.place() as u32;
+            if let Some((_, root)) = self.known.iter().find(|(root, _)| *root == path) {
+                known.push((place, root.clone()));
+                continue;
+            }
+            jobs.push(Job {
                 parent_match: match self.tree.ignore() {
                     Some(ignore) => ignore.enter(&path, parent_match),
                     None => ParentMatch::default(),
                 },
+                // Which one is above is known once that is kept.
+                above: (0, place),
                 place: Place::In(handle.clone()),
                 path,
-            })
-            .collect()
+            });
+        }
+        for (place, root) in known {
+            scanned.enter(place, root);
+        }
+        jobs
     }
 }
 
 /// A name in a directory: where it is among the names, and its kind.
-type Listed = ((u32, u32), FileType);
+type Listed = ((u32, u16), FileType);
 
 /// What one thread uses for one directory after the other.
 #[derive(Default)]
@@ -223,11 +278,13 @@ struct Buffers {
     names: Vec<u8>,
     /// Sorted by name.
     listed: Vec<Listed>,
+    /// What the files of the latest directory had.
+    traits: SharedTraits,
 }
 
 /// Fills `buffers` with the names in a directory.
 fn list(handle: &OwnedFd, buffers: &mut Buffers) -> Result<(), Errno> {
-    let Buffers { names, listed } = buffers;
+    let Buffers { names, listed, .. } = buffers;
     names.clear();
     listed.clear();
     let mut buffer = [MaybeUninit::uninit(); DIRECTORY_BUFFER_BYTES];
@@ -239,11 +296,12 @@ fn list(handle: &OwnedFd, buffers: &mut Buffers) -> Result<(), Errno> {
             continue;
         }
         let start = u32::try_from(names.len()).map_err(|_| Errno::OVERFLOW)?;
-        let length = u32::try_from(name.len()).map_err(|_| Errno::OVERFLOW)?;
+        let length = u16::try_from(name.len()).map_err(|_| Errno::NAMETOOLONG)?;
         names.extend_from_slice(name);
         listed.push(((start, length), entry.file_type()));
     }
-    let name = |((start, length), _): &Listed| *start as usize..(*start + *length) as usize;
+    let name =
+        |((start, length), _): &Listed| *start as usize..*start as usize + usize::from(*length);
     listed.sort_unstable_by(|left, right| names[name(left)].cmp(&names[name(right)]));
     Ok(())
 }
@@ -257,28 +315,22 @@ struct Seeing<'a> {
 }
 
 impl Seeing<'_> {
-    fn all(&self, listed: &[Listed], scanned: &mut Scanned) -> Result<(), TreeError> {
-        scanned.entries.reserve_exact(listed.len());
+    fn all(&self, buffers: &Buffers, scanned: &mut Scanned) -> Result<(), TreeError> {
+        let Buffers { names, listed, .. } = buffers;
         // Of each file in turn: the patterns are asked for paths.
         let mut path = match self.tree.ignore() {
             Some(_) => self.path.to_path_buf(),
             None => PathBuf::new(),
         };
         for ((start, length), kind) in listed {
-            let name = &scanned.names[*start as usize..(*start + *length) as usize];
+            let name = &names[*start as usize..*start as usize + usize::from(*length)];
             let name = OsStr::from_bytes(name);
             let Some(visibility) = self.visibility(&mut path, name, *kind) else {
                 continue;
             };
             if let Some(metadata) = scanning::look(self.tree, self.handle.as_fd(), self.path, name)?
             {
-                scanned.entries.push(ScannedEntry {
-                    name: (*start, *length),
-                    metadata,
-                    visibility,
-                    content: OnceLock::new(),
-                    inside: OnceLock::new(),
-                });
+                scanned.add((*start, *length), &metadata, visibility);
             }
         }
         Ok(())
@@ -303,67 +355,51 @@ impl Seeing<'_> {
 
 /// Looks again at files that had changed just before: only then do their times tell whether
 /// they change again.
-fn look_again_at_racy(tree: &Tree, found: &mut [(PathBuf, Scanned)], index: &Index) -> Result<()> {
+fn look_again_at_racy(tree: &Tree, start: &Path, found: &mut [Found], index: &Index) -> Result<()> {
     let now = stamp::now();
-    let is_racy = |entry: &ScannedEntry| stamp::is_racy(entry.metadata.changed, now);
-    let racy = found
-        .iter()
-        .flat_map(|(_, scanned)| &scanned.entries)
-        .filter(|entry| is_racy(entry));
-    if !stamp::wait_until_settled(racy.map(|entry| &entry.metadata)) {
+    let racy_in = |scanned: &Scanned| -> Vec<usize> {
+        let files = scanned.files();
+        let racy = files.filter(|file| stamp::is_racy(file.changed(), now));
+        racy.map(|file| file.place()).collect()
+    };
+    let files = found.iter().flat_map(|found| found.scanned.files());
+    if !stamp::wait_until_settled(files.map(|file| file.changed())) {
         return Ok(());
     }
-    for (path, scanned) in found.iter_mut() {
-        if !scanned.entries.iter().any(is_racy) {
+    for number in 0..found.len() {
+        let racy = racy_in(&found[number].scanned);
+        if racy.is_empty() {
             continue;
         }
-        let (handle, _) = scanning::open(tree, path).map_err(CopyError::Source)?;
-        for place in 0..scanned.entries.len() {
-            if !is_racy(&scanned.entries[place]) {
-                continue;
+        let path = path_of(found, start, number);
+        let (handle, _) = scanning::open(tree, &path).map_err(CopyError::Source)?;
+        if let Some(scanned) = Arc::get_mut(&mut found[number].scanned) {
+            for place in racy {
+                look_again(tree, handle.as_fd(), &path, place, scanned)?;
             }
-            let name = OsStr::from_bytes(scanned.name(&scanned.entries[place])).to_os_string();
-            let seen = scanning::look(tree, handle.as_fd(), path, &name);
-            let seen = seen.map_err(CopyError::Source)?;
-            let seen = seen.ok_or_else(|| changed(&path.join(&name)))?;
-            let entry = &mut scanned.entries[place];
-            if Stamp::of(&seen) != Stamp::of(&entry.metadata) {
-                entry.content = OnceLock::new();
-            }
-            if seen.kind != entry.metadata.kind {
-                return Err(changed(&path.join(&name)));
-            }
-            entry.metadata = seen;
         }
-        index.fill(path, scanned);
+        index.fill(&path, &found[number].scanned);
     }
     Ok(())
 }
 
-/// Removes ignored directories in which nothing is to be seen, the deepest first.
-fn hide_empty(found: &mut [(PathBuf, Scanned)], known: &Found) {
-    let is_undecided = |entry: &ScannedEntry| entry.visibility == Visibility::ByContent;
-    if !found
-        .iter()
-        .any(|(_, scanned)| scanned.entries.iter().any(is_undecided))
-    {
-        return;
-    }
-    // A directory sorts before what is in it.
-    found.sort_unstable_by(|(left, _), (right, _)| right.cmp(left));
-    let mut empty: HashMap<PathBuf, bool> = known
-        .iter()
-        .map(|(path, scanned)| (path.clone(), scanned.entries.is_empty()))
-        .collect();
-    for (path, scanned) in found {
-        let names = std::mem::take(&mut scanned.names);
-        scanned.entries.retain(|entry| {
-            let (start, length) = entry.name;
-            let name = OsStr::from_bytes(&names[start as usize..(start + length) as usize]);
-            let is_empty = || empty.get(&path.join(name)).copied().unwrap_or(true);
-            entry.visibility == Visibility::Shown || !entry.metadata.is_directory() || !is_empty()
-        });
-        scanned.names = names;
-        empty.insert(path.clone(), scanned.entries.is_empty());
+fn look_again(
+    tree: &Tree,
+    handle: BorrowedFd<'_>,
+    path: &Path,
+    place: usize,
+    scanned: &mut Scanned,
+) -> Result<()> {
+    let Some(file) = scanned.get(place) else {
+        return Ok(());
+    };
+    let gone = changed(&path.join(file.name()));
+    let seen = scanning::look(tree, handle, path, file.name()).map_err(CopyError::Source)?;
+    match seen.filter(|seen| seen.kind == file.kind()) {
+        None => Err(gone),
+        Some(seen) => {
+            scanned.replace(place, &seen);
+            Ok(())
+        }
     }
 }

@@ -42,7 +42,7 @@ impl Comparer<'_, '_, '_> {
         let there = self.earlier.directory(self.destination);
         self.compare_names(&there.ok_or(Ended::Unlike)?, walk.directory())?;
         while let Some(reached) = walk.next()? {
-            match reached.entry().metadata.is_directory() {
+            match reached.file().is_directory() {
                 true => self.compare_directory(&reached, walk.directory())?,
                 false => self.compare_file(&reached, &mut walk)?,
             }
@@ -64,8 +64,8 @@ impl Comparer<'_, '_, '_> {
         let inside = inside.ok_or(Ended::Unlike)?;
         let path = self.destination.join(&inside.below);
         let attributes = Attributes {
-            xattrs: inside.listing.xattrs.clone(),
-            ..self.making.attributes(&reached.entry().metadata)
+            xattrs: inside.listing.xattrs().to_vec(),
+            ..self.making.attributes(&reached.file().metadata())
         };
         let is_made = self.make_shown(&reached.directory, &path, &attributes)?;
         if !is_made {
@@ -100,7 +100,7 @@ impl Comparer<'_, '_, '_> {
         let mut other = Vec::new();
         let visited = there.for_each_name(|name, was_directory| {
             let entry = directory.listing.find(name);
-            if entry.is_none_or(|entry| entry.metadata.is_directory() != was_directory) {
+            if entry.is_none_or(|entry| entry.is_directory() != was_directory) {
                 other.push((OsStr::from_bytes(name).to_owned(), entry.is_none()));
             }
         });
@@ -156,10 +156,10 @@ impl Comparer<'_, '_, '_> {
     }
 
     fn compare_file(&mut self, reached: &Reached, walk: &mut Walk<'_>) -> Result<(), Ended> {
-        let (name, entry) = reached.directory.file(reached.place);
-        match entry.metadata.kind {
-            FileKind::Symlink => self.compare_link(reached, name, &entry.metadata),
-            _ if is_plain(name, entry) => self.compare_run(reached, walk),
+        let (name, metadata) = (reached.file().name(), reached.file().metadata());
+        match metadata.kind {
+            FileKind::Symlink => self.compare_link(reached, name, &metadata),
+            _ if is_plain(name, &metadata) => self.compare_run(reached, walk),
             _ => Err(Ended::Unlike),
         }
     }
@@ -170,10 +170,10 @@ impl Comparer<'_, '_, '_> {
         let path = self.destination.join(&directory.below);
         let (files, bytes) = run_of(reached, walk);
         for place in files.clone() {
-            self.check_no_directory(directory, &path.join(directory.file(place).0))?;
+            self.check_no_directory(directory, &path.join(directory.file(place).name()))?;
         }
-        let first = directory.file(files.start).0;
-        let last = directory.file(files.end - 1).0;
+        let first = directory.file(files.start).name();
+        let last = directory.file(files.end - 1).name();
         self.record(|recorder, tree, bytes| {
             recorder.advance_over(tree, &path, (first, last), bytes)
         });

@@ -179,7 +179,7 @@ fn count(mut walk: Walk<'_>) -> Result<(usize, usize)> {
     let (mut files, mut entries) = (0, 0);
     while let Some(reached) = walk.next()? {
         entries += 1;
-        files += usize::from(reached.entry().metadata.kind == FileKind::Regular);
+        files += usize::from(reached.file().kind() == FileKind::Regular);
     }
     Ok((files, entries))
 }

@@ -23,13 +23,14 @@ impl Writer<'_> {
     pub fn write(&mut self, different: &[Found]) -> Result<()> {
         for (directory, place) in different {
             self.make_way(directory)?;
-            let (name, entry) = directory.file(*place);
+            let file = directory.file(*place);
+            let (name, metadata) = (file.name(), file.metadata());
             let from = directory.path.join(name);
             let to = self.destination.join(&directory.below).join(name);
-            match entry.metadata.kind {
+            match metadata.kind {
                 FileKind::Directory => self.make_directory(directory, *place)?,
-                FileKind::Symlink => self.make_link(&from, &entry.metadata, &to)?,
-                _ => self.copy_file(from, &entry.metadata, &to)?,
+                FileKind::Symlink => self.make_link(&from, &metadata, &to)?,
+                _ => self.copy_file(from, &metadata, &to)?,
             }
         }
         Ok(())
@@ -64,18 +65,19 @@ impl Writer<'_> {
     }
 
     fn make_directory(&mut self, above: &Listed, place: usize) -> Result<()> {
-        let (name, entry) = above.file(place);
+        let file = above.file(place);
+        let name = file.name();
         let to = self.destination.join(&above.below).join(name);
         if self.target.is_in_upper(&to) {
             return Ok(());
         }
-        let xattrs = match entry.inside.get() {
-            Some(inside) => inside.xattrs.clone(),
+        let xattrs = match file.inside() {
+            Some(inside) => inside.xattrs().to_vec(),
             None => self.xattrs(&above.path.join(name))?,
         };
         let attributes = Attributes {
             xattrs,
-            ..self.making.attributes(&entry.metadata)
+            ..self.making.attributes(&file.metadata())
         };
         let made = self.target.make_directory(&to, &attributes);
         made.map_err(CopyError::Target)
