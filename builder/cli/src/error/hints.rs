@@ -43,6 +43,11 @@ const HINTS: &[(&str, &str)] = &[
          more",
     ),
     (
+        "of which the kernel takes",
+        "let one step do what several do, or begin with `FROM` an image of fewer layers and `COPY \
+         --from` what is needed",
+    ),
+    (
         "cannot mount an overlay of",
         "the store was made for a file system that carries overlays, and this one does not: begin \
          another store with --root or KILN_ROOT; `kiln save` and `kiln load` take images along",

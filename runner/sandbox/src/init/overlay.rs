@@ -4,7 +4,7 @@ mod classic;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kiln_runspec::{MountAttributes, OverlayMount, OverlayScratch};
 use rustix::io::Errno;
@@ -45,30 +45,81 @@ pub(super) fn overlay_over(
     if overlay.lowers.is_empty() && overlay.scratch.is_none() {
         return mount::bind(base.as_fd(), attributes).map_err(failed("mount an empty directory"));
     }
-    // The kernel wants the top one first.
-    let mut lowers = Vec::with_capacity(overlay.lowers.len() + 1);
-    for path in overlay.lowers.iter().rev() {
-        lowers.push(open_layer(path, context)?);
+    let count = overlay.lowers.len();
+    if count > MOST_LAYERS {
+        let action = format!("stack {count} layers, of which the kernel takes {MOST_LAYERS}");
+        return Err(failed(action)(Errno::TOOBIG.into()));
     }
-    lowers.push(base);
+    let action = || failed(format!("mount an overlay of {count} layers"));
+    let user_xattrs = overlay.user_xattrs;
+    // Those that are merged are closed before the others are opened: so many may be too many.
+    let merged = count.saturating_sub(MOST_LOWERS - 1);
+    let (lowest, others) = overlay.lowers.split_at(merged);
+    let bottom = match lowest {
+        [] => base,
+        lowest => {
+            let lowers = open_layers(lowest, base, context)?;
+            merge(&lowers, user_xattrs, context).map_err(action())?
+        }
+    };
+    let lowers = open_layers(others, bottom, context)?;
     let scratch = match &overlay.scratch {
         Some(scratch) => Some(open_scratch(scratch, context)?),
         None => None,
     };
-    let user_xattrs = overlay.user_xattrs;
-    let mounted = match mount_overlay(&lowers, scratch.as_ref(), user_xattrs, attributes) {
+    let mounted = mount_any(&lowers, scratch.as_ref(), user_xattrs, attributes, context);
+    mounted.map_err(action())
+}
+
+/// Directories that the kernel takes for one overlay. Source: Linux, fs/overlayfs/params.h,
+/// OVL_MAX_STACK.
+const MOST_LOWERS: usize = 500;
+/// Layers that fit: an overlay of as many as it takes, below which lies another one. The lowest
+/// of all directories is the one of mount points.
+const MOST_LAYERS: usize = MOST_LOWERS - 1 + MOST_LOWERS - 1;
+
+/// Opens `layers`, of which the lowest comes first; returns them as the kernel wants them, the
+/// top one first, with `bottom` below them.
+fn open_layers(
+    layers: &[PathBuf],
+    bottom: OwnedFd,
+    context: &mut Context,
+) -> Result<Vec<OwnedFd>, StepFailure> {
+    let mut lowers = Vec::with_capacity(layers.len() + 1);
+    for path in layers.iter().rev() {
+        lowers.push(open_layer(path, context)?);
+    }
+    lowers.push(bottom);
+    Ok(lowers)
+}
+
+/// Returns a directory that shows what `lowers` do.
+fn merge(lowers: &[OwnedFd], user_xattrs: bool, context: &mut Context) -> io::Result<OwnedFd> {
+    let attributes = MountAttributes::PLAIN;
+    let merged = mount_any(lowers, None, user_xattrs, attributes, context)?;
+    context.files += 1;
+    // An overlay takes no directory of a mount that is attached nowhere.
+    let name = format!("merged-{}", context.files);
+    let place = mount::scratch_directory(&name, context)?;
+    mount::attach(&merged, place.as_fd())?;
+    Ok(merged)
+}
+
+/// Mounts an overlay in the way that this kernel knows.
+fn mount_any(
+    lowers: &[OwnedFd],
+    scratch: Option<&Scratch>,
+    user_xattrs: bool,
+    attributes: MountAttributes,
+    context: &Context,
+) -> io::Result<OwnedFd> {
+    match mount_overlay(lowers, scratch, user_xattrs, attributes) {
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-            let scratch = scratch.as_ref();
-            context.scratch().and_then(|beside| {
-                classic::mount_overlay(&lowers, scratch, user_xattrs, attributes, beside)
-            })
+            let beside = context.scratch()?;
+            classic::mount_overlay(lowers, scratch, user_xattrs, attributes, beside)
         }
         mounted => mounted,
-    };
-    mounted.map_err(failed(format!(
-        "mount an overlay of {} layers",
-        lowers.len() - 1
-    )))
+    }
 }
 
 /// Opened directories that take the changes of an overlay.

@@ -41,6 +41,10 @@ pub const CASES: &[Case] = &[
     ),
     ("hundreds_of_layers_fit", hundreds_of_layers_fit),
     (
+        "more_layers_than_the_kernel_stacks_are_told",
+        more_layers_than_the_kernel_stacks_are_told,
+    ),
+    (
         "nothing_is_mounted_on_the_host_afterwards",
         nothing_is_mounted_on_the_host,
     ),
@@ -225,11 +229,13 @@ fn kernel_directories_may_not_be_links() {
 
 fn hundreds_of_layers_fit() {
     let fixture = Fixture::new();
-    let mut spec = fixture.spec("ls /layers | wc -l; cat /same");
+    let mut spec =
+        fixture.spec("ls /layers | wc -l; cat /same; rm /layers/0; echo new > /layers/1");
     let Root::Overlay { lowers, .. } = &mut spec.root else {
         panic!("an overlay was asked for");
     };
-    for number in 0..300 {
+    // More than one overlay takes.
+    for number in 0..520 {
         let name = format!("a-long-name-of-a-layer-directory-as-digests-are-{number:0>64}");
         let layer = fixture.path(&name);
         fs::create_dir_all(layer.join("layers")).expect("a layer");
@@ -237,7 +243,35 @@ fn hundreds_of_layers_fit() {
         fs::write(layer.join("same"), format!("{number}\n")).expect("a file");
         lowers.push(layer);
     }
-    assert_eq!(fixture.run_spec(&spec).succeeded(), "300\n299\n");
+    assert_eq!(fixture.run_spec(&spec).succeeded(), "520\n519\n");
+    let changed = fixture.path("upper/layers");
+    assert_eq!(
+        fs::read_to_string(changed.join("1")).expect("a file"),
+        "new\n"
+    );
+    let mut names: Vec<_> = fs::read_dir(changed)
+        .expect("what was changed")
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["0", "1"]);
+}
+
+fn more_layers_than_the_kernel_stacks_are_told() {
+    let fixture = Fixture::new();
+    let mut spec = fixture.spec("true");
+    let Root::Overlay { lowers, .. } = &mut spec.root else {
+        panic!("an overlay was asked for");
+    };
+    let layer = lowers[0].clone();
+    lowers.resize(999, layer);
+    match fixture.run_spec(&spec).result {
+        Err(SandboxError::Setup(failure)) => {
+            let told = "stack 999 layers, of which the kernel takes 998";
+            assert_eq!(failure.action, told, "{failure}");
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 fn nothing_is_mounted_on_the_host() {
