@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use kiln_oci::ChainId;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -12,13 +13,14 @@ use crate::random;
 ///
 /// Opaque. A layer that was unpacked from an image is named by its chain ID, so that
 /// others find it; a layer that was built has a random name until somebody asks for more.
+/// Stacks are lists of these, and each step has a longer one: copies share the text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LayerId(String);
+pub struct LayerId(Arc<str>);
 
 impl LayerId {
     /// Returns a name that nobody has used.
     pub fn random() -> Self {
-        Self(random::hexadecimal(32))
+        Self(random::hexadecimal(32).into())
     }
 
     /// Returns the name of the layer that ends the chain `chain_id`.
@@ -31,7 +33,7 @@ impl LayerId {
             .and_then(|hex| hex.parse().ok())
         {
             Some(id) => id,
-            None => Self(kiln_oci::Digest::sha256(text.as_bytes()).hex().to_owned()),
+            None => Self(kiln_oci::Digest::sha256(text.as_bytes()).hex().into()),
         }
     }
 
@@ -52,7 +54,7 @@ impl FromStr for LayerId {
     fn from_str(text: &str) -> Result<Self, InvalidLayerId> {
         let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         match text.len() == 64 && text.bytes().all(is_digit) {
-            true => Ok(Self(text.to_owned())),
+            true => Ok(Self(text.into())),
             false => Err(InvalidLayerId(text.to_owned())),
         }
     }
