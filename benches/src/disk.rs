@@ -14,7 +14,7 @@ use crate::shell::shell;
 
 const SECTOR_BYTES: u64 = 512;
 /// Bytes of the disk for each file that it can hold: workloads have many small ones.
-const BYTES_OF_A_FILE: u64 = 12 << 10;
+const BYTES_OF_A_FILE: u64 = 8 << 10;
 
 /// A mounted ext4 with a journal, in a sparse file; unmounted when dropped.
 pub struct Disk {

@@ -1,5 +1,6 @@
 //! What was measured, as text, as JSON and as a chart.
 
+pub mod curves;
 pub mod json;
 pub mod svg;
 pub mod text;

@@ -89,7 +89,7 @@ fn draw(text: &mut String, group: &Group, top: usize) {
     }
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;")
 }
 
