@@ -153,6 +153,13 @@ fn digests_are_whole_and_of_a_known_algorithm() {
 }
 
 #[test]
+fn hosts_have_no_underscores() {
+    assert!("q_docker.io/a".parse::<Reference>().is_err());
+    let reference: Reference = "a_b/c".parse().unwrap();
+    assert_eq!(reference.repository(), "a_b/c");
+}
+
+#[test]
 fn lengths_have_their_limits() {
     let path = |length: usize| format!("a.b/{}", "x".repeat(length));
     assert!(path(255).parse::<Reference>().is_ok());
@@ -200,6 +207,8 @@ fn differs_on_purpose(text: &str) -> bool {
     is_upper_case && first.bytes().any(|byte| byte.is_ascii_uppercase())
         || digest_is_upper_case
         || first.starts_with('[')
+        // No host has an underscore; the peer takes its dot or colon for enough.
+        || first.contains('_') && first.contains(['.', ':'])
         || text.contains("sha384:")
         || grammar::is_image_id(text)
         || matches!(text.parse::<Reference>(), Err(error) if matches!(error.flaw, Flaw::Port(_)))
