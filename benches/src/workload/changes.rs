@@ -86,6 +86,7 @@ impl Workload for OneFile {
 
     fn prepare(&self, site: &Site<'_>) {
         write_context(site, "context", &copy_all(site));
+        write_linked(site, "linked");
     }
 
     fn prime(&self, site: &Site<'_>, player: &Player<'_>) {
@@ -99,11 +100,9 @@ impl Workload for OneFile {
     }
 
     fn limit(&self, site: &Site<'_>, meter: &Meter<'_>, _number: usize) -> Vec<Option<Cost>> {
-        let target = site.path("linked");
-        let mut both = Command::new("cp");
-        both.arg("-al").arg(site.path("context")).arg(&target);
-        let cost = meter.run(both);
-        remove(&target);
+        let script = "cp -al \"$1\" \"$1-copy\"";
+        let cost = meter.run(shell(script, &[site.path("linked")]));
+        remove(&site.path("linked-copy"));
         vec![Some(cost)]
     }
 }
@@ -131,6 +130,7 @@ impl Workload for FourAtOnce {
             let context = write_context(site, &context_name(number), &copy_all(site));
             // Otherwise the four would be one.
             fs::write(context.join("which"), number.to_string()).expect("a file");
+            write_linked(site, &format!("linked{number}"));
         }
     }
 
@@ -153,10 +153,10 @@ impl Workload for FourAtOnce {
     }
 
     fn limit(&self, site: &Site<'_>, meter: &Meter<'_>, _number: usize) -> Vec<Option<Cost>> {
-        let script = "for n in 0 1 2 3; do cp -al \"$1$n\" \"$1$n-linked\" & done; wait";
-        let cost = meter.run(shell(script, &[site.path("context")]));
+        let script = "for n in 0 1 2 3; do cp -al \"$1$n\" \"$1$n-copy\" & done; wait";
+        let cost = meter.run(shell(script, &[site.path("linked")]));
         for number in 0..AT_ONCE {
-            remove(&site.path(&format!("{}-linked", context_name(number))));
+            remove(&site.path(&format!("linked{number}-copy")));
         }
         vec![Some(cost)]
     }
@@ -181,6 +181,12 @@ fn write_context(site: &Site<'_>, name: &str, dockerfile: &str) -> std::path::Pa
     let context = site.context(name, dockerfile);
     write_tree(&context, site.scaled(FILES), FILE_BYTES);
     context
+}
+
+/// Writes files for the limit. Those of a context are not linked to: their status would change,
+/// and who goes by that would read them all again.
+fn write_linked(site: &Site<'_>, name: &str) {
+    write_tree(&site.path(name), site.scaled(FILES), FILE_BYTES);
 }
 
 fn change(context: &Path, number: usize) {
