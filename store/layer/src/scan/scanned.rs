@@ -45,6 +45,25 @@ struct ScannedEntry {
     content: OnceLock<Content>,
 }
 
+impl ScannedEntry {
+    /// Returns one without a name, of which no content is known.
+    fn of(metadata: &Metadata, traits: u32) -> Self {
+        ScannedEntry {
+            size: metadata.size,
+            inode: metadata.inode,
+            modified_seconds: metadata.modified.seconds,
+            changed_seconds: metadata.changed.seconds,
+            modified_nanoseconds: metadata.modified.nanoseconds,
+            changed_nanoseconds: metadata.changed.nanoseconds,
+            name_start: 0,
+            name_length: 0,
+            marks: marks(metadata),
+            traits,
+            content: OnceLock::new(),
+        }
+    }
+}
+
 /// What files of one directory mostly have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Traits {
@@ -208,17 +227,10 @@ impl Scanned {
             Visibility::ByContent => BY_CONTENT,
         };
         let entry = ScannedEntry {
-            size: metadata.size,
-            inode: metadata.inode,
-            modified_seconds: metadata.modified.seconds,
-            changed_seconds: metadata.changed.seconds,
-            modified_nanoseconds: metadata.modified.nanoseconds,
-            changed_nanoseconds: metadata.changed.nanoseconds,
             name_start,
             name_length,
             marks: marks(metadata) | hidden,
-            traits: self.traits_of(metadata),
-            content: OnceLock::new(),
+            ..ScannedEntry::of(metadata, self.traits_of(metadata))
         };
         self.entries.push(entry);
     }
@@ -233,19 +245,14 @@ impl Scanned {
             return;
         };
         *entry = ScannedEntry {
-            size: metadata.size,
-            inode: metadata.inode,
-            modified_seconds: metadata.modified.seconds,
-            changed_seconds: metadata.changed.seconds,
-            modified_nanoseconds: metadata.modified.nanoseconds,
-            changed_nanoseconds: metadata.changed.nanoseconds,
+            name_start: entry.name_start,
+            name_length: entry.name_length,
             marks: marks(metadata) | (entry.marks & BY_CONTENT),
-            traits,
             content: match is_same {
                 true => std::mem::take(&mut entry.content),
                 false => OnceLock::new(),
             },
-            ..*entry
+            ..ScannedEntry::of(metadata, traits)
         };
     }
 
